@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a control plane is started with; made by `leitstand up`, handed to its two processes as JSON."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`data`: the data folder. `gpus`: logical GPUs of this machine, None: real ones through NVML, else as many as
+    cores. `nodes`: logical nodes that share them evenly. `disk_reserve_bytes`: below this much free disk, submissions
+    are refused so that reports of running work still fit."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8640
+    behind_proxy: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    gpus: int | None = None
+    nodes: int = 1
+    disk_reserve_bytes: int = 64 * 1024 * 1024
+    log_bytes_max: int = 64 * 1024 * 1024
+    grace_s: int = 10
+    discipline: str = "fifo-greedy"
+
+    # the layout of the data folder
+    @property
+    def journal(self) -> Path:
+        return self.data / "journal.db"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.data / "snapshots"
+
+    @property
+    def views(self) -> Path:
+        return self.data / "views.db"
+
+    @property
+    def records(self) -> Path:
+        return self.data / "records.db"
+
+    @property
+    def runs(self) -> Path:
+        return self.data / "runs"
+
+    @property
+    def keys(self) -> Path:
+        return self.data / "keys"
+
+    @property
+    def heads(self) -> Path:
+        return self.data / "heads.jsonl"
+
+    @property
+    def inbox(self) -> Path:
+        return self.data / "inbox.sock"
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "writer.lock"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.data / "admin.token"

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vocabulary: every observation and every decision that the journal can hold. Frozen.
+
+A *fact* is a frozen struct named in the past tense. Its stored form is JSON with the name in `fact`; a changed
+meaning is a new version (`JobSubmitted.2`) beside an upcast of the old one (`leitstand.journal.codec`), never an
+edit of a released struct: adding an optional field with a default is the only change allowed in place.
+
+Facts carry no time of their own: the journal stamps each with `at`, integer microseconds since the Unix epoch
+(trace time in the twin). `at_us` inside a report is the engine's own measured time.
+
+*Requests* (`SubmitJob`, `CancelJob`) are what faces ask for; the core turns each into a fact or drops it.
+Engine reports (`RunStarted`, `RunEnded`) and operator facts (`NodeAdded`, …) arrive as the facts they become.
+"""
+
+from typing import Final
+
+import msgspec
+
+from leitstand.core.rules import Rules
+
+
+class Fact(msgspec.Struct, frozen=True, tag_field="fact", tag=True, omit_defaults=True, gc=False):
+    """Base of everything that the journal can hold."""
+
+
+class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a job asks for: its shape.
+
+    `nodes` = n > 0: n equal tasks, each with gpus/n, cpus_milli/n, memory_mib/n, each on a node of its own (unless
+    the site lets tasks of a gang share a node). `nodes` = 0: the fewest nodes that hold the GPUs, filled node by node.
+    All amounts are totals of the whole gang.
+    """
+
+    gpus: int = 0
+    nodes: int = 1
+    cpus_milli: int = 0
+    memory_mib: int = 0
+
+
+class Task(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One member of a placed gang; its index in the placement is its node rank."""
+
+    node: str
+    gpus: tuple[int, ...] = ()
+    cpus_milli: int = 0
+    memory_mib: int = 0
+
+
+# ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, gc=False):
+    """A face asks for a job. `request`: keyed digest of the client's Idempotency-Key ('' = none); `request_digest`: of
+    the body, so that a key reused with another body is refused; `spec`: keyed digest naming the erasable record."""
+
+    tenant: str
+    project: str
+    resources: Resources
+    user: str = ""
+    priority: int = 0
+    max_duration_us: int = 0  # 0: the default of the tenant's class
+    expected_us: int = 0  # expected length, 0: unknown; orders `sjf`
+    spec: str = ""
+    request: str = ""
+    request_digest: str = ""
+
+
+class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, gc=False):
+    """A face asks to cancel a job; a job that has ended is left as it is."""
+
+    job: str
+    user: str = ""
+
+
+# ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────────
+class WriterStarted(Fact, frozen=True, gc=False):
+    """A control plane took over the journal with this code."""
+
+    version: str
+
+
+class RulesSet(Fact, frozen=True, gc=False):
+    """The bundle in force from here on, whole (`rules.digest` names it)."""
+
+    rules: Rules
+    digest: str
+
+
+class TenantAdded(Fact, frozen=True, gc=False):
+    """A tenant exists. `tenant` is a pseudonymous id; who it is stands in the records."""
+
+    tenant: str
+    tenant_class: str = "industry"  # industry | startup | research | public
+
+
+class SiteAdded(Fact, frozen=True, gc=False):
+    """A site exists. `logical`: its GPUs are counted, not real. `colocate`: tasks of one gang may share a node."""
+
+    site: str
+    engine: str
+    logical: bool = False
+    colocate: bool = False
+    jurisdiction: str = ""
+
+
+class NodeAdded(Fact, frozen=True, gc=False):
+    """A node is in service. Said again with other amounts, it replaces what was said before."""
+
+    node: str
+    site: str
+    gpus: int
+    cpus_milli: int
+    memory_mib: int
+    gpu_type: str = ""
+    pool: str = "shared"  # the queue it serves; under rules with `static` the tenant that owns it
+
+
+class NodeRemoved(Fact, frozen=True, gc=False):
+    """A node takes no new run; what runs on it goes on to its end."""
+
+    node: str
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+class JobSubmitted(Fact, frozen=True, gc=False):
+    """A job was asked for and has its id (`acme-42`)."""
+
+    job: str
+    tenant: str
+    project: str
+    resources: Resources
+    user: str = ""
+    priority: int = 0
+    max_duration_us: int = 0
+    expected_us: int = 0
+    spec: str = ""
+    request: str = ""
+    request_digest: str = ""
+
+
+class JobAdmitted(Fact, frozen=True, gc=False):
+    """The job may run; it queues in `pool` and its runs are ended after `max_duration_us`."""
+
+    job: str
+    pool: str
+    max_duration_us: int
+
+
+class JobRejected(Fact, frozen=True, gc=False):
+    """The job will never run. `reason`: see `leitstand.core.admission.REASONS`; `asked` exceeds `limit`."""
+
+    job: str
+    reason: str
+    asked: int = 0
+    limit: int = 0
+
+
+class CancelRequested(Fact, frozen=True, gc=False):
+    """Somebody asked to cancel a live job."""
+
+    job: str
+    user: str = ""
+
+
+class JobEnded(Fact, frozen=True, gc=False):
+    """The job leaves the state. `state`: succeeded | failed | cancelled; `reason`: see `ENDED_REASONS`."""
+
+    job: str
+    state: str
+    reason: str = ""
+    exit_code: int | None = None
+
+
+# ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+class RunPlaced(Fact, frozen=True, gc=False):
+    """One placement of a job (`acme-42.1`); the id is also the fencing token that engines know it by."""
+
+    run: str
+    job: str
+    tasks: tuple[Task, ...]
+
+
+class RunStopOrdered(Fact, frozen=True, gc=False):
+    """The run was told to end. `cause`: cancel."""
+
+    run: str
+    cause: str
+
+
+class RunStarted(Fact, frozen=True, gc=False):
+    """The engine reports a start. `at_us` is clipped to [placed, stamped]; `skew_us` is what was clipped."""
+
+    run: str
+    at_us: int
+    skew_us: int = 0
+
+
+class RunEnded(Fact, frozen=True, gc=False):
+    """The engine reports the end. `outcome`: see `OUTCOMES`; `at_us` and `skew_us` as in `RunStarted`.
+
+    `started_us`: the engine's start, for a run whose start report was lost; 0 if it never started.
+    """
+
+    run: str
+    at_us: int
+    outcome: str
+    exit_code: int | None = None
+    signal: int | None = None
+    started_us: int = 0
+    skew_us: int = 0
+    detail: str = ""  # a word from the closed list of the engine, never user text
+
+
+class UsageMetered(Fact, frozen=True, gc=False):
+    """What a run used, from the engine's times: wall × what it held. Units: µs, GPU·µs, milli-core·µs, MiB·µs."""
+
+    run: str
+    tenant: str
+    project: str
+    wall_us: int
+    gpu_us: int
+    cpu_milli_us: int = 0
+    memory_mib_us: int = 0
+
+
+Request = SubmitJob | CancelJob
+Observation = (
+    SubmitJob
+    | CancelJob
+    | RunStarted
+    | RunEnded
+    | WriterStarted
+    | RulesSet
+    | TenantAdded
+    | SiteAdded
+    | NodeAdded
+    | NodeRemoved
+)
+
+FACTS: Final[tuple[type[Fact], ...]] = (
+    WriterStarted,
+    RulesSet,
+    TenantAdded,
+    SiteAdded,
+    NodeAdded,
+    NodeRemoved,
+    JobSubmitted,
+    JobAdmitted,
+    JobRejected,
+    CancelRequested,
+    JobEnded,
+    RunPlaced,
+    RunStopOrdered,
+    RunStarted,
+    RunEnded,
+    UsageMetered,
+)
+
+# How a run ended, as engines report it.
+OUTCOMES: Final = (
+    "exited",  # the main process ended by itself: exit_code, or signal if something killed it
+    "time_limit",  # ended by the engine after max_duration
+    "stopped",  # ended by our order
+    "start_failed",  # never ran
+    "lost",  # it was running and its end was not witnessed
+)
+
+# Why a job ended. '' for success.
+ENDED_REASONS: Final = ("", "exit_code", "signal", "max_duration_exceeded", "cancelled", "start_failed", "lost")
