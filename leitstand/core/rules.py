@@ -26,12 +26,9 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False):
     version: int = 1
     discipline: str = "fifo-greedy"
     static: bool = False
-    max_duration_default_us: dict[str, int] = {
-        "industry": 24 * HOUR_US,
-        "startup": 24 * HOUR_US,
-        "research": 24 * HOUR_US,
-        "public": 24 * HOUR_US,
-    }
+    max_duration_default_us: dict[str, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(TENANT_CLASSES, 24 * HOUR_US)
+    )
     max_duration_limit_us: int = 30 * DAY_US
     pending_jobs_max: int = 100_000  # live jobs that wait, per tenant
     request_ttl_us: int = DAY_US  # how long an Idempotency-Key is remembered

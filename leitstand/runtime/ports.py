@@ -83,8 +83,9 @@ class Engine(Source, Protocol):
         """After a restart: these runs should exist. Adopt what still runs, start what is missing, report what has
         ended with its true times, stop what is unknown."""
 
-    def read_log(self, run: str, offset: int, limit: int) -> bytes:
-        """Up to `limit` bytes of the run's log from `offset`; b'' at the end. KeyError: no such log."""
+    def read_log(self, run: str, task: int, offset: int, limit: int) -> bytes:
+        """Up to `limit` bytes of the log of one task (node rank) from `offset`; b'' at the end. KeyError: no such
+        log."""
 
     def close(self) -> None:
         """Let go; runs go on."""
