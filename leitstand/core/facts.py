@@ -47,7 +47,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
-class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, gc=False):
+class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
     """A face asks for a job. `request`: keyed digest of the client's Idempotency-Key ('' = none); `request_digest`: of
     the body, so that a key reused with another body is refused; `spec`: keyed digest naming the erasable record."""
 
@@ -63,7 +63,7 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, gc=Fa
     request_digest: str = ""
 
 
-class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, gc=False):
+class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
     """A face asks to cancel a job; a job that has ended is left as it is."""
 
     job: str
