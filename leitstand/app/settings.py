@@ -24,6 +24,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: int = 10
     discipline: str = "fifo-greedy"
 
+    def to_json(self) -> str:
+        """What the two processes get as their only argument."""
+        return msgspec.json.encode(self, enc_hook=str).decode()
+
+    @staticmethod
+    def from_json(text: str) -> "Settings":
+        """The settings that `to_json` wrote; msgspec.DecodeError if it did not."""
+        return msgspec.json.decode(text, type=Settings, dec_hook=lambda kind, value: kind(value))
+
     # the layout of the data folder
     @property
     def journal(self) -> Path:
