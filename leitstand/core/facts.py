@@ -23,7 +23,7 @@ class Fact(msgspec.Struct, frozen=True, tag_field="fact", tag=True, omit_default
     """Base of everything that the journal can hold."""
 
 
-class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, cache_hash=True):
     """What a job asks for: its shape.
 
     `nodes` = n > 0: n equal tasks, each with gpus/n, cpus_milli/n, memory_mib/n, each on a node of its own (unless
@@ -264,4 +264,12 @@ OUTCOMES: Final = (
 )
 
 # Why a job ended. '' for success.
-ENDED_REASONS: Final = ("", "exit_code", "signal", "max_duration_exceeded", "cancelled", "start_failed", "lost")
+ENDED_REASONS: Final = (
+    "",
+    "exit_code",
+    "signal",
+    "max_duration_exceeded",
+    "cancelled",
+    "start_failed",
+    "lost",
+)

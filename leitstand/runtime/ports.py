@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seams: what the loop needs of the world, as Protocols. Live operation, replay and fork differ only in these.
 
-    sources ──▶ Loop ──▶ Core.cycle ──▶ Journal.append ──▶ Engine.send
-                 ▲                                             │
-                 └────────────── reports, as observations ◀────┘
+sources ──▶ Loop ──▶ Core.cycle ──▶ Journal.append ──▶ Engine.send
+             ▲                                             │
+             └────────────── reports, as observations ◀────┘
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -94,8 +94,10 @@ class Engine(Source, Protocol):
 class Clock(Protocol):
     """Tells time and waits. Live: the wall clock and a selector; twin: jumps to the next due time."""
 
-    def wait(self, due: int | None) -> int:
-        """Wait until `due` (None: until something happens) or until a source wakes it; the time now, in µs."""
+    def wait(self, due: int | None) -> int | None:
+        """Wait until `due` (None: until something happens) or until a source wakes it; the time now, in µs.
+
+        None: nothing is due and nothing can happen any more (virtual time only)."""
 
 
 class Journal(Protocol):

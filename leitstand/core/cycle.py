@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main path: what happens when something happens. Called by the loop, in every mode.
+
+    cycle(now, observations):  each observation: observe → fact → apply → react → facts → apply
+                               then one plan: whose turn, does it fit, place → apply
+
+The core has no clock, no I/O and no randomness; the same observations at the same times under the same rules give the
+same facts on every machine. It never asks back: what it does not know, it refuses with a reason.
+"""
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heapreplace
+from typing import Any, Final, NamedTuple
+
+from leitstand.core import facts as f
+from leitstand.core import rules as bundle
+from leitstand.core.admission import admit
+from leitstand.core.metering import meter
+from leitstand.core.placement import place, tasks_of
+from leitstand.core.queue import STRICT
+from leitstand.core.state import Pool, State
+
+REQUESTS_MAX: Final = 1_000_000  # Idempotency-Keys remembered at once
+
+
+class Answer(NamedTuple):
+    """What one observation led to. `refused`: '' or busy, request_reused, unknown_job, unknown_tenant, exists,
+    invalid: nothing was recorded. `detail`: the number or name that the message needs."""
+
+    job: str = ""
+    refused: str = ""
+    detail: str = ""
+
+
+_NOTED: Final = Answer()
+
+
+class Core:
+    """State and the decisions on it. `answers` are those to the last cycle's observations, in their order."""
+
+    def __init__(self, state: State | None = None) -> None:
+        self.state = state or State()
+        self.answers: list[Answer] = []
+        self._facts: list[f.Fact] = []
+        self._now = 0
+        # What the plan need not look at again: classes that did not fit since capacity was last freed. Only a cache:
+        # with it empty and every pool touched, the plan decides the same.
+        self._asleep: dict[str, set[f.Resources]] = {}
+        self._touched: dict[str, None] = dict.fromkeys(self.state.pools)
+
+    def cycle(self, now: int, observations: Iterable[f.Observation]) -> list[f.Fact]:
+        """Everything that is decided at `now` (µs, never before the last cycle's), in order; already applied."""
+        self._now = now
+        self._facts = []
+        self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
+        if self._touched:
+            self._plan()
+        return self._facts
+
+    def fold(self, facts: Iterable[tuple[int, f.Fact]]) -> None:
+        """Take over recorded facts with their stamps, without deciding anything."""
+        apply = self.state.apply
+        for at, fact in facts:
+            apply(at, fact)
+        self._asleep.clear()
+        self._touched = dict.fromkeys(self.state.pools)
+
+    def next_wake(self) -> int | None:
+        """When time alone will require a cycle (µs); nothing does yet."""
+        return None
+
+    def _emit(self, fact: f.Fact) -> None:
+        self.state.apply(self._now, fact)
+        self._facts.append(fact)
+
+    def _freed(self, pool: str) -> None:
+        """Capacity or order of the pool changed for the better: every class may fit again."""
+        self._asleep.pop(pool, None)
+        self._touched[pool] = None
+
+    # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _plan(self) -> None:
+        strict = self.state.rules.discipline in STRICT
+        touched, self._touched = self._touched, {}
+        for name in touched:
+            pool = self.state.pools.get(name)
+            if pool is not None and pool.queue.waiting:
+                self._plan_pool(name, pool, strict)
+
+    def _plan_pool(self, name: str, pool: Pool, strict: bool) -> None:
+        """Heads in order of their keys; the first of a class that does not fit sends its class to sleep (or, under a
+        strict discipline, ends the plan)."""
+        asleep: set[f.Resources] = set() if strict else self._asleep.setdefault(name, set())
+        heads = pool.queue.heads(asleep)
+        while heads:
+            (_, _, job), shape = heads[0]
+            places = place(pool.free, shape, pool.colocate)
+            if places is None:
+                if strict:
+                    return
+                asleep.add(shape)
+                heappop(heads)
+                continue
+            run = f"{job}.{self.state.jobs[job].runs + 1}"
+            self._emit(f.RunPlaced(run, job, tasks_of(places, pool.free, pool.names)))
+            rest = pool.queue.classes.get(shape)
+            if rest:
+                heapreplace(heads, (rest[0], shape))
+            else:
+                heappop(heads)
+
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _submit(self, asked: f.SubmitJob) -> Answer:
+        state = self.state
+        if asked.request:
+            known = state.requests.get(asked.request)
+            if known is not None and known.at > self._now - state.rules.request_ttl_us:
+                if known.digest != asked.request_digest:
+                    return Answer(refused="request_reused", detail=known.job)
+                return Answer(known.job)
+            if len(state.requests) >= REQUESTS_MAX:
+                return Answer(refused="busy", detail=str(REQUESTS_MAX))
+        tenant = state.tenants.get(asked.tenant)
+        if tenant is None:
+            return Answer(refused="unknown_tenant", detail=asked.tenant)
+        if tenant.pending >= state.rules.pending_jobs_max:
+            return Answer(refused="busy", detail=str(state.rules.pending_jobs_max))
+        job = f"{asked.tenant}-{tenant.jobs + 1}"
+        self._emit(
+            f.JobSubmitted(
+                job,
+                asked.tenant,
+                asked.project,
+                asked.resources,
+                asked.user,
+                asked.priority,
+                asked.max_duration_us,
+                asked.expected_us,
+                asked.spec,
+                asked.request,
+                asked.request_digest,
+            )
+        )
+        verdict = admit(state, asked)
+        if verdict.reason:
+            self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit))
+        else:
+            self._emit(f.JobAdmitted(job, verdict.pool, verdict.max_duration_us))
+            if asked.resources not in self._asleep.get(verdict.pool, ()):
+                self._touched[verdict.pool] = None
+        return Answer(job)
+
+    def _cancel(self, asked: f.CancelJob) -> Answer:
+        job = self.state.jobs.get(asked.job)
+        if job is None:
+            return Answer(refused="unknown_job", detail=asked.job)
+        if job.state == "stopping":
+            return Answer(job.id)
+        self._emit(f.CancelRequested(job.id, asked.user))
+        if job.run:
+            self._emit(f.RunStopOrdered(job.run, "cancel"))
+        else:
+            self._emit(f.JobEnded(job.id, "cancelled", "cancelled"))
+            self._touched[job.pool] = None  # a strict queue may have waited for it
+        return Answer(job.id)
+
+    # ── engine reports ────────────────────────────────────────────────────────────────────────────────────────────
+    def _run_started(self, report: f.RunStarted) -> Answer:
+        run = self.state.runs.get(report.run)
+        if run is None or run.has_started:
+            return _NOTED  # reported twice, or of a run that is over
+        self._start(run.id, run.placed_us, report.at_us)
+        return _NOTED
+
+    def _start(self, run: str, placed_us: int, at_us: int) -> None:
+        clipped = min(max(at_us, placed_us), self._now)
+        self._emit(f.RunStarted(run, clipped, at_us - clipped))
+
+    def _run_ended(self, report: f.RunEnded) -> Answer:
+        run = self.state.runs.get(report.run)
+        if run is None:
+            return _NOTED
+        if report.started_us and not run.has_started:
+            self._start(run.id, run.placed_us, report.started_us)
+        job = self.state.jobs[run.job]
+        earliest = run.started_us if run.has_started else run.placed_us
+        clipped = min(max(report.at_us, earliest), self._now)
+        self._emit(
+            f.RunEnded(
+                run.id,
+                clipped,
+                report.outcome,
+                report.exit_code,
+                report.signal,
+                report.started_us,
+                report.at_us - clipped,
+                report.detail,
+            )
+        )
+        if run.has_started:
+            self._emit(meter(job, run, clipped))
+        self._emit(_ended(job.id, report))
+        self._freed(job.pool)
+        return _NOTED
+
+    # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _writer_started(self, fact: f.WriterStarted) -> Answer:
+        self._emit(fact)
+        return _NOTED
+
+    def _rules_set(self, fact: f.RulesSet) -> Answer:
+        faults = bundle.check(fact.rules)
+        if faults:
+            return Answer(refused="invalid", detail="; ".join(faults))
+        if fact.rules != self.state.rules:
+            self._emit(f.RulesSet(fact.rules, bundle.digest(fact.rules)))
+            for pool in self.state.pools:
+                self._freed(pool)
+        return _NOTED
+
+    def _tenant_added(self, fact: f.TenantAdded) -> Answer:
+        if fact.tenant in self.state.tenants:
+            return Answer(refused="exists", detail=fact.tenant)
+        if fact.tenant_class not in bundle.TENANT_CLASSES:
+            return Answer(refused="invalid", detail=fact.tenant_class)
+        self._emit(fact)
+        return _NOTED
+
+    def _site_added(self, fact: f.SiteAdded) -> Answer:
+        site = self.state.sites.get(fact.site)
+        said = (fact.engine, fact.logical, fact.colocate, fact.jurisdiction)
+        if site is None or said != (site.engine, site.logical, site.colocate, site.jurisdiction):
+            self._emit(fact)
+            for pool in self.state.pools:
+                self._freed(pool)
+        return _NOTED
+
+    def _node_added(self, fact: f.NodeAdded) -> Answer:
+        if fact.site not in self.state.sites:
+            return Answer(refused="invalid", detail=fact.site)
+        if min(fact.gpus, fact.cpus_milli, fact.memory_mib) < 0:
+            return Answer(refused="invalid", detail=fact.node)
+        node = self.state.nodes.get(fact.node)
+        if node is not None and node.pool != fact.pool:
+            return Answer(refused="invalid", detail=f"{fact.node} serves pool {node.pool}")
+        if node is None or _amounts(fact) != _amounts(node) or not node.in_service:
+            self._emit(fact)
+            self._freed(fact.pool)
+        return _NOTED
+
+    def _node_removed(self, fact: f.NodeRemoved) -> Answer:
+        node = self.state.nodes.get(fact.node)
+        if node is None:
+            return Answer(refused="invalid", detail=fact.node)
+        if node.in_service:
+            self._emit(fact)
+        return _NOTED
+
+
+def _amounts(node: Any) -> tuple[object, ...]:
+    return node.site, node.gpus, node.cpus_milli, node.memory_mib, node.gpu_type
+
+
+def _ended(job: str, report: f.RunEnded) -> f.JobEnded:
+    """What the end of its run makes of the job."""
+    if report.outcome == "exited":
+        if report.exit_code == 0:
+            return f.JobEnded(job, "succeeded", "", 0)
+        return f.JobEnded(job, "failed", "exit_code" if report.signal is None else "signal", report.exit_code)
+    if report.outcome == "stopped":
+        return f.JobEnded(job, "cancelled", "cancelled", report.exit_code)
+    reason = "max_duration_exceeded" if report.outcome == "time_limit" else report.outcome
+    return f.JobEnded(job, "failed", reason, report.exit_code)
+
+
+_OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
+    f.SubmitJob: Core._submit,
+    f.CancelJob: Core._cancel,
+    f.RunStarted: Core._run_started,
+    f.RunEnded: Core._run_ended,
+    f.WriterStarted: Core._writer_started,
+    f.RulesSet: Core._rules_set,
+    f.TenantAdded: Core._tenant_added,
+    f.SiteAdded: Core._site_added,
+    f.NodeAdded: Core._node_added,
+    f.NodeRemoved: Core._node_removed,
+}

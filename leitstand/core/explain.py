@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why not now, and what would happen: readings of the state with the same tests that decide. Called by the faces."""
+
+import msgspec
+
+from leitstand.core.admission import admit
+from leitstand.core.facts import SubmitJob, Task
+from leitstand.core.placement import place, tasks_of
+from leitstand.core.queue import STRICT, rank
+from leitstand.core.state import Pool, State
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a job would meet if it were submitted now. `waits_for`: '' (starts now), `order` (others come first) or
+    `capacity`; `jobs_ahead`: pending jobs of its pool that come first."""
+
+    admitted: bool
+    reason: str = ""
+    asked: int = 0
+    limit: int = 0
+    starts_now: bool = False
+    waits_for: str = ""
+    tasks: tuple[Task, ...] = ()
+    jobs_ahead: int = 0
+
+
+def plan(state: State, asked: SubmitJob) -> Plan:
+    """The plan for a job of a known tenant; changes nothing."""
+    verdict = admit(state, asked)
+    if verdict.reason:
+        return Plan(False, verdict.reason, verdict.asked, verdict.limit)
+    pool = state.pools[verdict.pool]
+    order = rank(state.rules.discipline, asked.priority, asked.expected_us, verdict.max_duration_us)
+    ahead = _ahead(pool, order, state.submitted + 1)
+    if state.rules.discipline in STRICT and ahead:
+        return Plan(True, waits_for="order", jobs_ahead=ahead)
+    places = None
+    if asked.resources not in pool.queue.classes:  # else one of its own class waits already
+        places = place(pool.free, asked.resources, pool.colocate)
+    if places is None:
+        return Plan(True, waits_for="capacity", jobs_ahead=ahead)
+    tasks = tasks_of(places, pool.free, pool.names)
+    return Plan(True, starts_now=True, tasks=tasks, jobs_ahead=ahead)
+
+
+def waits_for(state: State, job_id: str) -> str:
+    """Why a pending job does not run: `order` or `capacity`; '' for a job that does not wait. KeyError: not live."""
+    job = state.jobs[job_id]
+    if job.state != "pending":
+        return ""
+    pool = state.pools[job.pool]
+    if place(pool.free, job.resources, pool.colocate) is None:
+        return "capacity"
+    return "order"
+
+
+def _ahead(pool: Pool, order: int, number: int) -> int:
+    """Pending jobs with a smaller key."""
+    waiting = pool.queue.waiting
+    return sum(
+        key[:2] < (order, number) and key[2] in waiting
+        for heap in pool.queue.classes.values()
+        for key in heap
+    )

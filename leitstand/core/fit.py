@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is free on the nodes of one pool, so arranged that the best fit is found without looking at every node.
+
+Nodes have positions (the order in which they were added). `levels[f]` is an integer whose bit p says that the node at
+position p is in service and has f free GPUs: the tightest node for g GPUs is the lowest bit of the first non-empty
+level at or above g. An integer of 10,000 bits is scanned in well under a microsecond, which no array loop matches.
+Called by state (take, give) and placement (search).
+"""
+
+from collections.abc import Iterator
+
+
+class Availability:
+    """Free GPUs (bit mask of indices), CPU (milli-cores) and memory (MiB) by position, and the levels over them."""
+
+    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib")
+
+    def __init__(self) -> None:
+        self.levels: list[int] = [0]
+        self.gpus: list[int] = []
+        self.cpus_milli: list[int] = []
+        self.memory_mib: list[int] = []
+
+    def put(self, position: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
+        """Set what is free at `position` (the next one, or one that exists) and bring it into service."""
+        if position == len(self.gpus):
+            self.gpus.append(0)
+            self.cpus_milli.append(0)
+            self.memory_mib.append(0)
+        else:
+            self.withdraw(position)
+        count = gpus.bit_count()
+        while len(self.levels) <= count:
+            self.levels.append(0)
+        self.gpus[position] = gpus
+        self.cpus_milli[position] = cpus_milli
+        self.memory_mib[position] = memory_mib
+        self.levels[count] |= 1 << position
+
+    def withdraw(self, position: int) -> None:
+        """Take the node at `position` out of service; what is free on it is still counted, but never found."""
+        keep = ~(1 << position)
+        count = self.gpus[position].bit_count()
+        self.levels[count] &= keep
+
+    def take(self, position: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
+        """Occupy; AssertionError if a GPU of the mask `gpus` is not free or the node would be oversold."""
+        before = self.gpus[position]
+        assert before & gpus == gpus, "a GPU would be sold twice"
+        self.cpus_milli[position] -= cpus_milli
+        self.memory_mib[position] -= memory_mib
+        assert self.cpus_milli[position] >= 0 or not cpus_milli, "CPU would be oversold"
+        assert self.memory_mib[position] >= 0 or not memory_mib, "memory would be oversold"
+        self._change(position, before, before ^ gpus)
+
+    def give(self, position: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
+        """Free what `take` occupied."""
+        before = self.gpus[position]
+        assert before & gpus == 0, "a free GPU would be freed"
+        self.cpus_milli[position] += cpus_milli
+        self.memory_mib[position] += memory_mib
+        self._change(position, before, before | gpus)
+
+    def _change(self, position: int, before: int, after: int) -> None:
+        self.gpus[position] = after
+        bit = 1 << position
+        level = before.bit_count()
+        if self.levels[level] & bit:  # in service
+            self.levels[level] ^= bit
+            self.levels[after.bit_count()] |= bit
+
+    def tightest(self, gpus: int, cpus_milli: int, memory_mib: int, excluded: int = 0) -> int:
+        """Position of the node that fits with the fewest free GPUs, the lowest on ties; -1 if none fits.
+
+        `excluded`: bit mask of positions that do not count."""
+        for position in self.ascending(gpus, excluded):
+            if self.cpus_milli[position] >= cpus_milli and self.memory_mib[position] >= memory_mib:
+                return position
+        return -1
+
+    def ascending(self, gpus: int, excluded: int = 0) -> Iterator[int]:
+        """Positions with at least `gpus` free, fewest free first, then lowest."""
+        for mask in self.levels[gpus:]:
+            mask &= ~excluded
+            while mask:
+                low = mask & -mask
+                yield low.bit_length() - 1
+                mask ^= low

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run used: the engine's wall time × what the run held. Called by the cycle when a run ends."""
+
+from leitstand.core.facts import UsageMetered
+from leitstand.core.state import Job, Run
+
+
+def meter(job: Job, run: Run, ended_us: int) -> UsageMetered:
+    """Usage of a run that started; exact integers, nothing is rounded."""
+    wall_us = ended_us - run.started_us
+    assert wall_us >= 0, "a run ended before it started"
+    gpus = cpus_milli = memory_mib = 0
+    for task in run.tasks:
+        gpus += len(task.gpus)
+        cpus_milli += task.cpus_milli
+        memory_mib += task.memory_mib
+    return UsageMetered(
+        run.id,
+        job.tenant,
+        job.project,
+        wall_us,
+        wall_us * gpus,
+        wall_us * cpus_milli,
+        wall_us * memory_mib,
+    )

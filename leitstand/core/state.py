@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is, as the journal says: tenants, jobs, runs, fleet. `State.apply` is the only writer.
+
+Used by the core (decides on it), by followers (read it) and by snapshots (store its projection). Live jobs only:
+an ended job leaves by `JobEnded` or `JobRejected`. Everything that is not in the projection is derived from it.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from leitstand.core import facts as f
+from leitstand.core.fit import Availability
+from leitstand.core.queue import Key, Queue, rank
+from leitstand.core.rules import Rules
+
+PROJECTION_VERSION: Final = 1
+
+
+class Site(msgspec.Struct, gc=False):
+    id: str
+    engine: str
+    logical: bool
+    colocate: bool
+    jurisdiction: str
+
+
+class Node(msgspec.Struct, gc=False):
+    """`position`: its index in its pool. Out of service, it takes no new run."""
+
+    id: str
+    site: str
+    pool: str
+    gpus: int
+    cpus_milli: int
+    memory_mib: int
+    gpu_type: str
+    in_service: bool
+    position: int
+
+
+class Tenant(msgspec.Struct, gc=False):
+    """`jobs`: how many it has ever submitted; the next id's number. `pending`: how many wait now."""
+
+    id: str
+    tenant_class: str
+    jobs: int = 0
+    pending: int = 0
+
+
+class Job(msgspec.Struct, gc=False):
+    """A live job. `state`: submitted | pending | starting | running | stopping. `number`: arrival order of all jobs."""
+
+    id: str
+    number: int
+    tenant: str
+    project: str
+    user: str
+    resources: f.Resources
+    priority: int
+    max_duration_us: int
+    expected_us: int
+    spec: str
+    submitted_us: int
+    pool: str = ""
+    state: str = "submitted"
+    runs: int = 0
+    run: str = ""
+
+
+class Run(msgspec.Struct, gc=False):
+    """`started_us`: the engine's time, 0 until it reported."""
+
+    id: str
+    job: str
+    tasks: tuple[f.Task, ...]
+    placed_us: int
+    started_us: int = 0
+    has_started: bool = False
+    stopping: str = ""  # the cause
+
+
+class Remembered(msgspec.Struct, gc=False):
+    """What an Idempotency-Key led to."""
+
+    job: str
+    digest: str
+    at: int
+
+
+class Projection(msgspec.Struct):
+    """The canonical form: what a snapshot stores and a digest covers. Lists keep the order of arrival."""
+
+    version: int
+    rules: Rules
+    submitted: int
+    sites: list[Site]
+    nodes: list[Node]
+    tenants: list[Tenant]
+    jobs: list[Job]
+    runs: list[Run]
+    requests: list[tuple[str, Remembered]]
+
+
+class Pool:
+    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran."""
+
+    __slots__ = ("colocate", "free", "names", "queue", "whole")
+
+    def __init__(self) -> None:
+        self.free = Availability()
+        self.whole = Availability()
+        self.names: list[str] = []
+        self.queue = Queue()
+        self.colocate = False
+
+
+class State:
+    """See the module. Dictionaries are in order of arrival and are read-only for everybody but `apply`."""
+
+    def __init__(self) -> None:
+        self.rules = Rules()
+        self.submitted = 0  # jobs ever submitted
+        self.sites: dict[str, Site] = {}
+        self.nodes: dict[str, Node] = {}
+        self.tenants: dict[str, Tenant] = {}
+        self.jobs: dict[str, Job] = {}
+        self.runs: dict[str, Run] = {}
+        self.requests: dict[str, Remembered] = {}
+        self.pools: dict[str, Pool] = {}
+
+    def apply(self, at: int, fact: f.Fact) -> None:
+        """Fold one fact stamped `at` (µs)."""
+        _APPLY[type(fact)](self, at, fact)
+
+    # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _writer_started(self, at: int, fact: f.WriterStarted) -> None:
+        pass
+
+    def _rules_set(self, at: int, fact: f.RulesSet) -> None:
+        self.rules = fact.rules
+        for pool in self.pools.values():
+            pool.queue = Queue()
+        for job in self.jobs.values():
+            if job.state == "pending":
+                self._enqueue(job)
+
+    def _tenant_added(self, at: int, fact: f.TenantAdded) -> None:
+        self.tenants[fact.tenant] = Tenant(fact.tenant, fact.tenant_class)
+
+    def _site_added(self, at: int, fact: f.SiteAdded) -> None:
+        self.sites[fact.site] = Site(fact.site, fact.engine, fact.logical, fact.colocate, fact.jurisdiction)
+        for node in self.nodes.values():
+            if node.site == fact.site:
+                self.pools[node.pool].colocate = fact.colocate
+
+    def _node_added(self, at: int, fact: f.NodeAdded) -> None:
+        node = self.nodes.get(fact.node)
+        pool = self.pools.get(fact.pool)
+        if pool is None:
+            pool = self.pools[fact.pool] = Pool()
+        position = len(pool.names) if node is None else node.position
+        self.nodes[fact.node] = Node(
+            fact.node,
+            fact.site,
+            fact.pool,
+            fact.gpus,
+            fact.cpus_milli,
+            fact.memory_mib,
+            fact.gpu_type,
+            True,
+            position,
+        )
+        self._serve(self.nodes[fact.node])
+
+    def _node_removed(self, at: int, fact: f.NodeRemoved) -> None:
+        node = self.nodes[fact.node]
+        node.in_service = False
+        pool = self.pools[node.pool]
+        pool.free.withdraw(node.position)
+        pool.whole.withdraw(node.position)
+
+    def _serve(self, node: Node) -> None:
+        """Bring a node into its pool with what its runs leave free."""
+        pool = self.pools[node.pool]
+        if node.position == len(pool.names):
+            pool.names.append(node.id)
+        pool.colocate = node.site in self.sites and self.sites[node.site].colocate
+        every = (1 << node.gpus) - 1
+        pool.whole.put(node.position, every, node.cpus_milli, node.memory_mib)
+        gpus, cpus_milli, memory_mib = every, node.cpus_milli, node.memory_mib
+        for run in self.runs.values():
+            for task in run.tasks:
+                if task.node == node.id:
+                    gpus &= ~_mask(task.gpus)
+                    cpus_milli -= task.cpus_milli
+                    memory_mib -= task.memory_mib
+        pool.free.put(node.position, gpus, cpus_milli, memory_mib)
+        if not node.in_service:
+            pool.free.withdraw(node.position)
+            pool.whole.withdraw(node.position)
+
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _job_submitted(self, at: int, fact: f.JobSubmitted) -> None:
+        self.submitted += 1
+        self.tenants[fact.tenant].jobs += 1
+        self.jobs[fact.job] = Job(
+            fact.job,
+            self.submitted,
+            fact.tenant,
+            fact.project,
+            fact.user,
+            fact.resources,
+            fact.priority,
+            fact.max_duration_us,
+            fact.expected_us,
+            fact.spec,
+            at,
+        )
+        if fact.request:
+            self._remember(at, fact)
+
+    def _remember(self, at: int, fact: f.JobSubmitted) -> None:
+        requests = self.requests
+        requests.pop(fact.request, None)  # an expired one: the order is by age
+        requests[fact.request] = Remembered(fact.job, fact.request_digest, at)
+        oldest_kept = at - self.rules.request_ttl_us
+        while requests:
+            request = next(iter(requests))
+            if requests[request].at > oldest_kept:
+                break
+            del requests[request]
+
+    def _job_admitted(self, at: int, fact: f.JobAdmitted) -> None:
+        job = self.jobs[fact.job]
+        job.pool = fact.pool
+        job.max_duration_us = fact.max_duration_us
+        job.state = "pending"
+        self.tenants[job.tenant].pending += 1
+        self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        order = rank(self.rules.discipline, job.priority, job.expected_us, job.max_duration_us)
+        key: Key = (order, job.number, job.id)
+        self.pools[job.pool].queue.add(job.resources, key)
+
+    def _job_rejected(self, at: int, fact: f.JobRejected) -> None:
+        del self.jobs[fact.job]
+
+    def _cancel_requested(self, at: int, fact: f.CancelRequested) -> None:
+        pass
+
+    def _job_ended(self, at: int, fact: f.JobEnded) -> None:
+        job = self.jobs.pop(fact.job)
+        if job.state == "pending":
+            self._leave_queue(job)
+
+    def _leave_queue(self, job: Job) -> None:
+        self.pools[job.pool].queue.leave(job.resources, job.id)
+        self.tenants[job.tenant].pending -= 1
+
+    # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _run_placed(self, at: int, fact: f.RunPlaced) -> None:
+        job = self.jobs[fact.job]
+        self._leave_queue(job)
+        job.state = "starting"
+        job.runs += 1
+        job.run = fact.run
+        self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
+        free = self.pools[job.pool].free
+        for task in fact.tasks:
+            node = self.nodes[task.node]
+            free.take(node.position, _mask(task.gpus), task.cpus_milli, task.memory_mib)
+
+    def _run_stop_ordered(self, at: int, fact: f.RunStopOrdered) -> None:
+        run = self.runs[fact.run]
+        run.stopping = fact.cause
+        self.jobs[run.job].state = "stopping"
+
+    def _run_started(self, at: int, fact: f.RunStarted) -> None:
+        run = self.runs[fact.run]
+        run.started_us = fact.at_us
+        run.has_started = True
+        job = self.jobs[run.job]
+        if job.state == "starting":
+            job.state = "running"
+
+    def _run_ended(self, at: int, fact: f.RunEnded) -> None:
+        run = self.runs.pop(fact.run)
+        self.jobs[run.job].run = ""
+        for task in run.tasks:
+            node = self.nodes[task.node]
+            mask = _mask(task.gpus) & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
+            self.pools[node.pool].free.give(node.position, mask, task.cpus_milli, task.memory_mib)
+
+    def _usage_metered(self, at: int, fact: f.UsageMetered) -> None:
+        pass
+
+    # ── projection ────────────────────────────────────────────────────────────────────────────────────────────────
+    def project(self) -> Projection:
+        """The canonical form; shares structures with the state, so encode it before the next fact."""
+        return Projection(
+            version=PROJECTION_VERSION,
+            rules=self.rules,
+            submitted=self.submitted,
+            sites=list(self.sites.values()),
+            nodes=list(self.nodes.values()),
+            tenants=list(self.tenants.values()),
+            jobs=list(self.jobs.values()),
+            runs=list(self.runs.values()),
+            requests=list(self.requests.items()),
+        )
+
+    @classmethod
+    def restore(cls, projection: Projection) -> "State":
+        """The state that `projection` was made of; ValueError for another version."""
+        if projection.version != PROJECTION_VERSION:
+            raise ValueError(f"projection version {projection.version} is not {PROJECTION_VERSION}")
+        state = cls()
+        state.rules = projection.rules
+        state.submitted = projection.submitted
+        state.sites = {site.id: site for site in projection.sites}
+        state.tenants = {tenant.id: tenant for tenant in projection.tenants}
+        state.jobs = {job.id: job for job in projection.jobs}
+        state.runs = {run.id: run for run in projection.runs}
+        state.requests = dict(projection.requests)
+        for node in projection.nodes:
+            state.nodes[node.id] = node
+            state.pools.setdefault(node.pool, Pool())
+        state._derive()
+        return state
+
+    def _derive(self) -> None:
+        """Make pools anew from nodes, runs and pending jobs, in one pass over each."""
+        runs, self.runs = self.runs, {}
+        for node in self.nodes.values():
+            self._serve(node)
+        self.runs = runs
+        for run in runs.values():
+            for task in run.tasks:
+                node = self.nodes[task.node]
+                free = self.pools[node.pool].free
+                mask = _mask(task.gpus) & ((1 << node.gpus) - 1)
+                free.take(node.position, mask, task.cpus_milli, task.memory_mib)
+        for job in self.jobs.values():
+            if job.state == "pending":
+                self._enqueue(job)
+
+    def digest(self) -> str:
+        """SHA-256 of the projection's JSON, hexadecimal: equal states, equal digests."""
+        return hashlib.sha256(msgspec.json.encode(self.project())).hexdigest()
+
+
+def _mask(indices: tuple[int, ...]) -> int:
+    if len(indices) == 1:
+        return 1 << indices[0]
+    mask = 0
+    for index in indices:
+        mask |= 1 << index
+    return mask
+
+
+_APPLY: Final[dict[type[f.Fact], Callable[[State, int, Any], None]]] = {
+    f.WriterStarted: State._writer_started,
+    f.RulesSet: State._rules_set,
+    f.TenantAdded: State._tenant_added,
+    f.SiteAdded: State._site_added,
+    f.NodeAdded: State._node_added,
+    f.NodeRemoved: State._node_removed,
+    f.JobSubmitted: State._job_submitted,
+    f.JobAdmitted: State._job_admitted,
+    f.JobRejected: State._job_rejected,
+    f.CancelRequested: State._cancel_requested,
+    f.JobEnded: State._job_ended,
+    f.RunPlaced: State._run_placed,
+    f.RunStopOrdered: State._run_stop_ordered,
+    f.RunStarted: State._run_started,
+    f.RunEnded: State._run_ended,
+    f.UsageMetered: State._usage_metered,
+}

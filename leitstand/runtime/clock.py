@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two clocks: one waits for the world, the other jumps. Called by the loop."""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+
+from leitstand.core.units import SECOND_US
+
+Ready = Callable[[int], None]  # gets the selector's event mask
+
+
+class VirtualClock:
+    """Jumps to the next due time; time is over when nothing is due."""
+
+    def __init__(self) -> None:
+        self.now: int | None = None
+
+    def wait(self, due: int | None) -> int | None:
+        if due is None:
+            return None
+        if self.now is None or due > self.now:
+            self.now = due
+        return self.now
+
+
+class LiveClock:
+    """The wall clock, never going back behind `last` (µs), and a selector: waits for a due time, a wake, or a socket.
+
+    A wall clock that lags behind the last stamp holds time still until it has caught up; `lag_us` tells by how much.
+    """
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self.lag_us = 0
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self.register(self._woken, selectors.EVENT_READ, self._drain)
+
+    def register(self, channel: socket.socket | int, events: int, ready: Ready) -> None:
+        """Call `ready` during `wait` whenever `channel` has one of `events`; a second call changes them."""
+        if channel in self._selector.get_map():
+            self._selector.modify(channel, events, ready)
+        else:
+            self._selector.register(channel, events, ready)
+
+    def unregister(self, channel: socket.socket | int) -> None:
+        self._selector.unregister(channel)
+
+    def wake(self) -> None:
+        """End the present or next `wait`; from any thread or signal handler."""
+        try:
+            self._waker.send(b"\0")
+        except BlockingIOError:
+            pass  # as many wakes are under way as the socket holds
+
+    def _drain(self, _: int) -> None:
+        try:
+            while self._woken.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def wait(self, due: int | None) -> int:
+        timeout = None if due is None else max(0, due - self._now()) / SECOND_US
+        for key, mask in self._selector.select(timeout):
+            key.data(mask)
+        return self._now()
+
+    def _now(self) -> int:
+        wall = time.time_ns() // 1000
+        self.lag_us = max(0, self._last - wall)
+        self._last = max(self._last, wall)
+        return self._last
+
+    def close(self) -> None:
+        self._selector.close()
+        self._woken.close()
+        self._waker.close()

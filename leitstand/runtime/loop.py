@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop, shared by every mode: wait, take, cycle, append, send. Called by the writer process and by the twin."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from leitstand.core.cycle import Answer, Core
+from leitstand.core.facts import Fact, RunPlaced, RunStopOrdered
+from leitstand.core.state import Run, State
+from leitstand.runtime.ports import Clock, Engine, Head, Journal, Order, Source, StartRun, StopRun
+
+
+class Settling(Source):
+    """A source that wants to know what became of its observations, once they are durable."""
+
+    def settle(self, answers: Sequence[Answer], head: Head) -> None:
+        """`answers` to what the last `take` gave, in order; called after every append and every empty cycle."""
+        raise NotImplementedError
+
+
+class Loop:
+    """One core, one journal, one clock; engines report before other sources speak, so that what is freed at an
+    instant is there for what arrives at it."""
+
+    def __init__(
+        self, core: Core, journal: Journal, clock: Clock, engine: Engine, sources: Iterable[Source]
+    ) -> None:
+        self.core = core
+        self.journal = journal
+        self.clock = clock
+        self.engine = engine
+        self.sources: tuple[Source, ...] = (engine, *sources)
+        self.stopping = False
+
+    def run(self) -> None:
+        """Until `stopping` is set, or nothing can happen any more (a clock that returns None)."""
+        while not self.stopping:
+            now = self.clock.wait(self._due())
+            if now is None:
+                return
+            self.step(now)
+
+    def _due(self) -> int | None:
+        due = self.core.next_wake()
+        for source in self.sources:
+            time = source.next_time()
+            if time is not None and (due is None or time < due):
+                due = time
+        return due
+
+    def step(self, now: int) -> None:
+        """One cycle at `now`."""
+        taken = [source.take(now) for source in self.sources]
+        observations = [observation for part in taken for observation in part]
+        facts = self.core.cycle(now, observations)
+        journal = self.journal
+        if facts:
+            journal.append(journal.head, now, facts)
+            orders = orders_of(self.core.state, facts)
+            if orders:
+                self.engine.send(orders)
+        start = 0
+        for source, part in zip(self.sources, taken, strict=True):
+            if isinstance(source, Settling):
+                source.settle(self.core.answers[start : start + len(part)], journal.head)
+            start += len(part)
+
+
+def orders_of(state: State, facts: Sequence[Fact]) -> list[Order]:
+    """What engines have to do because of `facts`, which `state` has applied."""
+    orders: list[Order] = []
+    for fact in facts:
+        if type(fact) is RunPlaced:
+            orders.append(start_order(state, state.runs[fact.run]))
+        elif type(fact) is RunStopOrdered:
+            orders.append(StopRun(fact.run, fact.cause))
+    return orders
+
+
+def start_order(state: State, run: Run) -> StartRun:
+    """The order that starts `run`, also used to resume it."""
+    job = state.jobs[run.job]
+    return StartRun(
+        run.id,
+        run.job,
+        job.tenant,
+        job.project,
+        run.tasks,
+        job.resources,
+        job.spec,
+        job.max_duration_us,
+        run.placed_us,
+        job.expected_us,
+    )
+
+
+def resumed(state: State) -> Iterator[StartRun]:
+    """The orders for all runs that should exist."""
+    return (start_order(state, run) for run in state.runs.values())
