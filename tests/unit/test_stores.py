@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the stores promise: records are durable, named by keyed digests and erasable; blobs are whole or absent."""
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from leitstand.runtime.spec import RunSpec
+from leitstand.stores.blobs import Blobs, Retention, TooLarge, WrongDigest
+from leitstand.stores.commit import GroupCommit
+from leitstand.stores.records import FORM, NewerRecords, Record, Records
+
+SPEC = RunSpec(name="secret-project-name", argv=("python", "train.py"), envs={"B": "2", "A": "1"})
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "records.db")
+
+
+def test_a_record_reads_back_in_another_process_view(records: Records, tmp_path: Path) -> None:
+    ref = records.put("acme", "u1", SPEC)
+    other = Records(tmp_path / "records.db")
+    assert other.get(ref) == SPEC
+    assert other.names([ref, "0" * 64]) == {ref: "secret-project-name"}
+    assert other.get("0" * 64) is None
+
+
+def test_equal_records_share_a_ref_and_others_do_not(records: Records) -> None:
+    same = RunSpec(name=SPEC.name, argv=SPEC.argv, envs={"A": "1", "B": "2"})
+    refs = records.put_all(
+        [
+            Record("acme", "u1", SPEC),
+            Record("acme", "u1", same),
+            Record("umbrella", "u1", SPEC),
+            Record("acme", "u2", SPEC),
+        ]
+    )
+    assert refs[0] == refs[1]
+    assert len(set(refs)) == 3
+    assert all(len(ref) == 64 for ref in refs)
+
+
+def test_a_ref_cannot_be_guessed_without_the_key(tmp_path: Path) -> None:
+    one, two = Records(tmp_path / "a.db"), Records(tmp_path / "b.db")
+    assert one.put("acme", "u1", SPEC) != two.put("acme", "u1", SPEC)
+
+
+def test_digests_are_stable_and_parts_do_not_run_together(records: Records, tmp_path: Path) -> None:
+    first = records.digest("u1", b"request", b"ab", b"c")
+    assert Records(tmp_path / "records.db").digest("u1", b"request", b"ab", b"c") == first
+    assert records.digest("u1", b"request", b"a", b"bc") != first
+    assert records.digest("u2", b"request", b"ab", b"c") != first
+
+
+def test_erasing_a_subject_leaves_no_byte_of_it_and_nothing_else_is_touched(
+    records: Records, tmp_path: Path
+) -> None:
+    gone, kept = records.put("acme", "u1", SPEC), records.put("acme", "u2", RunSpec(name="other"))
+    key_digest = records.digest("u1", b"x")
+    assert b"secret-project-name" in _all_bytes(tmp_path)
+    assert records.erase("u1") == 1
+    assert records.get(gone) is None
+    assert records.get(kept) == RunSpec(name="other")
+    assert records.digest("u1", b"x") != key_digest
+    assert b"secret-project-name" not in _all_bytes(tmp_path)
+    assert records.erase("u1") == 0
+
+
+def test_only_the_owner_may_read_the_file(records: Records, tmp_path: Path) -> None:
+    records.put("acme", "u1", SPEC)
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_spec_over_the_limit_is_refused_and_nothing_of_its_batch_is_kept(records: Records) -> None:
+    small = RunSpec(name="small")
+    with pytest.raises(ValueError, match="exceeds the limit"):
+        records.put_all([Record("acme", "u1", small), Record("acme", "u1", RunSpec(script="x" * 1_100_000))])
+    assert records._read("SELECT count(*) FROM records", ()) == [(0,)]
+
+
+def test_a_file_of_a_newer_release_is_refused(records: Records, tmp_path: Path) -> None:
+    records.close()
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        connection.execute(f"PRAGMA user_version={FORM + 1}")
+    with pytest.raises(NewerRecords, match="newer release"):
+        Records(tmp_path / "records.db")
+
+
+def test_requests_of_one_tick_share_one_transaction(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    put_all = records.put_all
+
+    def counted(batch: list[Record]) -> list[str]:
+        batches.append(len(batch))
+        return put_all(batch)
+
+    monkeypatch.setattr(records, "put_all", counted)
+
+    async def main() -> list[str]:
+        commit = GroupCommit(records)
+        refs = await asyncio.gather(*(commit.put("acme", "u1", RunSpec(name=f"n{i}")) for i in range(300)))
+        commit.close()
+        return refs
+
+    refs = asyncio.run(main())
+    assert batches == [256, 44]
+    assert [records.get(ref).name for ref in refs] == [f"n{i}" for i in range(300)]  # type: ignore[union-attr]
+
+
+def test_a_failed_transaction_fails_every_request_in_it_and_the_next_one_works(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        commit = GroupCommit(records)
+        with monkeypatch.context() as broken:
+            broken.setattr(records, "put_all", _disk_full)
+            results = await asyncio.gather(
+                *(commit.put("a", "u", SPEC) for _ in range(3)), return_exceptions=True
+            )
+        assert [type(result) for result in results] == [sqlite3.OperationalError] * 3
+        assert records.get(await commit.put("a", "u", SPEC)) == SPEC
+        commit.close()
+
+    asyncio.run(main())
+
+
+# ── blobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_blob_appears_under_its_digest_when_committed_and_not_before(tmp_path: Path) -> None:
+    blobs, digest = Blobs(tmp_path), hashlib.sha256(b"hello").hexdigest()
+    with blobs.upload(digest) as upload:
+        upload.write(b"hel")
+        upload.write(b"lo")
+        assert blobs.open(digest) is None
+        upload.commit()
+    path = blobs.open(digest)
+    assert path == tmp_path / digest[:2] / digest[2:]
+    assert path is not None
+    assert path.read_bytes() == b"hello"
+
+
+def test_wrong_bytes_too_many_bytes_and_a_broken_upload_leave_nothing(tmp_path: Path) -> None:
+    blobs, digest = Blobs(tmp_path, bytes_max=8), hashlib.sha256(b"hello").hexdigest()
+    with blobs.upload(digest) as upload:
+        upload.write(b"jello")
+        with pytest.raises(WrongDigest, match=digest):
+            upload.commit()
+    with blobs.upload(digest) as upload, pytest.raises(TooLarge, match="8 bytes"):
+        upload.write(b"123456789")
+    with blobs.upload(digest) as upload:
+        upload.write(b"hel")  # and the client hangs up
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "AB" * 32, "0" * 63])
+def test_a_name_that_is_no_digest_opens_nothing(tmp_path: Path, name: str) -> None:
+    blobs = Blobs(tmp_path)
+    assert blobs.open(name) is None
+    with pytest.raises(ValueError, match="SHA-256"):
+        blobs.upload(name)
+
+
+def test_pruning_keeps_what_is_recent_small_enough_or_in_use(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    digests = []
+    for age_s, content in ((10, b"a" * 40), (20, b"b" * 40), (30, b"c" * 40), (1000, b"d"), (1000, b"e")):
+        digest = hashlib.sha256(content).hexdigest()
+        digests.append(digest)
+        with blobs.upload(digest) as upload:
+            upload.write(content)
+            upload.commit()
+        os.utime(tmp_path / digest[:2] / digest[2:], (100_000 - age_s, 100_000 - age_s))
+    dead = tmp_path / "upload-dead"
+    dead.write_bytes(b"x")
+    os.utime(dead, (0, 0))
+    assert blobs.prune(100_000, Retention(age_s=500, bytes_max=80), keep={digests[4]}) == 2
+    assert [(tmp_path / d[:2] / d[2:]).exists() for d in digests] == [True, True, False, False, True]
+    assert not dead.exists()
+
+
+def _all_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def _disk_full(batch: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
