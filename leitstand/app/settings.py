@@ -22,7 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disk_reserve_bytes: int = 64 * 1024 * 1024
     log_bytes_max: int = 64 * 1024 * 1024
     grace_s: int = 10
-    discipline: str = "fifo-greedy"
+    discipline: str | None = None  # None: the rules in force stay
 
     def to_json(self) -> str:
         """What the two processes get as their only argument."""

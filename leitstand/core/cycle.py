@@ -212,8 +212,9 @@ class Core:
         faults = bundle.check(fact.rules)
         if faults:
             return Answer(refused="invalid", detail="; ".join(faults))
-        if fact.rules != self.state.rules:
-            self._emit(f.RulesSet(fact.rules, bundle.digest(fact.rules)))
+        digest = bundle.digest(fact.rules)
+        if digest != self.state.rules_digest:
+            self._emit(f.RulesSet(fact.rules, digest))
             for pool in self.state.pools:
                 self._freed(pool)
         return _NOTED

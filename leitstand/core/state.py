@@ -95,6 +95,7 @@ class Projection(msgspec.Struct):
 
     version: int
     rules: Rules
+    rules_digest: str
     submitted: int
     sites: list[Site]
     nodes: list[Node]
@@ -122,6 +123,7 @@ class State:
 
     def __init__(self) -> None:
         self.rules = Rules()
+        self.rules_digest = ""  # of the bundle that was set; '' before the first
         self.submitted = 0  # jobs ever submitted
         self.sites: dict[str, Site] = {}
         self.nodes: dict[str, Node] = {}
@@ -141,6 +143,7 @@ class State:
 
     def _rules_set(self, at: int, fact: f.RulesSet) -> None:
         self.rules = fact.rules
+        self.rules_digest = fact.digest
         for pool in self.pools.values():
             pool.queue = Queue()
         for job in self.jobs.values():
@@ -304,6 +307,7 @@ class State:
         return Projection(
             version=PROJECTION_VERSION,
             rules=self.rules,
+            rules_digest=self.rules_digest,
             submitted=self.submitted,
             sites=list(self.sites.values()),
             nodes=list(self.nodes.values()),
@@ -320,6 +324,7 @@ class State:
             raise ValueError(f"projection version {projection.version} is not {PROJECTION_VERSION}")
         state = cls()
         state.rules = projection.rules
+        state.rules_digest = projection.rules_digest
         state.submitted = projection.submitted
         state.sites = {site.id: site for site in projection.sites}
         state.tenants = {tenant.id: tenant for tenant in projection.tenants}

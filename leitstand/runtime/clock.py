@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two clocks: one waits for the world, the other jumps. Called by the loop."""
 
+import contextlib
 import selectors
 import socket
 import time
@@ -52,17 +53,13 @@ class LiveClock:
 
     def wake(self) -> None:
         """End the present or next `wait`; from any thread or signal handler."""
-        try:
+        with contextlib.suppress(BlockingIOError):  # as many wakes are under way as the socket holds
             self._waker.send(b"\0")
-        except BlockingIOError:
-            pass  # as many wakes are under way as the socket holds
 
     def _drain(self, _: int) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             while self._woken.recv(4096):
                 pass
-        except BlockingIOError:
-            pass
 
     def wait(self, due: int | None) -> int:
         timeout = None if due is None else max(0, due - self._now()) / SECOND_US

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from leitstand.core.cycle import Answer, Core
-from leitstand.core.facts import Fact, RunPlaced, RunStopOrdered
+from leitstand.core.facts import Fact, Observation, RunPlaced, RunStopOrdered
 from leitstand.core.state import Run, State
 from leitstand.runtime.ports import Clock, Engine, Head, Journal, Order, Source, StartRun, StopRun
 
@@ -29,6 +29,7 @@ class Loop:
         self.clock = clock
         self.engine = engine
         self.sources: tuple[Source, ...] = (engine, *sources)
+        self._settles = any(isinstance(source, Settling) for source in self.sources)
         self.stopping = False
 
     def run(self) -> None:
@@ -58,10 +59,14 @@ class Loop:
             orders = orders_of(self.core.state, facts)
             if orders:
                 self.engine.send(orders)
+        if self._settles:
+            self._settle(taken)
+
+    def _settle(self, taken: list[Sequence[Observation]]) -> None:
         start = 0
         for source, part in zip(self.sources, taken, strict=True):
             if isinstance(source, Settling):
-                source.settle(self.core.answers[start : start + len(part)], journal.head)
+                source.settle(self.core.answers[start : start + len(part)], self.journal.head)
             start += len(part)
 
 
