@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal in one SQLite file: `SqliteJournal` is the one writer, `SqliteReader` reads beside it or offline.
+
+Called by the writer process (one commit per append, durable on return), by the twin (`commit_every`: many appends per
+commit), and by followers and the CLI, which only read. A stale writer is fenced by the file itself: the commit moves
+the one row of `head` on, and only from the head that the writer knows.
+"""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Self
+
+from leitstand.core.facts import Fact
+from leitstand.journal import chain
+from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
+from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
+
+FORMAT: Final = 1
+APPLICATION_ID: Final = 0x4C535444  # "LSTD" in the file's header
+READ_ROWS: Final = 4096  # rows a query fetches: no read transaction outlives it, so the log never has to wait
+BUSY_S: Final = 5.0  # how long to wait for a lock that another process holds
+WAL_BYTES_MAX: Final = 64 * 1024 * 1024  # the write-ahead log is cut back to this after a checkpoint
+
+SCHEMA: Final = """
+CREATE TABLE facts (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL,
+                   hash BLOB NOT NULL) STRICT;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+# errors of writing, before anything was committed: a full disk, a quota or a limit of file size
+_NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+_INSERT: Final = "INSERT INTO facts (seq, at, body, hash) VALUES (?, ?, ?, ?)"
+_FENCE: Final = "UPDATE head SET seq = ?, at = ?, hash = ? WHERE seq = ? AND hash = ?"
+_ENTRIES: Final = "SELECT seq, at, body FROM facts WHERE seq > ? ORDER BY seq LIMIT ?"
+_ROWS: Final = "SELECT seq, at, body, hash FROM facts WHERE seq > ? ORDER BY seq LIMIT ?"
+
+
+class SqliteReader:
+    """Reads a journal that another process may be writing. One thread at a time."""
+
+    def __init__(self, path: Path, codec: Codec = DEFAULT) -> None:
+        """JournalUnusable if there is no journal at `path` that this code can read."""
+        self.path = path
+        self._codec = codec
+        self._db = _open_read_only(path)
+        try:
+            self.journal_id = _identify(self._db, path)
+        except BaseException:
+            self._db.close()
+            raise
+
+    @property
+    def head(self) -> Head:
+        """The head as it is committed now."""
+        with _naming(self.path):
+            return _stored_head(self._db, self.path)
+
+    def read(self, after: int, limit: int | None = None) -> Iterator[Entry]:
+        """Entries with seq > `after`, at most `limit`; JournalUnusable for one that is missing or undecodable."""
+        return self._codec.entries(self._select(_ENTRIES, after, limit))
+
+    def rows(self, after: int, limit: int | None = None) -> Iterator[tuple[int, int, bytes, bytes]]:
+        """Stored (seq, at, body, hash) with seq > `after`, at most `limit`."""
+        return self._select(_ROWS, after, limit)
+
+    def head_at(self, seq: int) -> Head | None:
+        """The head as it was after entry `seq`; None if there is no such entry."""
+        if seq == 0:
+            return chain.genesis(self.journal_id)
+        with _naming(self.path):
+            row = self._db.execute("SELECT seq, at, hash FROM facts WHERE seq = ?", (seq,)).fetchone()
+        return Head(*row) if row else None
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _select(self, query: str, after: int, limit: int | None) -> Iterator[Any]:
+        after = max(after, 0)
+        while limit is None or limit > 0:
+            wanted = READ_ROWS if limit is None else min(limit, READ_ROWS)
+            with _naming(self.path):
+                rows = self._db.execute(query, (after, wanted)).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            if last - after != len(rows):
+                raise JournalUnusable(_gap(self.path, after, rows))
+            yield from rows
+            after = last
+            if limit is not None:
+                limit -= len(rows)
+
+
+class SqliteJournal(SqliteReader):
+    """A `leitstand.runtime.ports.Journal`, created if there is none. One per data folder, guarded by the caller's
+    lock; one thread at a time.
+
+    With `commit_every` > 1, entries are committed once that many have come together, before every read, and by
+    `close`; an error of a commit loses what was not yet committed and puts the head back.
+    """
+
+    def __init__(
+        self, path: Path, *, journal_id: str | None = None, commit_every: int = 1, codec: Codec = DEFAULT
+    ) -> None:
+        """`journal_id`: of a new journal (random if None), and what an old one must have."""
+        self._commit_every = commit_every
+        self._stamps: list[int] = []
+        self._bodies: list[bytes] = []
+        self._hashes: list[bytes] = []
+        self.path = path
+        self._codec = codec
+        self._db = _open_writable(path)
+        try:
+            _create_if_empty(self._db, path, journal_id)
+            self.journal_id = _identify(self._db, path)
+            if journal_id not in (None, self.journal_id):
+                raise JournalUnusable(f"{path} is the journal {self.journal_id!r}, not {journal_id!r}")
+            self._committed = self._head = _checked_head(self._db, path, self.journal_id)
+        except BaseException:
+            self._db.close()
+            raise
+
+    @staticmethod
+    def follow(path: Path, codec: Codec = DEFAULT) -> SqliteReader:
+        """A reader that works beside this journal's writer."""
+        return SqliteReader(path, codec)
+
+    @property
+    def head(self) -> Head:
+        """The head after the last append of this writer."""
+        return self._head
+
+    def append(self, head: Head, at: int, facts: Sequence[Fact]) -> Head:
+        """All of `facts` or nothing, stamped `at`; see the port for the errors.
+
+        TimeoutError: another process held the file's write lock; nothing was appended. Any other error leaves the
+        outcome unknown: end the process, and fold again.
+        """
+        if head is not self._head and head != self._head:
+            raise StaleHead(
+                f"append names entry {head.seq} as the head of {self.path}, it is {self._head.seq}"
+            )
+        chain.check_stamp(head, at)
+        if not facts:
+            return head
+        bodies = self._codec.encode(facts)
+        hashes = chain.extend(head, at, bodies)
+        self._stamps += [at] * len(bodies)
+        self._bodies += bodies
+        self._hashes += hashes
+        self._head = Head(head.seq + len(bodies), at, hashes[-1])
+        if len(self._bodies) >= self._commit_every:
+            self.commit()
+        return self._head
+
+    def commit(self) -> None:
+        """Makes what was appended durable; errors as in `append`."""
+        if not self._bodies:
+            return
+        db, old, new = self._db, self._committed, self._head
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            if db.execute(_FENCE, (new.seq, new.at, new.hash, old.seq, old.hash)).rowcount != 1:
+                raise StaleHead(
+                    f"the head of {self.path} is no longer entry {old.seq}: another writer took over"
+                )
+            sequence = range(old.seq + 1, new.seq + 1)
+            db.executemany(_INSERT, zip(sequence, self._stamps, self._bodies, self._hashes, strict=True))
+            db.execute("COMMIT")
+            self._committed = new
+        except BaseException as error:
+            self._head = old
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                self._raise_known_outcome(error)
+            raise
+        finally:
+            self._stamps, self._bodies, self._hashes = [], [], []
+
+    def close(self) -> None:
+        try:
+            self.commit()
+        finally:
+            self._db.close()
+
+    def head_at(self, seq: int) -> Head | None:
+        self.commit()
+        return super().head_at(seq)
+
+    def _select(self, query: str, after: int, limit: int | None) -> Iterator[Any]:
+        self.commit()
+        return super()._select(query, after, limit)
+
+    def _raise_known_outcome(self, error: sqlite3.Error) -> None:
+        """Raises what the failed commit means if it surely appended nothing; returns if that is unknown."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF == sqlite3.SQLITE_BUSY:
+            raise TimeoutError(
+                f"{self.path} was locked by another process for {BUSY_S:g} s; end what holds it"
+            ) from error
+        if code in _NO_ROOM and _stored_head(self._db, self.path) == self._committed:
+            raise JournalFull(f"no room for {self.path} ({error}): free disk space") from error
+
+
+def _open_writable(path: Path) -> sqlite3.Connection:
+    try:
+        # private from the first moment; SQLite gives its -wal and -shm the same mode
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise JournalUnusable(
+            f"cannot write the journal {path}: {error.strerror}; name a data folder that exists and is writable"
+        ) from error
+    db = _connect(path, "rw")
+    try:
+        with _naming(path):
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise JournalUnusable(
+                    f"the file system of {path} has no shared memory for SQLite's WAL (mode {mode!r}): use a local disk"
+                )
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise JournalUnusable(f"there is no journal at {path}; name the data folder of a control plane")
+    db = _connect(path, "ro")
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError as error:
+        db.close()
+        log = path.with_name(path.name + "-wal")
+        unopened = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if unopened and not (log.exists() and log.stat().st_size):
+            # A folder that we may not write, and no log: all there is stands in the file, and no writer is alive.
+            return _connect(path, "ro&immutable=1")
+        raise JournalUnusable(
+            f"cannot read the journal {path}: {error}; reading beside its log needs write access to the folder"
+        ) from error
+    except sqlite3.Error:
+        pass  # damage is named by the first query
+    return db
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            timeout=BUSY_S,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise JournalUnusable(f"cannot open the journal {path}: {error}; check its permissions") from error
+    # a damaged or foreign file must not be able to do more than be refused
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA cell_size_check = ON")
+    return db
+
+
+def _create_if_empty(db: sqlite3.Connection, path: Path, journal_id: str | None) -> None:
+    with _naming(path):
+        if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            return
+        journal_id = journal_id or secrets.token_hex(16)
+        head = chain.genesis(journal_id)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        db.execute("BEGIN IMMEDIATE")
+        if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[
+            0
+        ]:  # else: made by another just now
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute("INSERT INTO head VALUES (1, ?, ?, ?)", (head.seq, head.at, head.hash))
+            meta = {"format": str(FORMAT), "journal": journal_id, "created": created}
+            db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        db.execute("COMMIT")
+
+
+def _identify(db: sqlite3.Connection, path: Path) -> str:
+    """The journal's id; JournalUnusable for what is no journal or has another format."""
+    with _naming(path):
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise JournalUnusable(
+                f"{path} is a SQLite database, but not a journal of Leitstand; name another folder"
+            )
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+    if meta.get("format") != str(FORMAT):
+        raise JournalUnusable(
+            f"{path} has journal format {meta.get('format')!r}, this code knows {FORMAT}: use a newer leitstand"
+        )
+    try:
+        chain.genesis(meta.get("journal", ""))
+    except (TypeError, ValueError) as error:
+        raise JournalUnusable(f"{path}: {error}") from error
+    return str(meta["journal"])
+
+
+def _checked_head(db: sqlite3.Connection, path: Path, journal_id: str) -> Head:
+    """The head; JournalUnusable if it is not the last entry."""
+    with _naming(path):
+        head = _stored_head(db, path)
+        row = db.execute("SELECT seq, at, hash FROM facts ORDER BY seq DESC LIMIT 1").fetchone()
+    if head != (Head(*row) if row else chain.genesis(journal_id)):
+        raise JournalUnusable(
+            f"{path}: the head row names entry {head.seq}, the last entry is {row[0] if row else 0}, or their hashes "
+            "differ; run `leitstand journal verify`"
+        )
+    return head
+
+
+def _stored_head(db: sqlite3.Connection, path: Path) -> Head:
+    row = db.execute("SELECT seq, at, hash FROM head").fetchone()
+    if row is None:
+        raise JournalUnusable(f"{path} has no head row; run `leitstand journal verify`")
+    return Head(*row)
+
+
+def _gap(path: Path, after: int, rows: list[tuple[int, ...]]) -> str:
+    """Says which entry is missing from `rows`, which follow entry `after`."""
+    sequence = [after, *(row[0] for row in rows)]
+    missing = next(one + 1 for one, next_one in pairwise(sequence) if next_one != one + 1)
+    return f"{path}: entry {missing} is missing; run `leitstand journal verify`"
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into JournalUnusable with the path."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalUnusable(f"cannot read the journal {path}: {error}") from error
