@@ -19,11 +19,21 @@ import msgspec
 from leitstand.core.rules import Rules
 
 
-class Fact(msgspec.Struct, frozen=True, tag_field="fact", tag=True, omit_defaults=True, gc=False):
-    """Base of everything that the journal can hold."""
+class Fact(
+    msgspec.Struct,
+    frozen=True,
+    tag_field="fact",
+    tag=True,
+    omit_defaults=True,
+    gc=False,
+    forbid_unknown_fields=True,
+):
+    """Base of everything that the journal can hold. A field unknown to this code was written by newer code: refused."""
 
 
-class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, cache_hash=True):
+class Resources(
+    msgspec.Struct, frozen=True, omit_defaults=True, gc=False, cache_hash=True, forbid_unknown_fields=True
+):
     """What a job asks for: its shape.
 
     `nodes` = n > 0: n equal tasks, each with gpus/n, cpus_milli/n, memory_mib/n, each on a node of its own (unless
@@ -37,7 +47,7 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, cache
     memory_mib: int = 0
 
 
-class Task(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Task(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """One member of a placed gang; its index in the placement is its node rank."""
 
     node: str

@@ -15,7 +15,7 @@ DISCIPLINES: Final = ("fifo-strict", "fifo-greedy", "sjf", "priority")
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
 
 
-class Rules(msgspec.Struct, frozen=True, omit_defaults=False):
+class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True):
     """One bundle.
 
     `discipline`: who starts next, one of `DISCIPLINES`. `static`: every tenant has only the nodes of its own pool.
