@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorded cluster (`*.cluster.json`) and the facts that put it in service. Called by the replay and the CLI.
+
+The file is `{"gpus_per_node": G, "vc_nodes": {tenant: nodes, …}}`; other keys are comments. Pooled, all nodes form one
+fleet; static, each tenant has only its own.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from leitstand.core.facts import NodeAdded, Observation, SiteAdded, TenantAdded
+from leitstand.twin.readers import TraceError
+
+SITE: Final = "twin"
+ENGINE: Final = "simulated"
+FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+GPUS_PER_NODE_MAX: Final = 1024
+NODES_MAX: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Nodes of equal size by the tenant that owns them, in the file's order."""
+
+    gpus_per_node: int
+    nodes_of: dict[str, int]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the whole cluster."""
+        return self.gpus_per_node * sum(self.nodes_of.values())
+
+
+def read_cluster(path: Path) -> Cluster:
+    """The cluster in `path`; TraceError names what is wrong."""
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise TraceError(f"{path}: is over {FILE_BYTES_MAX} bytes long; this is no cluster file")
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except TraceError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path}: is no cluster file: {error}") from error
+    return _checked(path, content)
+
+
+def fleet(cluster: Cluster, *, static: bool) -> list[Observation]:
+    """Tenants, site and nodes as observations. Nodes have GPUs only: recorded jobs name neither CPUs nor memory."""
+    site = SiteAdded(SITE, ENGINE, logical=True)
+    tenants = [TenantAdded(tenant) for tenant in cluster.nodes_of]
+    owners = [tenant for tenant, nodes in cluster.nodes_of.items() for _ in range(nodes)]
+    nodes = [
+        NodeAdded(f"node-{number:05d}", SITE, cluster.gpus_per_node, 0, 0, pool=owner if static else "shared")
+        for number, owner in enumerate(owners, 1)
+    ]
+    return [*tenants, site, *nodes]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name stands twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{doubled!r} stands twice; keep one")
+    return content
+
+
+def _checked(path: Path, content: Any) -> Cluster:
+    form = 'it must be {"gpus_per_node": 8, "vc_nodes": {"tenant": 4, ...}}'
+    if not isinstance(content, dict):
+        raise TraceError(f"{path}: holds {type(content).__name__}, no object; {form}")
+    for key in ("gpus_per_node", "vc_nodes"):
+        if key not in content:
+            raise TraceError(f"{path}: {key} is missing; {form}")
+    gpus, nodes_of = content["gpus_per_node"], content["vc_nodes"]
+    if not _is_count(gpus) or not 1 <= gpus <= GPUS_PER_NODE_MAX:
+        raise TraceError(f"{path}: gpus_per_node is {gpus!r}, no whole number in 1..{GPUS_PER_NODE_MAX}")
+    if not isinstance(nodes_of, dict):
+        raise TraceError(f"{path}: vc_nodes is {type(nodes_of).__name__}, no object; {form}")
+    for tenant, nodes in nodes_of.items():
+        if not tenant:
+            raise TraceError(f"{path}: a tenant in vc_nodes has an empty name; name it")
+        if not _is_count(nodes) or not 0 <= nodes <= NODES_MAX:
+            raise TraceError(
+                f"{path}: vc_nodes of tenant {tenant!r} is {nodes!r}, no whole number in 0..{NODES_MAX}"
+            )
+    total = sum(nodes_of.values())
+    if not 0 < total <= NODES_MAX:
+        raise TraceError(f"{path}: vc_nodes adds up to {total} nodes, not in 1..{NODES_MAX}")
+    return Cluster(gpus, dict(nodes_of))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorded trace through the real core and the real loop, in virtual time. Called by `leitstand twin replay`.
+
+Only the ports differ from live operation: the source is the trace, the engine is simulated (a run lasts as long as the
+recorded job did), the clock jumps to the next due time, and the journal is in memory unless it is to be kept.
+"""
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from leitstand.core.cycle import Core
+from leitstand.core.facts import Fact, Observation, Resources, RulesSet, SubmitJob
+from leitstand.core.rules import TENANT_CLASSES, Rules, digest
+from leitstand.core.units import SECOND_US
+from leitstand.engines.simulated import SimulatedEngine
+from leitstand.journal.memory import MemoryJournal
+from leitstand.journal.sqlite import SqliteJournal
+from leitstand.runtime.clock import VirtualClock
+from leitstand.runtime.loop import Loop
+from leitstand.runtime.ports import Entry, Head, Journal, Source
+from leitstand.twin.cluster import Cluster, fleet, read_cluster
+from leitstand.twin.outcome import Outcome, Tally
+from leitstand.twin.traces import Ints, Trace, TraceError, read_trace
+
+PROJECT: Final = "default"
+JOURNAL_ID: Final = "replay"  # the same for every replay: equal decisions, equal digest
+COMMIT_EVERY: Final = 10_000  # entries; a replay that is cut short is made again
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What to replay and how. `discipline`: one of `core.rules.DISCIPLINES`; `static`: each tenant only its own nodes;
+    `journal`: a new file to keep the journal in, None: memory; `lenient`: leave unusable rows out."""
+
+    trace: Path
+    cluster: Path
+    discipline: str
+    static: bool = False
+    journal: Path | None = None
+    lenient: bool = False
+
+
+def replay(setting: Setting, progress: Callable[[int, int], None] | None = None) -> Outcome:
+    """Replay one trace and count what became of its jobs; TraceError for files that cannot be used.
+
+    `progress` is called with jobs done and jobs in all, now and then.
+    """
+    begun_s = time.process_time()
+    cluster = read_cluster(setting.cluster)
+    trace = read_trace(setting.trace, lenient=setting.lenient)
+    source = TraceSource(trace, cluster, setting)
+    tally = Tally(progress and (lambda done: progress(done, source.jobs)))
+    with _journal(setting.journal) as journal:
+        run(source, journal, tally)
+        head = journal.head
+    return Outcome(
+        trace=trace.name,
+        rules=setting.discipline,
+        static=setting.static,
+        jobs=tally.jobs,
+        rejected=tally.rejected,
+        left_out=len(trace) - source.jobs,
+        dropped=trace.dropped,
+        makespan_s=tally.makespan_us / SECOND_US,
+        queue_s=tally.queue_s(),
+        jct_s=tally.jct_s(),
+        utilisation=tally.gpu_us / max(cluster.gpus * tally.makespan_us, 1),
+        per_tenant=tally.per_tenant(),
+        digest=head.hash.hex(),
+        facts=head.seq,
+        cpu_s=time.process_time() - begun_s,
+    )
+
+
+def run(source: "TraceSource", journal: Journal, tally: Tally) -> None:
+    """The loop of live operation over a trace, until nothing can happen any more; `tally` sees every fact."""
+    core = Core()
+    watched = _Watched(journal, tally)
+    Loop(core, watched, VirtualClock(), SimulatedEngine(), [source]).run()
+    assert not core.state.jobs, f"{len(core.state.jobs)} jobs never ended"
+
+
+@contextmanager
+def _journal(path: Path | None) -> Iterator[Journal]:
+    """A journal for one replay; a file that would not hold all of it is removed again."""
+    if path is None:
+        yield MemoryJournal(JOURNAL_ID)
+        return
+    if path.exists():
+        raise TraceError(f"{path}: exists already; name a new file for the journal, or remove this one")
+    whole = False
+    try:
+        journal = SqliteJournal(path, journal_id=JOURNAL_ID, commit_every=COMMIT_EVERY)
+        try:
+            yield journal
+        finally:
+            journal.close()
+        whole = True
+    finally:
+        if not whole:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+class TraceSource(Source):
+    """The trace as a source: rules and fleet at the first submission, then every job at its time.
+
+    Jobs of tenants that the cluster does not name are left out; `jobs` is how many remain.
+    """
+
+    def __init__(self, trace: Trace, cluster: Cluster, setting: Setting) -> None:
+        named = np.array([tenant in cluster.nodes_of for tenant in trace.tenants], np.bool_)
+        rows = np.flatnonzero(named[trace.tenant])
+        self.jobs = len(rows)
+        self._opening: list[Observation] = [
+            _rules_set(trace, setting),
+            *fleet(cluster, static=setting.static),
+        ]
+        self._submit_us: list[int] = trace.submit_us[rows].tolist()
+        self._requests = _requests(trace, rows)
+        self._next = 0
+
+    def next_time(self) -> int | None:
+        return self._submit_us[self._next] if self._next < self.jobs else None
+
+    def take(self, now: int) -> Sequence[Observation]:
+        first = self._next
+        if first == self.jobs or self._submit_us[first] > now:
+            return ()
+        self._next = bisect_right(self._submit_us, now, first)
+        taken = [*self._opening, *islice(self._requests, self._next - first)]
+        self._opening = []
+        return taken
+
+
+def _requests(trace: Trace, rows: Ints) -> Iterator[SubmitJob]:
+    """What each job of `rows` asks for, made when it is needed."""
+    shapes = {gpus: Resources(gpus=gpus, nodes=0) for gpus in np.unique(trace.gpus[rows]).tolist()}
+    users = [*trace.users, ""]  # the last for -1: none
+    return map(
+        SubmitJob,
+        map(trace.tenants.__getitem__, trace.tenant[rows].tolist()),
+        repeat(PROJECT),
+        map(shapes.__getitem__, trace.gpus[rows].tolist()),
+        map(users.__getitem__, trace.user[rows].tolist()),
+        trace.priority[rows].tolist(),
+        repeat(0),  # max_duration: the default, which no job of the trace exceeds
+        trace.duration_us[rows].tolist(),
+    )
+
+
+def _rules_set(trace: Trace, setting: Setting) -> RulesSet:
+    """The bundle of the replay: limits that no job of the trace meets, so that the record decides."""
+    longest_us = max(int(trace.duration_us.max()), Rules().max_duration_limit_us)
+    rules = Rules(
+        name=f"replay-{setting.discipline}",
+        discipline=setting.discipline,
+        static=setting.static,
+        max_duration_default_us=dict.fromkeys(TENANT_CLASSES, longest_us),
+        max_duration_limit_us=longest_us,
+        pending_jobs_max=max(len(trace), Rules().pending_jobs_max),
+    )
+    return RulesSet(rules, digest(rules))
+
+
+class _Watched:
+    """A journal that shows every fact it appends to a tally."""
+
+    def __init__(self, journal: Journal, tally: Tally) -> None:
+        self._journal = journal
+        self._tally = tally
+
+    @property
+    def head(self) -> Head:
+        return self._journal.head
+
+    def append(self, head: Head, at: int, facts: Sequence[Fact]) -> Head:
+        head = self._journal.append(head, at, facts)
+        self._tally.note(at, facts)
+        return head
+
+    def read(self, after: int, limit: int | None = None) -> Iterator[Entry]:
+        return self._journal.read(after, limit)
+
+    def close(self) -> None:
+        self._journal.close()
