@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Projections of the journal for reading: jobs with their runs, and usage."""

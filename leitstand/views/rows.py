@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What facts do to the rows of the views. Called by `leitstand.views.database` for each entry of a batch.
+
+A row is loaded at its first touch in a batch, folded in memory and written once at the batch's end. Rows hold ids,
+amounts and times; names, commands and environment stay in the records, found by `spec`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from leitstand.core import facts as f
+from leitstand.runtime.ports import Entry
+
+LIVE: Final = ("pending", "starting", "running", "stopping")
+ENDED: Final = ("succeeded", "failed", "cancelled", "rejected")
+STATES: Final = LIVE + ENDED
+
+encode_tasks = msgspec.json.encode
+decode_tasks = msgspec.json.Decoder(tuple[f.Task, ...]).decode
+
+
+class JobRow(msgspec.Struct, gc=False):
+    """One job. `number`: the seq of its submission, the order of listings; `changed`: the seq of its last change;
+    times in µs, None: not yet; `asked` against `limit` if rejected. Amounts are of the whole gang."""
+
+    number: int
+    job: str
+    tenant: str
+    project: str
+    gpus: int
+    nodes: int
+    cpus_milli: int
+    memory_mib: int
+    priority: int
+    spec: str
+    submitted_us: int
+    state: str = "pending"
+    reason: str = ""
+    asked: int = 0
+    limit: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+    max_duration_us: int = 0
+    started_us: int | None = None
+    ended_us: int | None = None
+    changed: int = 0
+
+
+class RunRow(msgspec.Struct, gc=False):
+    """One run. `state`: starting | running | stopping | ended. `tasks`: JSON of the placement. `usage`: '' or exact
+    integers as text, "wall gpu cpu_milli memory_mib" times µs, which may exceed 64 bits."""
+
+    run: str
+    job: str
+    tasks: bytes
+    placed_us: int
+    state: str = "starting"
+    started_us: int | None = None
+    ended_us: int | None = None
+    outcome: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    usage: str = ""
+
+
+class UsageRow(msgspec.Struct, gc=False):
+    """What a project used; `jobs`: how many of its jobs used anything. µs times amount, exact."""
+
+    tenant: str
+    project: str
+    jobs: int = 0
+    wall_us: int = 0
+    gpu_us: int = 0
+    cpu_milli_us: int = 0
+    memory_mib_us: int = 0
+
+
+class Rows(Protocol):
+    """Rows of the batch in progress; `job` and `run` raise KeyError for an id that no fact has made."""
+
+    def add_job(self, row: JobRow) -> None: ...
+    def add_run(self, row: RunRow) -> None: ...
+    def job(self, job: str) -> JobRow: ...
+    def run(self, run: str) -> RunRow: ...
+    def usage(self, tenant: str, project: str) -> UsageRow: ...
+
+
+def fold(rows: Rows, entry: Entry) -> None:
+    """Apply one entry; facts that no view shows change nothing."""
+    change = _CHANGES.get(type(entry.fact))
+    if change is not None:
+        change(rows, entry, entry.fact).changed = entry.seq
+
+
+def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
+    asked = fact.resources
+    row = JobRow(
+        entry.seq, fact.job, fact.tenant, fact.project, asked.gpus, asked.nodes, asked.cpus_milli, asked.memory_mib,
+        fact.priority, fact.spec, entry.at, max_duration_us=fact.max_duration_us,
+    )  # fmt: skip
+    rows.add_job(row)
+    return row
+
+
+def _job_admitted(rows: Rows, entry: Entry, fact: f.JobAdmitted) -> JobRow:
+    row = rows.job(fact.job)
+    row.max_duration_us = fact.max_duration_us
+    return row
+
+
+def _job_rejected(rows: Rows, entry: Entry, fact: f.JobRejected) -> JobRow:
+    row = rows.job(fact.job)
+    row.state, row.reason, row.asked, row.limit, row.ended_us = (
+        "rejected", fact.reason, fact.asked, fact.limit, entry.at,
+    )  # fmt: skip
+    return row
+
+
+def _job_ended(rows: Rows, entry: Entry, fact: f.JobEnded) -> JobRow:
+    row = rows.job(fact.job)
+    row.state, row.reason, row.exit_code = fact.state, fact.reason, fact.exit_code
+    if row.ended_us is None:  # it never ran
+        row.ended_us = entry.at
+    return row
+
+
+def _run_placed(rows: Rows, entry: Entry, fact: f.RunPlaced) -> JobRow:
+    rows.add_run(RunRow(fact.run, fact.job, encode_tasks(fact.tasks), entry.at))
+    row = rows.job(fact.job)
+    row.state, row.ended_us = "starting", None
+    return row
+
+
+def _run_stop_ordered(rows: Rows, entry: Entry, fact: f.RunStopOrdered) -> JobRow:
+    run = rows.run(fact.run)
+    run.state = "stopping"
+    row = rows.job(run.job)
+    row.state = "stopping"
+    return row
+
+
+def _run_started(rows: Rows, entry: Entry, fact: f.RunStarted) -> JobRow:
+    run = rows.run(fact.run)
+    run.started_us = fact.at_us
+    row = rows.job(run.job)
+    if row.started_us is None:
+        row.started_us = fact.at_us
+    if run.state == "starting":
+        run.state = row.state = "running"
+    return row
+
+
+def _run_ended(rows: Rows, entry: Entry, fact: f.RunEnded) -> JobRow:
+    run = rows.run(fact.run)
+    run.state, run.ended_us, run.outcome = "ended", fact.at_us, fact.outcome
+    run.exit_code, run.signal = fact.exit_code, fact.signal
+    row = rows.job(run.job)
+    row.ended_us, row.signal = fact.at_us, fact.signal
+    return row
+
+
+def _usage_metered(rows: Rows, entry: Entry, fact: f.UsageMetered) -> JobRow:
+    run = rows.run(fact.run)
+    run.usage = f"{fact.wall_us} {fact.gpu_us} {fact.cpu_milli_us} {fact.memory_mib_us}"
+    used = rows.usage(fact.tenant, fact.project)
+    used.jobs += fact.run.endswith(".1")  # later runs belong to a job that is counted already
+    used.wall_us += fact.wall_us
+    used.gpu_us += fact.gpu_us
+    used.cpu_milli_us += fact.cpu_milli_us
+    used.memory_mib_us += fact.memory_mib_us
+    return rows.job(run.job)
+
+
+_CHANGES: Final[dict[type[f.Fact], Callable[[Rows, Entry, Any], JobRow]]] = {
+    f.JobSubmitted: _job_submitted,
+    f.JobAdmitted: _job_admitted,
+    f.JobRejected: _job_rejected,
+    f.JobEnded: _job_ended,
+    f.RunPlaced: _run_placed,
+    f.RunStopOrdered: _run_stop_ordered,
+    f.RunStarted: _run_started,
+    f.RunEnded: _run_ended,
+    f.UsageMetered: _usage_metered,
+}
