@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples in the documentation do what they say: blocks marked ```console run are executed and compared.
 
-In such a block a line that starts with `$ ` is typed (lines that start with `> ` go on with it), the others are what must
-appear: a line `…` stands for any lines, `…` in a line for any text, and runs of blanks are equal. The blocks of a page are one shell, in a copy of the
-project beside a control plane that was started as the page says; its port takes the place of 8640.
+In such a block a line that starts with `$ ` is typed (lines that start with `> ` go on with it), the others are what
+must appear: a line `…` stands for any lines, `…` in a line for any text, and runs of blanks are equal. The blocks of a
+page are one shell, in a copy of the project beside a control plane that was started as the page says; its port takes
+the place of 8640.
 """
 
 import re
@@ -92,9 +93,10 @@ class Shell:
         """What the command printed. It reads nothing and sees no terminal."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{{ {command}\n}} </dev/null\nprintf '\\n%s\\n' {MARK}\n")
+        end = f"_status=$?; printf '\\n%s\\n' {MARK}; (exit $_status)"  # `echo $?` may be typed next
+        self.process.stdin.write(f"{{ {command}\n}} </dev/null\n{end}\n")
         self.process.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self.process.stdout:
             if line.strip() == MARK:
                 return "".join(lines).removesuffix("\n")
