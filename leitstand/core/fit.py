@@ -13,16 +13,17 @@ from collections.abc import Iterator
 class Availability:
     """Free GPUs (bit mask of indices), CPU (milli-cores) and memory (MiB) by position, and the levels over them."""
 
-    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib")
+    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib", "size")
 
     def __init__(self) -> None:
         self.levels: list[int] = [0]
         self.gpus: list[int] = []
         self.cpus_milli: list[int] = []
         self.memory_mib: list[int] = []
+        self.size = 0  # GPUs of the largest node in service, busy or not
 
-    def put(self, position: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
-        """Set what is free at `position` (the next one, or one that exists) and bring it into service."""
+    def put(self, position: int, size: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
+        """Set what is free of the `size` GPUs at `position` (the next one, or one that exists); in service from now."""
         if position == len(self.gpus):
             self.gpus.append(0)
             self.cpus_milli.append(0)
@@ -30,7 +31,7 @@ class Availability:
         else:
             self.withdraw(position)
         count = gpus.bit_count()
-        while len(self.levels) <= count:
+        while len(self.levels) <= size:
             self.levels.append(0)
         self.gpus[position] = gpus
         self.cpus_milli[position] = cpus_milli

@@ -20,7 +20,7 @@ def place(free: Availability, asked: Resources, colocate: bool = False) -> list[
     if asked.nodes == 1:
         return _one(free, asked)
     if asked.nodes == 0:
-        return _one(free, asked) if asked.gpus < len(free.levels) else _fewest_nodes(free, asked)
+        return _one(free, asked) if asked.gpus <= free.size else _fewest_nodes(free, asked)
     places = _equal_tasks(free, asked, share=False)
     if places is None and colocate:
         places = _equal_tasks(free, asked, share=True)
@@ -34,7 +34,7 @@ def _one(free: Availability, asked: Resources) -> list[Place] | None:
 
 def _fewest_nodes(free: Availability, asked: Resources) -> list[Place] | None:
     """More GPUs than a node has: whole free nodes of the largest size, then the tightest node for the rest."""
-    size = len(free.levels) - 1
+    size = free.size
     if size == 0:
         return None
     whole, rest = divmod(asked.gpus, size)

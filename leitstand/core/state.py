@@ -18,6 +18,8 @@ from leitstand.core.rules import Rules
 
 PROJECTION_VERSION: Final = 1
 
+_Held = tuple[int, int, int]
+
 
 class Site(msgspec.Struct, gc=False):
     id: str
@@ -117,6 +119,17 @@ class Pool:
         self.queue = Queue()
         self.colocate = False
 
+    def withdraw(self, position: int) -> None:
+        """Take the node at `position` out of service."""
+        self.free.withdraw(position)
+        self.whole.withdraw(position)
+        self.resize()
+
+    def resize(self) -> None:
+        """Note the size of the largest node in service."""
+        levels = self.whole.levels
+        self.free.size = self.whole.size = max((size for size, mask in enumerate(levels) if mask), default=0)
+
 
 class State:
     """See the module. Dictionaries are in order of arrival and are read-only for everybody but `apply`."""
@@ -176,34 +189,45 @@ class State:
             True,
             position,
         )
-        self._serve(self.nodes[fact.node])
+        self._serve(self.nodes[fact.node], self._held())
 
     def _node_removed(self, at: int, fact: f.NodeRemoved) -> None:
         node = self.nodes[fact.node]
         node.in_service = False
-        pool = self.pools[node.pool]
-        pool.free.withdraw(node.position)
-        pool.whole.withdraw(node.position)
+        self.pools[node.pool].withdraw(node.position)
 
-    def _serve(self, node: Node) -> None:
+    def _serve(self, node: Node, held: dict[str, _Held]) -> None:
         """Bring a node into its pool with what its runs leave free."""
         pool = self.pools[node.pool]
         if node.position == len(pool.names):
             pool.names.append(node.id)
         pool.colocate = node.site in self.sites and self.sites[node.site].colocate
         every = (1 << node.gpus) - 1
-        pool.whole.put(node.position, every, node.cpus_milli, node.memory_mib)
-        gpus, cpus_milli, memory_mib = every, node.cpus_milli, node.memory_mib
+        gpus, cpus_milli, memory_mib = held.get(node.id, (0, 0, 0))
+        pool.whole.put(node.position, node.gpus, every, node.cpus_milli, node.memory_mib)
+        pool.free.put(
+            node.position,
+            node.gpus,
+            every & ~gpus,
+            node.cpus_milli - cpus_milli,
+            node.memory_mib - memory_mib,
+        )
+        pool.resize()
+        if not node.in_service:
+            pool.withdraw(node.position)
+
+    def _held(self) -> dict[str, _Held]:
+        """By node: the GPUs (mask), CPU and memory that runs hold."""
+        held: dict[str, _Held] = {}
         for run in self.runs.values():
             for task in run.tasks:
-                if task.node == node.id:
-                    gpus &= ~_mask(task.gpus)
-                    cpus_milli -= task.cpus_milli
-                    memory_mib -= task.memory_mib
-        pool.free.put(node.position, gpus, cpus_milli, memory_mib)
-        if not node.in_service:
-            pool.free.withdraw(node.position)
-            pool.whole.withdraw(node.position)
+                gpus, cpus_milli, memory_mib = held.get(task.node, (0, 0, 0))
+                held[task.node] = (
+                    gpus | _mask(task.gpus),
+                    cpus_milli + task.cpus_milli,
+                    memory_mib + task.memory_mib,
+                )
+        return held
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _job_submitted(self, at: int, fact: f.JobSubmitted) -> None:
@@ -339,16 +363,9 @@ class State:
 
     def _derive(self) -> None:
         """Make pools anew from nodes, runs and pending jobs, in one pass over each."""
-        runs, self.runs = self.runs, {}
+        held = self._held()
         for node in self.nodes.values():
-            self._serve(node)
-        self.runs = runs
-        for run in runs.values():
-            for task in run.tasks:
-                node = self.nodes[task.node]
-                free = self.pools[node.pool].free
-                mask = _mask(task.gpus) & ((1 << node.gpus) - 1)
-                free.take(node.position, mask, task.cpus_milli, task.memory_mib)
+            self._serve(node, held)
         for job in self.jobs.values():
             if job.state == "pending":
                 self._enqueue(job)
