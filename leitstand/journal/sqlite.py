@@ -67,7 +67,7 @@ class SqliteReader:
         return self._codec.entries(self._select(_ENTRIES, after, limit))
 
     def rows(self, after: int, limit: int | None = None) -> Iterator[tuple[int, int, bytes, bytes]]:
-        """Stored (seq, at, body, hash) with seq > `after`, at most `limit`."""
+        """Stored (seq, at, body, hash) with seq > `after`, at most `limit`, as they stand: gaps are not refused."""
         return self._select(_ROWS, after, limit)
 
     def head_at(self, seq: int) -> Head | None:
@@ -77,6 +77,23 @@ class SqliteReader:
         with _naming(self.path):
             row = self._db.execute("SELECT seq, at, hash FROM facts WHERE seq = ?", (seq,)).fetchone()
         return Head(*row) if row else None
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """All reads inside see the journal as it was at the first of them. Keep it short: it holds up the log."""
+        with _naming(self.path):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def structure_fault(self) -> str:
+        """What SQLite finds wrong with the file's own structure; '' if nothing."""
+        with _naming(self.path):
+            found = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        return "" if found == "ok" else found
 
     def close(self) -> None:
         self._db.close()
@@ -96,8 +113,10 @@ class SqliteReader:
             if not rows:
                 return
             last = rows[-1][0]
-            if last - after != len(rows):
+            if query is _ENTRIES and last - after != len(rows):
                 raise JournalUnusable(_gap(self.path, after, rows))
+            if last <= after:
+                raise JournalUnusable(f"{self.path} is damaged: entries after {after} end at {last}")
             yield from rows
             after = last
             if limit is not None:

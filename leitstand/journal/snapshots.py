@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots make restarts fast: a file holds the state's projection at one entry. Called by the writer and followers.
+
+A snapshot is never trusted: it is used only if the journal has its hash at its entry, the versions of projection and
+code are this code's, and the state made of it has the digest it claims. Otherwise an older one is tried, at last the
+whole journal is folded. Losing snapshots loses nothing.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from leitstand import __version__
+from leitstand.core.state import PROJECTION_VERSION, Projection, State
+from leitstand.journal.codec import JournalUnusable
+from leitstand.runtime.ports import Entry, Head
+
+KEPT_MAX: Final = 3
+SNAPSHOT_BYTES_MAX: Final = 2 * 1024**3
+
+_NAME: Final = re.compile(r"\d{19}\.snapshot")
+_log = structlog.get_logger("leitstand.journal")
+
+
+class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file, as MessagePack. `seq`, `at`, `hash`: the head it was taken at; `digest`: of the state;
+    `projection`: MessagePack of `leitstand.core.state.Projection`."""
+
+    seq: int
+    at: int
+    hash: bytes
+    projection_version: int
+    code_version: str
+    digest: str
+    projection: bytes
+
+
+class Chained(Protocol):
+    """What snapshots need of a journal."""
+
+    def read(self, after: int, limit: int | None = None) -> Iterator[Entry]: ...
+
+    def head_at(self, seq: int) -> Head | None: ...
+
+
+def restore(journal: Chained, folder: Path) -> tuple[State, Head]:
+    """The state after the journal's last entry, and that entry as head: latest usable snapshot, then the rest folded.
+
+    JournalUnusable names the entry that cannot be read or folded.
+    """
+    state, head = load_latest(folder, journal) or (State(), journal.head_at(0))
+    assert head is not None
+    apply, last = state.apply, head.seq
+    for entry in journal.read(head.seq):
+        try:
+            apply(entry.at, entry.fact)
+        except (LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
+            raise JournalUnusable(
+                f"entry {entry.seq} ({type(entry.fact).__name__}) does not fit what the journal says before it: "
+                f"{type(error).__name__} {error}"
+            ) from error
+        last = entry.seq
+    restored = journal.head_at(last)
+    if restored is None:
+        raise JournalUnusable(f"entry {last} is gone; run `leitstand journal verify`")
+    return state, restored
+
+
+def write(folder: Path, state: State, head: Head) -> Path:
+    """Stores `state` as it is after `head`, keeps the latest KEPT_MAX files; OSError: nothing changed."""
+    snapshot = Snapshot(
+        seq=head.seq,
+        at=head.at,
+        hash=head.hash,
+        projection_version=PROJECTION_VERSION,
+        code_version=__version__,
+        digest=state.digest(),
+        projection=msgspec.msgpack.encode(state.project()),
+    )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{head.seq:019d}.snapshot"
+    _write_durably(path, msgspec.msgpack.encode(snapshot))
+    for old in _files(folder)[KEPT_MAX:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_latest(folder: Path, journal: Chained) -> tuple[State, Head] | None:
+    """State and head of the latest snapshot that fits `journal`; None if none does. Logs why one was passed over."""
+    for path in _files(folder):
+        try:
+            return _load(path, journal)
+        except (
+            ValueError,
+            OSError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ) as error:
+            _log.warning("snapshot not used", file=path.name, reason=str(error))
+    return None
+
+
+def _load(path: Path, journal: Chained) -> tuple[State, Head]:
+    """ValueError, with the reason, for a snapshot that must not be used."""
+    if path.stat().st_size > SNAPSHOT_BYTES_MAX:
+        raise ValueError(f"{path.stat().st_size} bytes are over the limit of {SNAPSHOT_BYTES_MAX}")
+    snapshot = msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
+    head = Head(snapshot.seq, snapshot.at, snapshot.hash)
+    if journal.head_at(head.seq) != head:
+        raise ValueError(f"the journal has another entry {head.seq}, or none")
+    if (snapshot.projection_version, snapshot.code_version) != (PROJECTION_VERSION, __version__):
+        raise ValueError(
+            f"projection {snapshot.projection_version} of version {snapshot.code_version}, "
+            f"not {PROJECTION_VERSION} of {__version__}"
+        )
+    state = State.restore(msgspec.msgpack.decode(snapshot.projection, type=Projection))
+    if state.digest() != snapshot.digest:
+        raise ValueError(f"the state has digest {state.digest()}, not {snapshot.digest}")
+    return state, head
+
+
+def _files(folder: Path) -> list[Path]:
+    """Snapshot files, latest first."""
+    try:
+        names = sorted((name for name in os.listdir(folder) if _NAME.fullmatch(name)), reverse=True)
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in names]
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """All of `content` under that name or nothing."""
+    draft = path.with_suffix(".draft")
+    try:
+        with open(draft, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

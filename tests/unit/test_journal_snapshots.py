@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots: a restart from one equals a full fold, and one that does not fit the journal is never used."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import structlog.testing
+
+from leitstand.core import facts as f
+from leitstand.core.cycle import Core
+from leitstand.core.state import State
+from leitstand.journal import snapshots
+from leitstand.journal.codec import JournalUnusable
+from leitstand.journal.memory import MemoryJournal
+from leitstand.journal.snapshots import Snapshot, load_latest, restore, write
+from leitstand.runtime.ports import Head
+from tests.unit.story import ask, ended, started
+
+SECOND_US = 1_000_000
+
+
+class Life:
+    """A core and its journal, as the loop runs them."""
+
+    def __init__(self) -> None:
+        self.core = Core()
+        self.journal = MemoryJournal()
+        self.now = 0
+        self.do(
+            f.RulesSet(rules=self.core.state.rules, digest=""), f.TenantAdded("acme"), f.TenantAdded("beta")
+        )
+        self.do(
+            f.SiteAdded("s", "simulated", logical=True),
+            *(f.NodeAdded(f"n{i}", "s", 8, 64_000, 512_000) for i in (0, 1)),
+        )
+
+    def do(self, *observations: f.Observation) -> Head:
+        self.now += SECOND_US
+        return self.journal.append(self.journal.head, self.now, self.core.cycle(self.now, observations))
+
+    def some_jobs(self, number: int) -> Head:
+        """Some run, some end, some wait; returns the head."""
+        for i in range(number):
+            self.do(
+                ask(
+                    gpus=1 + i % 8,
+                    tenant=("acme", "beta")[i % 2],
+                    request=f"r-{self.now}",
+                    request_digest="d",
+                )
+            )
+        for run in list(self.core.state.runs.values())[::2]:
+            self.do(started(run.id, self.now // SECOND_US))
+            self.do(ended(run.id, self.now // SECOND_US))
+        return self.journal.head
+
+
+@pytest.fixture
+def life() -> Life:
+    life = Life()
+    life.some_jobs(12)
+    return life
+
+
+def full_fold(journal: MemoryJournal) -> State:
+    state = State()
+    for entry in journal.read(0):
+        state.apply(entry.at, entry.fact)
+    return state
+
+
+# ── the main path ─────────────────────────────────────────────────────────────────────────────────────────────────
+def test_without_snapshots_the_whole_journal_is_folded(life: Life, tmp_path: Path) -> None:
+    state, head = restore(life.journal, tmp_path / "none")
+    assert head == life.journal.head
+    assert state.digest() == life.core.state.digest()
+
+
+def test_an_empty_journal_restores_to_nothing(tmp_path: Path) -> None:
+    journal = MemoryJournal()
+    state, head = restore(journal, tmp_path)
+    assert (state.digest(), head) == (State().digest(), journal.head)
+
+
+def test_snapshot_and_tail_equal_the_full_fold_at_every_entry(life: Life, tmp_path: Path) -> None:
+    end = life.journal.head.seq
+    state = State()
+    for entry in life.journal.read(0):
+        state.apply(entry.at, entry.fact)
+        head = life.journal.head_at(entry.seq)
+        assert head is not None
+        folder = tmp_path / str(entry.seq)
+        write(folder, state, head)
+        assert load_latest(folder, life.journal) is not None
+        restored, head = restore(life.journal, folder)
+        assert head.seq == end
+        assert restored.digest() == life.core.state.digest()
+
+
+def test_a_restored_core_decides_what_the_living_one_decides(life: Life, tmp_path: Path) -> None:
+    write(tmp_path, life.core.state, life.journal.head)
+    state, _ = restore(life.journal, tmp_path)
+    other = Core(state)
+    for _ in range(3):
+        observations = [ended(run, life.now // SECOND_US) for run in list(life.core.state.runs)[:2]] + [
+            ask(gpus=3)
+        ]
+        life.now += SECOND_US
+        assert other.cycle(life.now, observations) == life.core.cycle(life.now, observations)
+    assert state.digest() == life.core.state.digest()
+
+
+def test_only_the_tail_after_the_snapshot_is_read(life: Life, tmp_path: Path) -> None:
+    head = life.journal.head
+    write(tmp_path, life.core.state, head)
+    life.some_jobs(3)
+    asked: list[int] = []
+
+    class Watched(MemoryJournal):
+        def read(self, after: int, limit: int | None = None) -> Any:
+            asked.append(after)
+            return life.journal.read(after, limit)
+
+        head_at = life.journal.head_at
+
+    restored, _ = restore(Watched(), tmp_path)
+    assert asked == [head.seq]
+    assert restored.digest() == life.core.state.digest()
+
+
+def test_the_latest_three_are_kept_and_drafts_are_not_mistaken(life: Life, tmp_path: Path) -> None:
+    (tmp_path / "0000000000000000099.draft").write_bytes(b"half")
+    heads = [life.some_jobs(1) for _ in range(5)]
+    for head in heads:
+        write(tmp_path, full_fold(life.journal), head)
+    assert sorted(path.name for path in tmp_path.glob("*.snapshot")) == [
+        f"{head.seq:019d}.snapshot" for head in heads[2:]
+    ]
+
+
+# ── what must not be used ─────────────────────────────────────────────────────────────────────────────────────────
+def with_fields(**fields: Any) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        snapshot = msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
+        path.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(snapshot, **fields)))
+
+    return change
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (with_fields(hash=bytes(32)), "another entry"),
+        (with_fields(at=3), "another entry"),
+        (with_fields(seq=10**6), "another entry"),
+        (with_fields(seq=-1), "another entry"),
+        (with_fields(code_version="0.0.0"), "of version 0.0.0, not"),
+        (with_fields(projection_version=10**6), "projection 1000000"),
+        (with_fields(digest="0" * 64), "the state has digest"),
+        (with_fields(projection=b"\x93"), ""),
+        (cut, ""),
+        (lambda path: path.write_bytes(b""), ""),
+    ],
+)
+def test_one_that_does_not_fit_is_passed_over_with_its_reason(
+    damage: Callable[[Path], None], reason: str, life: Life, tmp_path: Path
+) -> None:
+    write(tmp_path, life.core.state, life.journal.head)
+    life.some_jobs(2)
+    write(tmp_path, life.core.state, life.journal.head)
+    newest = max(tmp_path.glob("*.snapshot"))
+    damage(newest)
+    with structlog.testing.capture_logs() as logs:
+        found = load_latest(tmp_path, life.journal)
+    assert found is not None
+    assert found[1].seq < life.journal.head.seq
+    assert [log["file"] for log in logs] == [newest.name]
+    assert reason in logs[0]["reason"]
+    state, head = restore(life.journal, tmp_path)
+    assert (state.digest(), head) == (life.core.state.digest(), life.journal.head)
+
+
+def test_a_projection_that_was_changed_is_found_by_its_digest(life: Life, tmp_path: Path) -> None:
+    path = write(tmp_path, life.core.state, life.journal.head)
+    projection = life.core.state.project()
+    projection.submitted += 1
+    with_fields(projection=msgspec.msgpack.encode(projection))(path)
+    assert load_latest(tmp_path, life.journal) is None
+
+
+def test_the_snapshot_of_another_journal_is_not_used(life: Life, tmp_path: Path) -> None:
+    write(tmp_path, life.core.state, life.journal.head)
+    other = MemoryJournal("other")
+    for entry in life.journal.read(0):
+        other.append(other.head, entry.at, [entry.fact])
+    assert load_latest(tmp_path, other) is None
+
+
+def test_flipping_any_byte_never_changes_what_is_restored(life: Life, tmp_path: Path) -> None:
+    path = write(tmp_path, life.core.state, life.journal.head)
+    whole = path.read_bytes()
+    for position in range(0, len(whole), max(1, len(whole) // 300)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x11]) + whole[position + 1 :])
+        state, head = restore(life.journal, tmp_path)
+        assert (state.digest(), head) == (life.core.state.digest(), life.journal.head), position
+
+
+def test_one_over_the_limit_is_not_even_read(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, life.core.state, life.journal.head)
+    monkeypatch.setattr(snapshots, "SNAPSHOT_BYTES_MAX", 100)
+    with structlog.testing.capture_logs() as logs:
+        assert load_latest(tmp_path, life.journal) is None
+    assert "over the limit of 100" in logs[0]["reason"]
+
+
+def test_a_write_that_fails_leaves_no_trace(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, life.core.state, life.journal.head)
+    before = sorted(tmp_path.iterdir())
+    life.some_jobs(1)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write(tmp_path, life.core.state, life.journal.head)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_fact_that_does_not_fit_the_state_is_named_with_its_entry(tmp_path: Path) -> None:
+    journal = MemoryJournal()
+    journal.append(journal.head, 0, [f.TenantAdded("acme"), f.JobAdmitted("acme-9", "shared", 5)])
+    with pytest.raises(JournalUnusable, match=r"entry 2 \(JobAdmitted\) does not fit"):
+        restore(journal, tmp_path)
