@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local engine: runs as processes of this machine. Called by the writer's loop, which it never makes wait.
+
+One thread does all the work, in order: it carries out orders, spawns a supervisor per run and looks at run folders
+when a supervisor calls (a line in a FIFO) or a second has passed. All truth is on disk: whatever this object forgets
+when its process dies, `resume` reads again. One function, `_ensure`, serves first starts, repeated orders and
+restarts alike; one function, `_look`, tells what became of a run.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from leitstand.core.facts import Observation, RunEnded, RunStarted
+from leitstand.engines.local import launch, orders, process, record
+from leitstand.engines.local.folder import Ended, RunFolders, Started
+from leitstand.engines.local.gpus import LocalSite
+from leitstand.runtime.ports import Order, StartRun, StopRun
+from leitstand.runtime.spec import RunSpec
+
+ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
+ORDERS_BATCH: Final = 32  # between two looks at what runs
+LOOK_S: Final = 1.0  # slowest
+CLEARING_S: Final = 0.02  # between rounds of KILL at what a dead supervisor left
+CLEAR_ROUNDS_MAX: Final = 500
+PRUNE_EVERY: Final = 1_000  # ends
+WAKE: Final = ".wake"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """`grace_us`: between TERM and KILL. `kept_runs_max`: folders of ended runs, with their logs."""
+
+    log_bytes_max: int = 64 * 1024 * 1024
+    grace_us: int = 10_000_000
+    kept_runs_max: int = 10_000
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What the engine asks of the writer: `read_spec(name)` and `open_blob(sha256)` give None for what is not there;
+    `wake()` says that `take` has something. All are called from the engine's thread."""
+
+    read_spec: Callable[[str], RunSpec | None]
+    open_blob: Callable[[str], Path | None]
+    wake: Callable[[], None]
+
+
+class _Live:
+    """A run that has not ended, as far as this process knows."""
+
+    def __init__(self, order: StartRun | None) -> None:
+        self.order = order  # None: nobody ordered it, it is being stopped
+        self.child: subprocess.Popen[bytes] | None = None
+        self.started: Started | None = None
+        self.port = 0
+        self.watched = False  # its supervisor was seen alive by this process
+        self.rounds = 0  # of KILL at what its dead supervisor left
+
+
+class LocalEngine:
+    """Implements `leitstand.runtime.ports.Engine` for one data folder; the writer's lock keeps a second one away.
+
+    `folder`: where the run folders are, made if missing. OSError if that cannot be.
+    """
+
+    def __init__(
+        self, folder: Path, site: LocalSite, around: Surroundings, limits: Limits | None = None
+    ) -> None:
+        self._folders = RunFolders(folder)
+        self._site = site
+        self._around = around
+        self._limits = limits or Limits()
+        self._folders.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._orders: deque[Order | tuple[StartRun, ...]] = deque()
+        self._reports: deque[Observation] = deque()
+        self._live: dict[str, _Live] = {}
+        self._clearing: set[str] = set()
+        self._leaving: list[subprocess.Popen[bytes]] = []  # supervisors of ended runs, not yet reaped
+        self._ends = 0
+        self._heard = b""
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._wake_fd = launch.open_fifo(self._folders.path / WAKE)
+        self._thread = threading.Thread(target=self._work, name="local-engine", daemon=True)
+        self._thread.start()
+
+    # ── the port ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def next_time(self) -> int | None:
+        return None
+
+    def take(self, now: int) -> Sequence[Observation]:
+        """What was reported since the last call. RuntimeError if the engine's thread has failed: restart heals."""
+        if self._failure is not None:
+            raise RuntimeError("the local engine has failed") from self._failure
+        return [self._reports.popleft() for _ in range(len(self._reports))]
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """RuntimeError beyond ORDERS_MAX orders that wait, which no placement can reach."""
+        if len(self._orders) + len(orders) > ORDERS_MAX:
+            raise RuntimeError(f"over {ORDERS_MAX} orders wait for the local engine")
+        self._orders.extend(orders)
+        self._call()
+
+    def resume(self, runs: Sequence[StartRun]) -> None:
+        self._orders.append(tuple(runs))
+        self._call()
+
+    def read_log(self, run: str, task: int, offset: int, limit: int) -> bytes:
+        return self._folders.read_log(run, task, offset, limit)
+
+    def close(self) -> None:
+        """Orders not yet carried out are left to `resume`."""
+        self._closing = True
+        self._call()
+        self._thread.join()
+        os.close(self._wake_fd)
+
+    def _call(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full: the thread is awake
+            os.write(self._wake_fd, b"\n")
+
+    # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────
+    def _work(self) -> None:
+        try:
+            look_at_all = 0.0
+            while not self._closing:
+                self._carry_out()
+                for run in self._listen(0 if self._orders else self._pause(look_at_all)):
+                    self._look(run)
+                for run in sorted(self._clearing):
+                    self._look(run)
+                if time.monotonic() >= look_at_all:
+                    for run in list(self._live):
+                        self._look(run)
+                    self._leaving = [child for child in self._leaving if child.poll() is None]
+                    look_at_all = time.monotonic() + LOOK_S
+        except BaseException as error:
+            self._failure = error
+            self._around.wake()
+            raise
+
+    def _pause(self, look_at_all: float) -> float:
+        return CLEARING_S if self._clearing else max(0.0, look_at_all - time.monotonic())
+
+    def _listen(self, seconds: float) -> list[str]:
+        """Runs whose supervisors called within `seconds`, or up to the first call."""
+        if not select.select([self._wake_fd], [], [], seconds)[0]:
+            return []
+        *lines, self._heard = (self._heard + os.read(self._wake_fd, 65_536)).split(b"\n")
+        return list(dict.fromkeys(line.decode(errors="replace") for line in lines if line))
+
+    def _carry_out(self) -> None:
+        for _ in range(min(ORDERS_BATCH, len(self._orders))):
+            match self._orders.popleft():
+                case StartRun() as order:
+                    self._ensure(order)
+                case StopRun() as order:
+                    self._stop(order.run, order.cause)
+                case runs:
+                    self._resume(runs)
+
+    def _resume(self, runs: tuple[StartRun, ...]) -> None:
+        for order in runs:
+            self._ensure(order)
+        for run in self._folders.live():
+            if run not in self._live:
+                self._live[run] = _Live(None)
+                self._stop(run, "unknown")
+                self._look(run)
+        self._folders.prune(self._limits.kept_runs_max)
+
+    # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _ensure(self, order: StartRun) -> None:
+        """The run exists: started now if it never was, else found out about."""
+        run = order.run
+        if run in self._live:
+            return
+        live = self._live[run] = _Live(order)
+        if self._folders.ended(run) is None and self._folders.started(run) is None:
+            self._launch(run, live, order)
+        self._look(run)
+
+    def _launch(self, run: str, live: _Live, order: StartRun) -> None:
+        """Spawns a supervisor; should another one be about to start this run, one of the two will give way."""
+        folder = self._folders.of(run)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            fault = self._hand_over(folder, live, order)
+            if fault is None:
+                live.child = launch.spawn(folder)
+                return
+        except OSError as error:
+            detail = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "folder_unwritable"
+            fault = (detail, f"{error.strerror}: {error.filename or folder}")
+        for rank in range(len(order.tasks)):
+            record.say(str(folder), rank, f"the run could not start: {fault[1]}")
+        self._conclude(run, Ended(run, "start_failed", 0, record.now_us(), detail=fault[0]))
+
+    def _hand_over(self, folder: Path, live: _Live, order: StartRun) -> tuple[str, str] | None:
+        """Writes the order; or says why there is none, a word of `record.DETAILS` and a line for the log."""
+        spec = self._around.read_spec(order.spec)
+        if spec is None:
+            return "record_missing", "the record with its command is no longer there"
+        if not (spec.argv or spec.script):
+            return "command_not_found", "the job names no command"
+        workdir = self._around.open_blob(spec.workdir) if spec.workdir else None
+        if spec.workdir and workdir is None:
+            return (
+                "workdir_missing",
+                f"the archive {spec.workdir} of its working directory is no longer there",
+            )
+        for task in order.tasks:
+            if any(gpu >= len(self._site.devices(task.node)) for gpu in task.gpus):
+                return "gpus_missing", f"this machine no longer offers GPUs {list(task.gpus)} of {task.node}"
+        live.port = launch.free_port({other.port for other in self._live.values()})
+        orders.write(
+            orders.Execution(
+                order=order,
+                spec=spec,
+                site=self._site,
+                folder=folder,
+                port=live.port,
+                workdir=workdir,
+                wake=self._folders.path / WAKE,
+                log_bytes_max=self._limits.log_bytes_max,
+                grace_us=self._limits.grace_us,
+            )
+        )
+        return None
+
+    def _stop(self, run: str, cause: str) -> None:
+        """Leaves the word in the folder, then calls the supervisor, if it is up; if not, it will look by itself."""
+        if run not in self._live:
+            if (ended := self._folders.ended(run)) is not None:
+                self._report_end(ended)
+            return
+        with contextlib.suppress(OSError):  # a full disk: the signal says it, too
+            (self._folders.of(run) / record.STOP).write_text(cause, encoding="utf-8")
+        if (started := self._folders.started(run)) is not None:
+            launch.call_to_end(started)
+
+    # ── what became of it ─────────────────────────────────────────────────────────────────────────────────────────
+    def _look(self, run: str) -> None:
+        """Reports what is new about a run: its start, its end, or that its supervisor died."""
+        live = self._live.get(run)
+        if live is None:
+            return
+        ended = self._folders.ended(run)
+        if ended is None and live.started is None:
+            live.started = self._folders.started(run)
+            if live.started is not None:
+                live.port = live.started.port
+                if live.order is not None:
+                    self._report(RunStarted(run, live.started.started_us))
+        if ended is not None:
+            self._conclude(run, ended)
+        elif live.child is not None and live.child.poll() is None:
+            live.watched = True
+        else:
+            self._look_without_child(run, live)
+
+    def _look_without_child(self, run: str, live: _Live) -> None:
+        """A supervisor of an earlier control plane keeps the run, or none does: then the last word is ours, said
+        under the lock that a supervisor would need."""
+        with launch.locked(self._folders.of(run)) as locked:
+            if not locked:
+                live.watched = True
+                return
+            ended = self._folders.ended(run)  # it may have ended just before
+            started = live.started or self._folders.started(run)
+            if ended is None and started is not None:
+                if self._clear(run, live, started):
+                    return  # not yet: it is reported when nothing of it lives
+                at = record.now_us() if live.watched else self._folders.last_sign_of_life_us(run) or 0
+                ended = Ended(run, "lost", started.started_us, max(at, started.started_us))
+            elif ended is None:
+                ended = Ended(run, "start_failed", 0, record.now_us(), detail="supervisor_failed")
+            self._conclude(run, ended)
+
+    def _clear(self, run: str, live: _Live, started: Started) -> bool:
+        """Kills what a dead supervisor left; True while there may be something. Sessions tell those that hide their
+        environment, but pids are used again: only where we saw the supervisor alive a moment ago."""
+        marker = orders.marker(self._folders.of(run)).encode()
+        left = process.marked(marker, started.sessions if live.watched else {})
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        live.rounds += 1
+        if left and live.rounds < CLEAR_ROUNDS_MAX:
+            self._clearing.add(run)
+            return True
+        return False
+
+    def _conclude(self, run: str, ended: Ended) -> None:
+        """The run is over: on disk, reported, forgotten."""
+        live = self._live.pop(run)
+        self._clearing.discard(run)
+        if live.child is not None:
+            self._leaving.append(live.child)
+        folder = self._folders.of(run)
+        if not (folder / record.ENDED).exists():
+            with contextlib.suppress(OSError):  # no room: the report goes out, and the journal remembers
+                end = record.End(run, ended.outcome, ended.started_us, ended.ended_us)
+                end.detail = ended.detail
+                record.write_durably(str(folder), record.ENDED, end.text())
+        if live.order is not None:
+            if live.started is None and ended.started_us:
+                self._report(RunStarted(run, ended.started_us))
+            self._report_end(ended)
+        self._ends += 1
+        if self._ends % PRUNE_EVERY == 0:
+            self._folders.prune(self._limits.kept_runs_max)
+
+    def _report_end(self, ended: Ended) -> None:
+        self._report(
+            RunEnded(
+                run=ended.run,
+                at_us=ended.ended_us,
+                outcome=ended.outcome,
+                exit_code=ended.exit_code,
+                signal=ended.signal,
+                started_us=ended.started_us,
+                detail=ended.detail,
+            )
+        )
+
+    def _report(self, observation: Observation) -> None:
+        self._reports.append(observation)
+        self._around.wake()

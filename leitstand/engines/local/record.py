@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a run folder and how they are written so that they survive a crash and a full disk.
+
+Shared by the supervisor and the engine, hence standard library only. A record is written once and whole: beside its
+place, flushed, renamed, the folder flushed.
+"""
+
+import os
+import time
+
+ORDER = "order"  # what to execute, marshalled (see `order.py`)
+STARTED = "started.json"  # durable before anything executes; its modification time is the last sign of life
+ENDED = "ended.json"  # the last word on the run
+STOP = "stop"  # somebody wants the run to end; the content is the cause
+
+# Why a run did not start, or how it ended beyond its outcome: the closed list behind `RunEnded.detail`.
+DETAILS = (
+    "",
+    "record_missing",  # the erasable record with the command is gone
+    "workdir_missing",  # the blob store has no such archive
+    "workdir_unreadable",  # no tar archive, or one that reaches outside of the working directory
+    "workdir_too_large",
+    "gpus_missing",  # placed on GPUs that this machine no longer offers
+    "command_not_found",
+    "command_not_executable",
+    "exec_failed",
+    "out_of_processes",  # or of memory or open files to make one
+    "disk_full",
+    "folder_unwritable",
+    "supervisor_failed",  # it died before anything executed
+    "signalled",  # stopped by somebody other than the control plane
+)
+
+_RESERVE = "ended.json.part"
+_RESERVE_BYTES = 4096
+
+
+def now_us() -> int:
+    """The wall clock in µs."""
+    return time.time_ns() // 1000
+
+
+def log_name(task: int) -> str:
+    return f"task-{task}.log"
+
+
+def work_name(task: int) -> str:
+    return f"work-{task}"
+
+
+def reserve_end(folder: str) -> None:
+    """Sets disk space aside for the end record; OSError when there is none."""
+    fd = os.open(f"{folder}/{_RESERVE}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, _RESERVE_BYTES)
+    finally:
+        os.close(fd)
+
+
+class End:
+    """How a run ended: times in µs, `started_us` 0 if it never started, else as in `RunEnded`."""
+
+    def __init__(self, run: str, outcome: str, started_us: int, ended_us: int) -> None:
+        self.run = run
+        self.outcome = outcome
+        self.started_us = started_us
+        self.ended_us = ended_us
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.detail = ""
+
+    def text(self) -> str:
+        code = "null" if self.exit_code is None else self.exit_code
+        signal = "null" if self.signal is None else self.signal
+        return (
+            f'{{"run":"{self.run}","outcome":"{self.outcome}","started_us":{self.started_us},'
+            f'"ended_us":{self.ended_us},"exit_code":{code},"signal":{signal},"detail":"{self.detail}"}}'
+        )
+
+
+def write_durably(folder: str, name: str, text: str) -> None:
+    """`name` holds `text` after this returns, or what it held before if it raises OSError."""
+    data = text.encode()
+    part = f"{folder}/{name}.part"
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.pwrite(fd, data, 0) != len(data):
+            raise OSError(28, "no space for a record", part)
+        os.ftruncate(fd, len(data))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(part, f"{folder}/{name}")
+    sync_folder(folder)
+
+
+def sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def say(folder: str, task: int, line: str) -> None:
+    """One line of ours at the end of a task's log; a disk that refuses it is not worth an error."""
+    try:
+        fd = os.open(
+            f"{folder}/{log_name(task)}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            os.write(fd, note(line))
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+def note(line: str) -> bytes:
+    """A line of ours in a log, told apart from the job's own."""
+    return f"[leitstand] {line}\n".encode(errors="replace")
+
+
+def notify(wake: str, run: str) -> None:
+    """Tells the engine, if one listens, to look at this run; it looks by itself every second anyway."""
+    try:
+        fd = os.open(wake, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(fd, f"{run}\n".encode())
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
