@@ -47,7 +47,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `jobs`: those that ran to their end. `queue_s`: from submission to placement; `jct_s`: from submission to end.
     `makespan_s`: from the first submission to the last end. `utilisation`: metered GPU time over all GPUs × makespan.
     `rejected`: by admission (larger than the fleet, or than the tenant's own nodes). `left_out`: jobs of tenants that
-    the cluster does not name; `dropped`: unusable rows of the file. `digest`: the journal's chain head: equal digests,
+    the cluster does not name; `dropped`: unusable rows of the file, with `dropped_why` for each
+    of the first 1,000. `digest`: the journal's chain head: equal digests,
     equal decisions. `facts`: entries of the journal. `cpu_s`: user + system from opening the trace to this result,
     imports excluded.
     """
@@ -59,6 +60,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int
     left_out: int
     dropped: int
+    dropped_why: tuple[str, ...]
     makespan_s: float
     queue_s: Spread
     jct_s: Spread

@@ -92,7 +92,9 @@ def read_parquet(path: Path) -> Table:
             _check_rows(path, file.metadata.num_rows)
             wanted = [n for n in (*_REQUIRED, *TEXTS_OPTIONAL, *NUMBERS_OPTIONAL) if n in names]
             data = file.read(columns=wanted, use_threads=False)
-    except (pa.ArrowException, EOFError) as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file system's; damaged pages come without a number
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TraceError(
             f"{path}: is not whole Parquet ({detail}); it may be truncated: fetch or export it again"

@@ -7,8 +7,8 @@ recorded job did), the clock jumps to the next due time, and the journal is in m
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -32,6 +32,7 @@ from leitstand.twin.traces import Ints, Trace, TraceError, read_trace
 
 PROJECT: Final = "default"
 JOURNAL_ID: Final = "replay"  # the same for every replay: equal decisions, equal digest
+NAMED_MAX: Final = 8  # tenants in a message
 COMMIT_EVERY: Final = 10_000  # entries; a replay that is cut short is made again
 
 
@@ -61,6 +62,8 @@ def replay(setting: Setting, progress: Callable[[int, int], None] | None = None)
     with _journal(setting.journal) as journal:
         run(source, journal, tally)
         head = journal.head
+    if progress is not None:
+        progress(source.jobs, source.jobs)
     return Outcome(
         trace=trace.name,
         rules=setting.discipline,
@@ -69,6 +72,7 @@ def replay(setting: Setting, progress: Callable[[int, int], None] | None = None)
         rejected=tally.rejected,
         left_out=len(trace) - source.jobs,
         dropped=trace.dropped,
+        dropped_why=trace.dropped_why,
         makespan_s=tally.makespan_us / SECOND_US,
         queue_s=tally.queue_s(),
         jct_s=tally.jct_s(),
@@ -107,7 +111,8 @@ def _journal(path: Path | None) -> Iterator[Journal]:
     finally:
         if not whole:
             for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+                with suppress(OSError):  # the error under way says more
+                    path.with_name(path.name + suffix).unlink()
 
 
 class TraceSource(Source):
@@ -119,6 +124,11 @@ class TraceSource(Source):
     def __init__(self, trace: Trace, cluster: Cluster, setting: Setting) -> None:
         named = np.array([tenant in cluster.nodes_of for tenant in trace.tenants], np.bool_)
         rows = np.flatnonzero(named[trace.tenant])
+        if not len(rows):
+            raise TraceError(
+                f"{setting.cluster}: names none of the tenants of {setting.trace} ({_some(trace.tenants)}) but "
+                f"{_some(cluster.nodes_of)}; take the cluster file that goes with the trace"
+            )
         self.jobs = len(rows)
         self._opening: list[Observation] = [
             _rules_set(trace, setting),
@@ -169,6 +179,12 @@ def _rules_set(trace: Trace, setting: Setting) -> RulesSet:
         pending_jobs_max=max(len(trace), Rules().pending_jobs_max),
     )
     return RulesSet(rules, digest(rules))
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names, for a message."""
+    first = list(islice(names, NAMED_MAX + 1))
+    return ", ".join(first[:NAMED_MAX]) + (", …" if len(first) > NAMED_MAX else "")
 
 
 class _Watched:
