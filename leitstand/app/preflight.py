@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to hold before a control plane starts: sane settings, a usable data folder, nobody else on it, a free port.
+
+Called by `leitstand.app.up`. Every refusal names the thing, the value, the limit and the remedy.
+"""
+
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from leitstand.app.settings import Settings
+from leitstand.cli.text import t
+
+SIZE_MAX: Final = 1 << 50
+POLL_S: Final = 0.05
+BUSY: Final = 3
+LOCKED: Final = 4
+
+
+class CannotStart(click.ClickException):
+    """The control plane cannot start here."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it per class
+
+
+# ── the settings ──────────────────────────────────────────────────────────────────────────────────────────────────
+def check(settings: Settings) -> None:
+    """BadParameter or UsageError for settings that cannot be: value, limit, remedy."""
+    if settings.gpus is not None and settings.gpus % settings.nodes:
+        message = t(
+            "{gpus} GPUs cannot be shared evenly by {nodes} nodes", gpus=settings.gpus, nodes=settings.nodes
+        )
+        raise _bad("--nodes", message)
+    for option, size in (
+        ("--disk-reserve", settings.disk_reserve_bytes),
+        ("--log-limit", settings.log_bytes_max),
+    ):
+        if size > SIZE_MAX:
+            raise _bad(option, t("{size} bytes is over the limit of {limit}", size=size, limit=SIZE_MAX))
+    _check_tls(settings)
+    if not (_is_loopback(settings) or settings.tls_cert or settings.behind_proxy):
+        raise _bad(
+            "--host",
+            t(
+                "{host} can be reached from outside, and tokens would travel in clear. "
+                "Give --tls-cert and --tls-key, or --behind-proxy if a proxy does the TLS.",
+                host=settings.host,
+            ),
+        )
+
+
+def _check_tls(settings: Settings) -> None:
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise click.UsageError(t("--tls-cert and --tls-key belong together"))
+    if settings.tls_cert is None:
+        return
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        message = t("{cert} with {key}: {error}", cert=settings.tls_cert, key=settings.tls_key, error=error)
+        raise _bad("--tls-cert", message) from error
+
+
+def _is_loopback(settings: Settings) -> bool:
+    return all(ipaddress.ip_address(address[0]).is_loopback for _, address in _addresses(settings))
+
+
+def _addresses(settings: Settings) -> list[tuple[socket.AddressFamily, Any]]:
+    try:
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        raise _bad("--host", t('"{host}" is not an address of this machine', host=settings.host)) from error
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _bad(option: str, message: str) -> click.BadParameter:
+    return click.BadParameter(message, param_hint=option)
+
+
+# ── the data folder ───────────────────────────────────────────────────────────────────────────────────────────────
+def prepare_folder(settings: Settings) -> None:
+    """Make DIR (0700), DIR/log and DIR/admin.token (0600; kept if there is one). BadParameter if it cannot be used."""
+    data = settings.data
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(data.iterdir()) and not (settings.admin_token.exists() or settings.journal.exists()):
+            raise _bad("--data", t("{folder} holds other things; name a new or empty folder", folder=data))
+        data.chmod(0o700)
+        (data / "log").mkdir(mode=0o700, exist_ok=True)
+        _keep_token(settings.admin_token)
+    except FileExistsError as error:
+        raise _bad("--data", t("{folder} is not a folder", folder=error.filename)) from error
+    except OSError as error:
+        message = t("{folder} cannot be used: {error}", folder=data, error=error.strerror or error)
+        raise _bad("--data", message) from error
+
+
+def _keep_token(path: Path) -> None:
+    if path.exists() and path.read_text().strip():
+        path.chmod(0o600)
+        return
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+
+
+def await_lock(settings: Settings, deadline: float) -> None:
+    """Return once nobody holds DIR/writer.lock; CannotStart (4) at the deadline, with the holder's process id."""
+    try:
+        file = os.open(settings.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        message = t("{folder} cannot be used: {error}", folder=settings.lock, error=error.strerror)
+        raise _bad("--data", message) from error
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    holder = _holder(file)
+                    message = t(
+                        "{folder} is in use by another control plane (process {pid}). Stop that one, or name another "
+                        "folder with --data.",
+                        folder=settings.data,
+                        pid=holder or "?",
+                    )
+                    raise CannotStart(message, LOCKED) from error
+                time.sleep(POLL_S)
+    finally:
+        os.close(file)
+
+
+def _holder(file: int) -> str:
+    """The process id that holds the lock: what stands in the file, else what the kernel says."""
+    written = os.pread(file, 32, 0).decode(errors="replace").strip()
+    if written.isdigit():
+        return written
+    inode = str(os.fstat(file).st_ino)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
+                return fields[4]
+    return ""
+
+
+def await_port(settings: Settings, deadline: float) -> None:
+    """Return once the address can be bound; CannotStart (3) if it is still busy at the deadline."""
+    for family, address in _addresses(settings):
+        while True:
+            try:
+                with socket.socket(family, socket.SOCK_STREAM) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    if family == socket.AF_INET6:
+                        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    probe.bind(address)
+                break
+            except PermissionError as error:
+                message = t("port {port} needs privileges; take one from 1024 on", port=settings.port)
+                raise _bad("--port", message) from error
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    message = t('"{host}" is not an address of this machine', host=settings.host)
+                    raise _bad("--host", message) from error
+                if time.monotonic() > deadline:
+                    message = t(
+                        "port {port} of {host} is in use by another program; choose another with --port.",
+                        port=settings.port,
+                        host=settings.host,
+                    )
+                    raise CannotStart(message, BUSY) from error
+                time.sleep(POLL_S)

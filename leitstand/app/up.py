@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`leitstand up`: checks the settings, prepares the data folder, starts writer and faces and keeps them alive.
+
+Called by `leitstand.__main__` by name, and by the demonstration (`leitstand.app.demo`) through `start`.
+
+Exit codes: 0 stopped by a signal · 1 a process could not start · 2 a setting is wrong · 3 the port is busy ·
+4 another control plane holds the data folder · 5 a process does not stay alive.
+"""
+
+import contextlib
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from leitstand import __version__
+from leitstand.app.children import ChildFailed, Children, Ends, Event
+from leitstand.app.preflight import LOCKED, await_lock, await_port, check, prepare_folder
+from leitstand.app.settings import Settings
+from leitstand.cli.amounts import parse_bytes, reading
+from leitstand.cli.text import t
+from leitstand.core.rules import DISCIPLINES
+
+GPUS_MAX: Final = 4096  # of one machine
+NODES_MAX: Final = 1024
+PREDECESSOR_S: Final = 3.0  # a killed predecessor needs a moment to let go of folder and port
+FAILED: Final = 1
+FAILING: Final = 5
+# What `leitstand.app.writer` ends with: locked, unusable, fenced, clock; and a full disk, which is waited out.
+ENDS: Final = Ends(hopeless=frozenset({4, 5, 6, 8}), passing=frozenset({7}))
+URL_DEFAULT: Final = "http://127.0.0.1:8640"
+
+
+@click.command(help=t("Start the control plane on this machine."))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="LEITSTAND_DATA",
+    default=Path("~/.local/share/leitstand"),
+    show_default=True,
+    help=t("The data folder."),
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help=t("The address to listen on."))
+@click.option("--port", type=click.IntRange(1, 65535), default=8640, show_default=True, help=t("The port."))
+@click.option(
+    "--gpus",
+    type=click.IntRange(0, GPUS_MAX),
+    help=t("Logical GPUs of this machine.  [default: its real ones, else one per core]"),
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, NODES_MAX),
+    default=1,
+    show_default=True,
+    help=t("Logical nodes that share the GPUs evenly."),
+)
+@click.option("--tls-cert", type=click.Path(path_type=Path), help=t("The certificate chain, PEM."))
+@click.option("--tls-key", type=click.Path(path_type=Path), help=t("Its key, PEM."))
+@click.option("--behind-proxy", is_flag=True, help=t("A proxy in front of this one does the TLS."))
+@click.option(
+    "--discipline",
+    type=click.Choice(DISCIPLINES),
+    help=t("Who starts next.  [default: as before, at first fifo-greedy]"),
+)
+@click.option(
+    "--disk-reserve",
+    "disk_reserve_bytes",
+    callback=reading(parse_bytes),
+    metavar="SIZE",
+    default="64M",
+    show_default=True,
+    help=t("With less free disk than this, submissions are refused."),
+)
+@click.option(
+    "--log-limit",
+    "log_bytes_max",
+    callback=reading(parse_bytes),
+    metavar="SIZE",
+    default="64M",
+    show_default=True,
+    help=t("The largest log of one task of a job."),
+)
+@click.option("-v", "--verbose", is_flag=True, help=t("Show the logs of the processes."))
+@click.pass_context
+def up(ctx: click.Context, /, verbose: bool, data: Path, **options: Any) -> None:
+    settings = Settings(data=data.expanduser().absolute(), **options)
+    ctx.exit(start(settings, verbose=verbose))
+
+
+def start(
+    settings: Settings,
+    on_ready: Callable[[], None] | None = None,
+    next_lines: Sequence[str] | None = None,
+    *,
+    verbose: bool = False,
+) -> int:
+    """Run a control plane until a signal ends it; the exit code.
+
+    `on_ready` is called once it answers, before the start-up text, which ends with `next_lines` (default: how to run a
+    first job). A wrong setting or a folder that cannot be used is a ClickException.
+    """
+    check(settings)
+    prepare_folder(settings)
+    deadline = time.monotonic() + PREDECESSOR_S
+    await_lock(settings, deadline)
+    await_port(settings, deadline)
+    children = Children(settings.data / "log", _commands(settings), verbose=verbose, ends=ENDS)
+    with _signals_into(children):
+        try:
+            if children.start():
+                if on_ready is not None:
+                    on_ready()
+                _say_ready(settings, next_lines)
+                children.watch(_say_death)
+            _say(t("stopping; running jobs go on and are adopted at the next start"))
+            return 0
+        except ChildFailed as failure:
+            return _say_failure(settings, failure)
+        finally:
+            for name in children.stop(signal.SIGTERM):
+                _say(t("the {name} did not stop in time and was killed", name=name), err=True)
+
+
+# ── the processes ─────────────────────────────────────────────────────────────────────────────────────────────────
+def _commands(settings: Settings) -> dict[str, Sequence[str]]:
+    """In the order of stopping. -P: a file of the folder where somebody stands is never imported."""
+    python = [sys.executable, "-P", "-m"]
+    return {name: [*python, f"leitstand.app.{name}", settings.to_json()] for name in ("faces", "writer")}
+
+
+@contextlib.contextmanager
+def _signals_into(children: Children) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP become events; a signal that is ignored (nohup) stays ignored."""
+
+    def note(number: int, _: Any) -> None:
+        children.events.put(Event("signal", value=number))
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ── what it says ──────────────────────────────────────────────────────────────────────────────────────────────────
+def _say(text: str, *, err: bool = False) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        click.echo(text, err=err)
+
+
+def _say_ready(settings: Settings, next_lines: Sequence[str] | None) -> None:
+    url = address(settings)
+    site = _site(settings)
+    _say(t("Leitstand {version} is ready at {url}", version=__version__, url=url))
+    if site:
+        _say(f"  {t('site'):<6} {site}")
+    _say(f"  {t('data'):<6} {settings.data}")
+    _say(f"  {t('token'):<6} {settings.admin_token}")
+    _say(t("Type next, in another terminal:"))
+    for line in _first_lines(settings) if next_lines is None else next_lines:
+        _say(f"  {line}")
+
+
+def _first_lines(settings: Settings) -> list[str]:
+    program = "leitstand" if shutil.which("leitstand") else f"{shlex.quote(sys.executable)} -m leitstand"
+    url = "" if address(settings) == URL_DEFAULT else f"LEITSTAND_URL={address(settings)} "
+    return [
+        f"export {url}LEITSTAND_TOKEN=$(cat {shlex.quote(str(settings.admin_token))})",
+        f"{program} run --gpus 1 -- 'echo Hello from GPU $CUDA_VISIBLE_DEVICES'",
+        f"{program} jobs",
+    ]
+
+
+def address(settings: Settings) -> str:
+    """The URL of this control plane, as seen from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _site(settings: Settings) -> str:
+    """What this machine offers, as the control plane itself answers; '' if it does not."""
+    import http.client
+    import json
+    import ssl
+
+    host, port = (address(settings).partition("://")[2]).rsplit(":", 1)
+    connection: http.client.HTTPConnection
+    if settings.tls_cert:  # our own certificate is for the outside name; here only our own answer is shown
+        connection = http.client.HTTPSConnection(
+            host, int(port), timeout=5, context=ssl._create_unverified_context()
+        )
+    else:
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    try:
+        token = settings.admin_token.read_text().strip()
+        connection.request("GET", "/v1/nodes", headers={"Authorization": f"Bearer {token}"})
+        nodes = json.loads(connection.getresponse().read())["items"]
+        gpus = sum(node["gpus"] for node in nodes)
+        if any(node["logical"] for node in nodes):
+            return t("{nodes} node(s), {gpus} logical GPU(s): counted, not real", nodes=len(nodes), gpus=gpus)
+        kinds = ", ".join(sorted({node["gpu_type"] for node in nodes if node["gpu_type"]}))
+        return t("{nodes} node(s), {gpus} GPU(s): {kinds}", nodes=len(nodes), gpus=gpus, kinds=kinds or "-")
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return ""
+    finally:
+        connection.close()
+
+
+def _say_death(name: str, status: int) -> None:
+    _say(t("the {name} ended ({how}); starting it again", name=name, how=_how(status)), err=True)
+
+
+def _say_failure(settings: Settings, failure: ChildFailed) -> int:
+    message = t(
+        "Error: the {name} does not start or stay alive ({how}).", name=failure.name, how=_how(failure.status)
+    )
+    _say(message, err=True)
+    if failure.last_line:
+        _say("  " + t("Its last line: {line}", line=failure.last_line), err=True)
+    _say("  " + t("Its log: {path}", path=settings.data / "log" / f"{failure.name}.log"), err=True)
+    if failure.name == "writer" and failure.status == LOCKED:
+        return LOCKED
+    return FAILING if failure.was_ready else FAILED
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return t("signal {number}", number=-status)
+    return t("exit code {code}", code=status)

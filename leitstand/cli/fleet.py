@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands about the cloud itself: `nodes`, `sites`, `tenants`, `usage`. Loaded by `leitstand.cli.root`."""
+
+from typing import Any, Final
+
+import click
+
+from leitstand.cli.amounts import show_hours
+from leitstand.cli.client import connect
+from leitstand.cli.table import as_json, plain, print_json, print_table
+from leitstand.cli.text import t
+
+TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
+
+
+@click.command(help=t("List the nodes and what is free on them."))
+@as_json
+def nodes(json_wanted: bool) -> None:
+    rows = connect().get("/v1/nodes")["items"]
+    if json_wanted:
+        print_json(rows)
+        return
+    headers = [
+        t("NODE"),
+        t("SITE"),
+        t("POOL"),
+        t("GPU TYPE"),
+        t("GPUS"),
+        t("FREE"),
+        t("CPUS"),
+        t("MEMORY GB"),
+        t("RUNS"),
+    ]
+    print_table(headers, [_node_row(node) for node in rows], t("No nodes."))
+    if any(node["logical"] for node in rows):
+        click.echo(t("Logical GPUs are counted, not real: jobs get their numbers, no device."), err=True)
+
+
+@click.command(help=t("List the sites."))
+@as_json
+def sites(json_wanted: bool) -> None:
+    rows = connect().get("/v1/sites")["items"]
+    if json_wanted:
+        print_json(rows)
+        return
+    _print_items(rows, t("No sites."))
+
+
+@click.group(invoke_without_command=True, help=t("List the tenants, or add one."))
+@as_json
+@click.pass_context
+def tenants(ctx: click.Context, json_wanted: bool) -> None:
+    if ctx.invoked_subcommand:
+        return
+    rows = connect().get("/v1/tenants")["items"]
+    if json_wanted:
+        print_json(rows)
+    else:
+        print_table([t("TENANT"), t("CLASS")], [(row["id"], row["class"]) for row in rows], t("No tenants."))
+
+
+@tenants.command(help=t("Add a tenant."))
+@click.argument("tenant")
+@click.option(
+    "--class", "tenant_class", required=True, type=click.Choice(TENANT_CLASSES), help=t("Its class.")
+)
+@as_json
+def add(tenant: str, tenant_class: str, json_wanted: bool) -> None:
+    answer = connect().post("/v1/tenants", {"id": tenant, "class": tenant_class})
+    if json_wanted:
+        print_json(answer)
+    else:
+        click.echo(t("tenant {tenant} is there, class {name}", tenant=plain(tenant), name=tenant_class))
+
+
+@click.command(help=t("Show what was used, in GPU-hours and CPU-hours."))
+@click.option(
+    "--by",
+    type=click.Choice(["tenant", "project", "job"]),
+    default="tenant",
+    show_default=True,
+    help=t("One row for each."),
+)
+@as_json
+def usage(by: str, json_wanted: bool) -> None:
+    rows = connect().get("/v1/usage", by=by)["items"]
+    if json_wanted:
+        print_json(rows)
+        return
+    keys = {"tenant": ("tenant",), "project": ("tenant", "project"), "job": ("tenant", "project", "job")}[by]
+    names = {"tenant": t("TENANT"), "project": t("PROJECT"), "job": t("JOB")}
+    headers = [*(names[key] for key in keys), t("JOBS"), t("GPU-H"), t("CPU-H"), t("WALL H")]
+    print_table(
+        headers, [[*(row[key] for key in keys), *_amounts(row)] for row in rows], t("Nothing was used yet.")
+    )
+
+
+def _node_row(node: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        node["id"],
+        node["site"],
+        node["pool"],
+        t("logical") if node["logical"] else node["gpu_type"] or None,
+        node["gpus"],
+        node["gpus_free"],
+        f"{node['cpus']:g}",
+        f"{node['memory_gb']:g}",
+        ",".join(node["runs"]) or None,
+    )
+
+
+def _print_items(rows: list[dict[str, Any]], empty: str) -> None:
+    """A table of whatever the rows have, in the order of the first."""
+    keys = list(rows[0]) if rows else []
+    print_table(
+        [key.replace("_", " ").upper() for key in keys],
+        [[row.get(key) for key in keys] for row in rows],
+        empty,
+    )
+
+
+def _amounts(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["jobs"], show_hours(row["gpu_s"]), show_hours(row["cpu_s"]), show_hours(row["wall_s"]))

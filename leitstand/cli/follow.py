@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following a job's log to its end, across restarts of the control plane. Called by `run` and `logs -f`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import click
+
+from leitstand.cli import exits
+from leitstand.cli.client import Client, Refused, Unreachable, job_path
+from leitstand.cli.table import plain
+from leitstand.cli.text import t
+
+OUTAGE_MAX_S: Final = 600.0  # without contact for so long, following gives up; the job does not notice
+LINE_MAX: Final = 64 * 1024  # characters of a line that are held back until it ends
+BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  # the last one repeats
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+
+
+class End(NamedTuple):
+    """How the job ended, as the last event of its log says."""
+
+    state: str
+    reason: str
+    exit_code: int | None
+    signal: int | None
+
+
+def follow_to_the_end(client: Client, job: dict[str, Any], task: int | None = None) -> int:
+    """Print the log of a job until it ends; the exit code that tells how. Ctrl-C asks whether to stop the job."""
+    follower = Follower(client, job, task)
+    name = plain(job["id"])
+    while True:
+        try:
+            end = follower.follow()
+            break
+        except KeyboardInterrupt:
+            if not _stop_wanted(name):
+                return exits.UNFINISHED
+            client.post(job_path(job["id"], "/cancel"))
+            click.echo(t("job {job} is being stopped", job=name), err=True)
+        finally:
+            follower.flush()
+    if end is None:
+        click.echo(t("Error: no contact for {limit:g} s; the job goes on.", limit=OUTAGE_MAX_S), err=True)
+        click.echo("  " + t("Follow it with: leitstand logs -f {job}", job=name), err=True)
+        return exits.UNFINISHED
+    _tell(name, end)
+    return exits.of_job(*end)
+
+
+class Follower:
+    """Prints each byte of each task's log once, whatever happens to the connection."""
+
+    def __init__(self, client: Client, job: dict[str, Any], task: int | None = None) -> None:
+        self.client = client
+        self.job = job
+        self.task = task
+        self.offsets: dict[int, int] = {}  # task -> offset of the first byte not yet printed
+        self.partial: dict[int, str] = {}  # task -> a line that has not ended yet; only with several tasks
+        self.several = task is None and job["num_nodes"] > 1
+
+    def follow(self) -> End | None:
+        """Follow until the job ends; None after OUTAGE_MAX_S without contact. Refused if there is no such job."""
+        outage, tries = 0.0, 0
+        while outage <= OUTAGE_MAX_S:
+            try:
+                for end in self._connection():
+                    outage, tries = 0.0, 0
+                    if end is not None:
+                        return end
+            except Unreachable:
+                pass
+            except Refused as refused:
+                if refused.status not in _PASSING:
+                    raise
+            pause = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
+            self.client.sleep(pause)
+            outage, tries = outage + pause, tries + 1
+        return None
+
+    def flush(self) -> None:
+        """Print the lines that had not ended."""
+        for task in sorted(self.partial):
+            if self.partial[task]:
+                _write(f"[{task}] {self.partial[task]}\n")
+        self.partial.clear()
+
+    def _connection(self) -> Iterator[End | None]:
+        """One connection: None for each sign of life, then the end if it came."""
+        params: dict[str, Any] = {"follow": "true"}
+        if self.task is not None:
+            params |= {"task": self.task, "offset": self.offsets.get(self.task, 0)}
+        with self.client.events(job_path(self.job["id"], "/logs"), **params) as events:
+            for event in events:
+                data = json.loads(event.data) if event.data else {}
+                if event.event == "log":
+                    self._print(data["task"], data["offset"], data["text"])
+                    yield None
+                elif event.event == "end":
+                    yield End(data["state"], data["reason"] or "", data["exit_code"], data["signal"])
+
+    def _print(self, task: int, offset: int, text: str) -> None:
+        """Print what of `text` is new; after a reconnection the server may begin before what was printed."""
+        data = text.encode()
+        seen = self.offsets.get(task, 0)
+        self.offsets[task] = max(seen, offset + len(data))
+        if offset < seen:
+            text = data[seen - offset :].decode(errors="replace")
+        if self.several:
+            lines = (self.partial.pop(task, "") + text).split("\n")
+            if len(lines[-1]) < LINE_MAX:
+                self.partial[task] = lines.pop()
+            text = "".join(f"[{task}] {line}\n" for line in lines)
+        _write(text)
+
+
+def _write(text: str) -> None:
+    out = sys.stdout.buffer
+    out.write(text.encode(errors="replace"))
+    out.flush()
+
+
+def _stop_wanted(job: str) -> bool:
+    """After Ctrl-C: on a terminal ask; elsewhere never stop what nobody said to stop."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        click.echo(err=True)
+        choices = click.Choice(["s", "d"], case_sensitive=False)
+        question = t("stop job {job}, or detach? s/d", job=job)
+        try:
+            answer = click.prompt(question, type=choices, show_choices=False, default="d", err=True)
+        except click.Abort:  # Ctrl-C again
+            answer = "d"
+        if answer == "s":
+            return True
+    click.echo(t("detached; job {job} goes on", job=job), err=True)
+    click.echo(t("Follow it with: leitstand logs -f {job}", job=job), err=True)
+    click.echo(t("Stop it with: leitstand cancel {job}", job=job), err=True)
+    return False
+
+
+def _tell(job: str, end: End) -> None:
+    """One line on how it ended, unless it went well."""
+    if end.state == "succeeded":
+        return
+    if end.signal is not None:
+        how = t("signal {number}", number=end.signal)
+    elif end.exit_code:
+        how = t("exit code {code}", code=end.exit_code)
+    else:
+        how = ""
+    why = ", ".join(
+        part
+        for part in (end.reason if end.reason not in ("exit_code", "signal", end.state) else "", how)
+        if part
+    )
+    click.echo(t("job {job} is {state}", job=job, state=end.state) + (f": {why}" if why else ""), err=True)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands about jobs that exist: `jobs`, `job`, `logs`, `cancel`. Loaded by `leitstand.cli.root`."""
+
+import sys
+import time
+from datetime import datetime
+from typing import Any, Final
+
+import click
+
+from leitstand.cli import exits
+from leitstand.cli.amounts import show_hours, show_span
+from leitstand.cli.client import Client, Refused, connect, job_path
+from leitstand.cli.table import as_json, plain, print_fields, print_json, print_table
+from leitstand.cli.text import t
+
+ALL_MAX: Final = 100_000
+CANCEL_MAX: Final = 1000
+LOG_PARTS_MAX: Final = 1_000_000  # answers of the server that one log is read in
+STATES: Final = ("pending", "starting", "running", "stopping", *exits.ENDED_STATES)
+
+
+@click.command(help=t("List jobs, newest first."))
+@click.option("--all", "everything", is_flag=True, help=t("All jobs, not only the newest."))
+@click.option("--state", type=click.Choice(STATES), help=t("Only jobs in this state."))
+@click.option("--tenant", help=t("Only jobs of this tenant."))
+@click.option("--project", help=t("Only jobs of this project."))
+@click.option(
+    "--limit", type=click.IntRange(1, ALL_MAX), default=100, show_default=True, help=t("At most so many.")
+)
+@as_json
+def jobs(everything: bool, limit: int, json_wanted: bool, **which: str | None) -> None:
+    wanted = ALL_MAX if everything else limit
+    rows = list(connect().pages("/v1/jobs", wanted, **which))
+    if json_wanted:
+        print_json(rows)
+        return
+    now = time.time()
+    headers = [t("ID"), t("NAME"), t("TENANT"), t("STATE"), t("REASON"), t("GPUS"), t("EXIT"), t("AGE")]
+    print_table(headers, [_row(job, now) for job in rows], t("No jobs."))
+    if len(rows) == wanted:
+        click.echo(
+            t("These are the newest {count}; there may be more (--limit, --all).", count=wanted), err=True
+        )
+
+
+@click.command(help=t("Show one job with its runs and what it used."))
+@click.argument("job_id", metavar="JOB")
+@as_json
+def job(job_id: str, json_wanted: bool) -> None:
+    found = connect().get(job_path(job_id))
+    if json_wanted:
+        print_json(found)
+        return
+    print_fields(_fields(found))
+    if found["runs"]:
+        click.echo()
+        headers = [
+            t("RUN"),
+            t("STATE"),
+            t("NODES"),
+            t("GPUS"),
+            t("STARTED"),
+            t("ENDED"),
+            t("OUTCOME"),
+            t("EXIT"),
+        ]
+        print_table(headers, [_run_row(run) for run in found["runs"]], "")
+
+
+@click.command(help=t("Print the log of a job."))
+@click.argument("job_id", metavar="JOB")
+@click.option("-f", "--follow", is_flag=True, help=t("Follow to the end, and exit with the job's exit code."))
+@click.option("--task", type=click.IntRange(min=0), help=t("Only this task (node rank)."))
+@click.pass_context
+def logs(ctx: click.Context, job_id: str, follow: bool, task: int | None) -> None:
+    client = connect()
+    found = client.get(job_path(job_id))
+    if follow:
+        from leitstand.cli.follow import follow_to_the_end
+
+        ctx.exit(follow_to_the_end(client, found, task))
+    if not found["runs"]:
+        click.echo(
+            t("Job {job} is {state}: it has no log yet.", job=plain(job_id), state=found["state"]), err=True
+        )
+        return
+    several = task is None and found["num_nodes"] > 1
+    for rank in range(found["num_nodes"]) if task is None else [task]:
+        _print_log(client, job_id, rank, f"[{rank}] ".encode() if several else b"")
+
+
+@click.command(help=t("Cancel jobs."))
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@as_json
+@click.pass_context
+def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> None:
+    """Tries them all; the exit code is that of the last one that failed."""
+    if len(job_ids) > CANCEL_MAX:
+        message = t("{count} jobs at once; the limit is {limit}.", count=len(job_ids), limit=CANCEL_MAX)
+        raise click.UsageError(message)
+    client = connect()
+    answers, code = [], exits.OK
+    for job_id in job_ids:
+        try:
+            answers.append(client.post(job_path(job_id, "/cancel")))
+        except Refused as refused:
+            refused.show()
+            code = refused.exit_code
+    if json_wanted:
+        print_json(answers)
+    else:
+        for answer in answers:
+            click.echo(t("job {job} is {state}", job=plain(answer["id"]), state=answer["state"]))
+    ctx.exit(code)
+
+
+def _row(job: dict[str, Any], now: float) -> tuple[Any, ...]:
+    return (
+        job["id"],
+        job["name"] or None,
+        job["tenant"],
+        job["state"],
+        job["reason"] or None,
+        job["resources"]["gpus"] * max(1, job["num_nodes"]),
+        job["exit_code"],
+        show_span(now - datetime.fromisoformat(job["submitted_at"]).timestamp()),
+    )
+
+
+def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
+    asked, used = job["resources"], job["usage"]
+    shape = t(
+        "{gpus} GPUs, {cpus:g} CPUs, {memory:g} GB",
+        gpus=asked["gpus"],
+        cpus=asked["cpus"],
+        memory=asked["memory_gb"],
+    )
+    fields = [
+        (t("job"), job["id"]),
+        (t("name"), job["name"] or None),
+        (t("tenant"), job["tenant"]),
+        (t("project"), job["project"]),
+        (t("state"), job["state"]),
+        (t("reason"), job["reason"] or None),
+        (t("message"), job.get("message") or None),
+        (t("exit code"), job["exit_code"]),
+        (t("signal"), job["signal"]),
+        (t("nodes"), job["num_nodes"]),
+        (t("per node"), shape),
+        (t("priority"), job["priority"]),
+        (t("max duration"), show_span(job["max_duration_s"]) if job["max_duration_s"] else None),
+        (t("submitted"), job["submitted_at"]),
+        (t("started"), job["started_at"]),
+        (t("ended"), job["ended_at"]),
+    ]
+    fields = [(name, value) for name, value in fields if value is not None]
+    if used:
+        hours = t("{gpu} GPU-h, {cpu} CPU-h, {wall} h wall time")
+        fields.append(
+            (
+                t("used"),
+                hours.format(
+                    gpu=show_hours(used["gpu_s"]),
+                    cpu=show_hours(used["cpu_s"]),
+                    wall=show_hours(used["wall_s"]),
+                ),
+            )
+        )
+    return fields
+
+
+def _run_row(run: dict[str, Any]) -> tuple[Any, ...]:
+    tasks = run["tasks"]
+    return (
+        run["id"],
+        run["state"],
+        ",".join(task["node"] for task in tasks),
+        sum(len(task["gpus"]) for task in tasks),
+        run["started_at"],
+        run["ended_at"],
+        run["outcome"] or None,
+        run["exit_code"] if run["signal"] is None else t("signal {number}", number=run["signal"]),
+    )
+
+
+def _print_log(client: Client, job_id: str, task: int, prefix: bytes) -> None:
+    """The whole log of one task, in as many parts as the server makes of it."""
+    out = sys.stdout.buffer
+    offset, begun = 0, False
+    for _ in range(LOG_PARTS_MAX):
+        part = client.text(job_path(job_id, "/logs"), task=task, offset=offset)
+        if not part:
+            break
+        offset += len(part)
+        if prefix:
+            for line in part.splitlines(keepends=True):
+                out.write(line if begun else prefix + line)
+                begun = not line.endswith(b"\n")
+        else:
+            out.write(part)
+    if begun:
+        out.write(b"\n")
+    out.flush()

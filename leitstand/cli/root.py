@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command group: which commands there are and where their code is. Called by `leitstand.__main__`.
+
+A command's module is imported when the command is used; its one line of help stands here, so that `--help` imports
+nothing either.
+"""
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from leitstand import __version__
+from leitstand.cli.text import t
+
+
+class Lazy(NamedTuple):
+    """A command not yet loaded: `target` is "module:attribute", `help` one English sentence."""
+
+    target: str
+    help: str
+
+
+COMMANDS: dict[str, Lazy] = {
+    "run": Lazy("leitstand.cli.run:run", "Submit a job, follow its log, exit with its exit code."),
+    "submit": Lazy("leitstand.cli.run:submit", "Submit a job and print its id."),
+    "plan": Lazy("leitstand.cli.run:plan", "Say what would happen to a job; submit nothing."),
+    "jobs": Lazy("leitstand.cli.jobs:jobs", "List jobs, newest first."),
+    "job": Lazy("leitstand.cli.jobs:job", "Show one job with its runs and what it used."),
+    "logs": Lazy("leitstand.cli.jobs:logs", "Print the log of a job."),
+    "cancel": Lazy("leitstand.cli.jobs:cancel", "Cancel jobs."),
+    "nodes": Lazy("leitstand.cli.fleet:nodes", "List the nodes and what is free on them."),
+    "sites": Lazy("leitstand.cli.fleet:sites", "List the sites."),
+    "tenants": Lazy("leitstand.cli.fleet:tenants", "List the tenants, or add one."),
+    "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
+    "journal": Lazy("leitstand.cli.journal:journal", "Verify, show, export or back up the journal."),
+    "twin": Lazy("leitstand.cli.twin:twin", "Replay a trace through the real scheduler."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named in a map and imported on use."""
+
+    def __init__(self, *args: Any, lazy: dict[str, Lazy], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = dict(lazy)
+
+    def add_lazy(self, name: str, command: Lazy) -> None:
+        """Add a command at the head of the list."""
+        self.lazy = {name: command, **self.lazy}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = self.lazy.get(cmd_name)
+        if found is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = found.target.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command), f"{found.target} is not a click command"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section(t("Commands")):
+            formatter.write_dl([(name, t(command.help)) for name, command in self.lazy.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.lazy and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.lazy, n=1)
+            hint = " " + t('Did you mean "{near}"?', near=near[0]) if near else ""
+            raise click.UsageError(t('There is no command "{name}".', name=args[0]) + hint, ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help=t("Leitstand: the control plane of an Industrial AI Cloud."),
+    epilog=t(
+        "Clients read LEITSTAND_URL (default http://127.0.0.1:8640) and LEITSTAND_TOKEN. "
+        "Every reading command takes --json."
+    ),
+)
+@click.version_option(__version__, "-V", "--version", prog_name="leitstand", message="%(prog)s %(version)s")
+def cli() -> None:
+    pass

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that submit: `run`, `submit`, and `plan`, which only asks. Loaded by `leitstand.cli.root`."""
+
+from typing import Any
+
+import click
+
+from leitstand.cli import exits
+from leitstand.cli.client import Client, connect
+from leitstand.cli.request import JobCommand, Submission, build, job_options
+from leitstand.cli.table import as_json, plain, print_fields, print_json, print_table
+from leitstand.cli.text import t
+
+_key_option = click.option(
+    "--idempotency-key",
+    "key",
+    metavar="KEY",
+    help=t("Sent again with the same key within 24 h, it is the same job."),
+)
+
+
+@click.command(cls=JobCommand, help=t("Submit a job, follow its log, exit with its exit code."))
+@job_options
+@click.option(
+    "-d", "--detach", is_flag=True, help=t("Do not follow the log; exit 0 once the job is accepted.")
+)
+@_key_option
+@click.pass_context
+def run(ctx: click.Context, /, detach: bool, key: str | None, **options: Any) -> None:
+    submission = build(ctx, options)
+    client = connect()
+    job = _submit(client, submission, key)
+    name = plain(job["id"])
+    waits = f" ({plain(job['reason'])})" if job.get("reason") else ""
+    click.echo(t("job {job} is {state}", job=name, state=job["state"]) + waits, err=True)
+    if detach:
+        click.echo(t("Follow it with: leitstand logs -f {job}", job=name), err=True)
+        return
+    from leitstand.cli.follow import follow_to_the_end
+
+    ctx.exit(follow_to_the_end(client, job))
+
+
+@click.command(cls=JobCommand, help=t("Submit a job and print its id."))
+@job_options
+@_key_option
+@as_json
+@click.pass_context
+def submit(ctx: click.Context, /, key: str | None, json_wanted: bool, **options: Any) -> None:
+    submission = build(ctx, options)
+    job = _submit(connect(), submission, key)
+    if json_wanted:
+        print_json(job)
+    else:
+        click.echo(plain(job["id"]))
+
+
+@click.command(cls=JobCommand, help=t("Say what would happen to a job; submit nothing."))
+@job_options
+@as_json
+@click.pass_context
+def plan(ctx: click.Context, /, json_wanted: bool, **options: Any) -> None:
+    """Exits 104 if the job would be refused, as its submission would."""
+    submission = build(ctx, options)
+    answer = connect().post("/v1/plan", submission.body)
+    if json_wanted:
+        print_json(answer)
+    elif answer["admitted"]:
+        _print_start(answer)
+    else:
+        _print_refusal(answer)
+    ctx.exit(exits.OK if answer["admitted"] else exits.REJECTED)
+
+
+def _submit(client: Client, submission: Submission, key: str | None) -> dict[str, Any]:
+    body = dict(submission.body)
+    if submission.workdir is not None:
+        from leitstand.cli import workdir
+
+        body["workdir"] = workdir.send(client, submission.workdir)
+    return client.submit(body, key)
+
+
+def _print_start(answer: dict[str, Any]) -> None:
+    if answer["starts_now"]:
+        print_fields([(t("admitted"), True), (t("starts"), t("now"))])
+        rows = [(rank, task["node"], _gpus(task)) for rank, task in enumerate(answer["tasks"])]
+        print_table([t("TASK"), t("NODE"), t("GPUS")], rows, "")
+        return
+    waits = {"capacity": t("until enough is free at once"), "order": t("until its turn comes")}
+    print_fields(
+        [
+            (t("admitted"), True),
+            (t("starts"), t("later")),
+            (t("waits"), waits.get(answer["waits_for"], answer["waits_for"])),
+            (t("jobs ahead"), answer["jobs_ahead"]),
+        ]
+    )
+
+
+def _print_refusal(answer: dict[str, Any]) -> None:
+    print_fields([(t("admitted"), False), (t("reason"), answer["reason"])])
+    if answer.get("asked") or answer.get("limit"):
+        print_fields([(t("asked"), answer["asked"]), (t("limit"), answer["limit"])])
+
+
+def _gpus(task: dict[str, Any]) -> str:
+    return ",".join(str(gpu) for gpu in task["gpus"]) or "-"

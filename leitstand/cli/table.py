@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Printing rows for people and for programs. Called by every reading command.
+
+Plain text with two spaces between columns: reads the same in a terminal, a file and a pipe. Colour never carries
+meaning; a terminal gets a bold header unless NO_COLOR is set.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from leitstand.cli.text import t
+
+as_json = click.option("--json", "json_wanted", is_flag=True, help=t("Print JSON."))
+
+
+def print_json(value: Any) -> None:
+    """One JSON document, indented, on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
+    """Rows under their headers, numbers to the right; `empty` on stderr if there are none."""
+    if not rows:
+        click.echo(empty, err=True)
+        return
+    cells = [[plain(value) for value in row] for row in rows]
+    right = [
+        all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(headers))
+    ]
+    widths = [max(len(headers[i]), *(len(row[i]) for row in cells)) for i in range(len(headers))]
+    click.echo(_bold(_line(headers, widths, right)))
+    for row in cells:
+        click.echo(_line(row, widths, right))
+
+
+def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
+    """One `name: value` a line, the values in one column."""
+    width = max(len(name) for name, _ in fields) + 1
+    for name, value in fields:
+        click.echo(f"{name + ':':<{width}} {plain(value)}")
+
+
+def plain(value: Any) -> str:
+    """The text of a cell. Control characters are made visible: names come from others, a terminal obeys escapes."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return t("yes") if value else t("no")
+    text = str(value)
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    )
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    place: list[Callable[[str, int], str]] = [str.rjust if r else str.ljust for r in right]
+    return "  ".join(put(cell, width) for put, cell, width in zip(place, cells, widths, strict=True)).rstrip()
+
+
+def _bold(line: str) -> str:
+    return click.style(line, bold=True) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else line
