@@ -51,6 +51,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data / "records.db"
 
     @property
+    def blobs(self) -> Path:
+        return self.data / "blobs"
+
+    @property
     def runs(self) -> Path:
         return self.data / "runs"
 

@@ -41,12 +41,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class _Connection:
-    __slots__ = ("channel", "incoming", "outgoing")
+    __slots__ = ("channel", "incoming", "outgoing", "watched")
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
         self.incoming = bytearray()
         self.outgoing = bytearray()
+        self.watched = selectors.EVENT_READ
 
 
 class Inbox(Settling):
@@ -182,7 +183,9 @@ class Inbox(Settling):
             self._drop(connection)
             return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.outgoing else 0)
-        self._clock.register(connection.channel, events, lambda mask: self._ready(connection, mask))
+        if events != connection.watched:
+            connection.watched = events
+            self._clock.register(connection.channel, events, lambda mask: self._ready(connection, mask))
 
     def _drop(self, connection: _Connection) -> None:
         """Forget the connection; what it asked is still decided, its retry will find the answer."""
