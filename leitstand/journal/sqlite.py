@@ -10,8 +10,9 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from errno import ENOSPC
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
@@ -64,7 +65,7 @@ class SqliteReader:
 
     def read(self, after: int, limit: int | None = None) -> Iterator[Entry]:
         """Entries with seq > `after`, at most `limit`; JournalUnusable for one that is missing or undecodable."""
-        return self._codec.entries(self._select(_ENTRIES, after, limit))
+        return self._codec.entries(self._select(_ENTRIES, max(after, 0), limit))
 
     def rows(self, after: int, limit: int | None = None) -> Iterator[tuple[int, int, bytes, bytes]]:
         """Stored (seq, at, body, hash) with seq > `after`, at most `limit`, as they stand: gaps are not refused."""
@@ -95,6 +96,19 @@ class SqliteReader:
             found = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
         return "" if found == "ok" else found
 
+    def copy_to(self, target: Path) -> None:
+        """Copies the whole journal as of now into the empty file `target`, one file without a log; OSError if there is
+        no room."""
+        # All pages in one step: the copy is of one moment, and a busy writer cannot make it start again.
+        with _naming(self.path), closing(_connect(target, "rw")) as copy:
+            try:
+                self._db.backup(copy, pages=-1)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode in _NO_ROOM:
+                    raise OSError(ENOSPC, "no room for the copy", str(target)) from error
+                raise
+
     def close(self) -> None:
         self._db.close()
 
@@ -105,7 +119,6 @@ class SqliteReader:
         self.close()
 
     def _select(self, query: str, after: int, limit: int | None) -> Iterator[Any]:
-        after = max(after, 0)
         while limit is None or limit > 0:
             wanted = READ_ROWS if limit is None else min(limit, READ_ROWS)
             with _naming(self.path):
@@ -275,7 +288,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
         raise JournalUnusable(
             f"cannot read the journal {path}: {error}; reading beside its log needs write access to the folder"
         ) from error
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         pass  # damage is named by the first query
     return db
 
@@ -368,5 +381,5 @@ def _naming(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into JournalUnusable with the path."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # damage can stand in SQLite's own messages
         raise JournalUnusable(f"cannot read the journal {path}: {error}") from error

@@ -12,10 +12,11 @@ from hashlib import sha256
 from pathlib import Path
 from struct import Struct
 from struct import error as StructError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from leitstand.core.units import INT64_MAX
 from leitstand.journal import chain, heads
 from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
 from leitstand.journal.heads import SignedHead
@@ -29,6 +30,7 @@ Row = tuple[int, int, bytes, bytes]  # seq, at, body, hash
 Rows = Callable[[], Iterator[Row]]
 
 _pack = Struct(">qq").pack
+_FIRST: Final = -INT64_MAX - 1  # also rows numbered below 1 are looked at
 
 
 class Bad(msgspec.Struct, frozen=True):
@@ -63,13 +65,13 @@ def verify(
     """
     if not path.is_file():
         raise JournalUnusable(f"there is no journal at {path}; name the data folder of a control plane")
-    walk = Walk("", codec)
+    walk = Walk(codec)
     try:
         with SqliteReader(path, codec) as reader:
-            walk = Walk(reader.journal_id, codec)
+            walk.begin(reader.journal_id)
             walk.trust(signed, public)
             bad = walk.bad or _walk_database(walk, reader)
-    except (sqlite3.Error, JournalUnusable) as error:
+    except (sqlite3.Error, UnicodeDecodeError, JournalUnusable) as error:
         bad = Bad(walk.head.seq + 1 if walk.journal_id else 0, "unreadable", str(error))
     return walk.report(bad)
 
@@ -77,14 +79,19 @@ def verify(
 class Walk:
     """One pass over rows in order; remembers how far all was well."""
 
-    def __init__(self, journal_id: str, codec: Codec = DEFAULT) -> None:
-        self.journal_id = journal_id
-        self.head = chain.genesis(journal_id) if journal_id else Head(0, chain.BEFORE_ALL, b"")
+    def __init__(self, codec: Codec = DEFAULT) -> None:
+        self.journal_id = ""
+        self.head = Head(0, chain.BEFORE_ALL, b"")
         self.bad: Bad | None = None
         self.public: Ed25519PublicKey | None = None
         self._decode = codec.decode
         self._signed: dict[int, list[SignedHead]] = {}
         self._checked: list[int] = []
+
+    def begin(self, journal_id: str) -> None:
+        """It is this journal's chain; ValueError if that can be no id."""
+        self.head = chain.genesis(journal_id)
+        self.journal_id = journal_id
 
     def trust(self, signed: Path | None, public: Path | None) -> None:
         """Check against these files, too; `bad` says if they cannot be used."""
@@ -113,7 +120,7 @@ class Walk:
                 if number != seq + 1:
                     return self._out_of_order(number, again)
                 if sha256(previous + _pack(number, stamp) + body).digest() != stored:
-                    return self._mismatch(body, again)
+                    return self._mismatch(stored, again)
                 if stamp < at:
                     return Bad(number, "stamp", f"its stamp {stamp} is before the one of entry {seq}, {at}")
                 decode(body)
@@ -177,6 +184,8 @@ class Walk:
 
     def _out_of_order(self, number: int, again: Rows) -> Bad:
         expected = self.head.seq + 1
+        if number < 1:
+            return Bad(number, "numbering", f"an entry is numbered {number}; the first is 1")
         if number < expected:
             return Bad(number, "doubled", f"entry {number} stands again after entry {self.head.seq}")
         if any(row[0] == expected for row in again()):
@@ -186,27 +195,25 @@ class Walk:
         )
         return Bad(expected, "dropped", f"{missing} missing")
 
-    def _mismatch(self, body: bytes, again: Rows) -> Bad:
-        """What stands at the next number, if its hash does not fit."""
-        seq, previous, doubled = self.head.seq + 1, self.head.hash, ""
-        for number, at, other, stored in again():
-            if number < seq and other == body:
-                doubled = f"; it holds what entry {number} holds"
-            if number <= seq:
-                continue
+    def _mismatch(self, found: bytes, again: Rows) -> Bad:
+        """What stands at the next number, its stored hash being `found`, which does not fit."""
+        seq, previous = self.head.seq + 1, self.head.hash
+        for number, at, body, stored in again():
+            if number < seq and stored == found:
+                return Bad(seq, "doubled", f"what stands at entry {seq} is entry {number} again")
             try:
-                if sha256(previous + _pack(seq, at) + other).digest() == stored:
+                if number > seq and sha256(previous + _pack(seq, at) + body).digest() == stored:
                     return Bad(seq, "reordered", f"what belongs at entry {seq} stands at entry {number}")
             except (TypeError, StructError):
                 continue
-        return Bad(seq, "hash mismatch", f"the hash of entry {seq} does not fit its content{doubled}")
+        return Bad(seq, "hash mismatch", f"the hash of entry {seq} does not fit its content")
 
 
 def _walk_database(walk: Walk, reader: SqliteReader) -> Bad | None:
     def everything() -> Iterator[Row]:
         return reader.rows(0)
 
-    if bad := walk.over(everything(), everything):
+    if bad := walk.over(reader.rows(_FIRST), everything):
         return bad
     # Beside a live writer the end moves: head row and last rows are compared as of one moment.
     with reader.one_moment():
