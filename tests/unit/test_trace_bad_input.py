@@ -37,6 +37,7 @@ def refusal(path: Path, *, lenient: bool = False) -> str:
         ("b,t,0,1h,1,", "duration_s", "'1h'"),
         ("b,t,0,1,0,", "gpus", "0"),
         ("b,t,0,1,0.46,", "gpus", "0.46"),
+        ("b,t,0,1,1.5,", "gpus", "1.5"),
         ("b,t,0,1,-2,", "gpus", "-2"),
         ("b,t,0,1,,", "gpus", "(absent or NaN)"),
         ("b,t,0,1,1e9,", "gpus", "1e+09"),

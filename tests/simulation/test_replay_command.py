@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`leitstand twin replay` as a user types it: table, JSON of the documented form, clear errors, exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from leitstand.cli.twin import twin
+
+DATA = Path(__file__).parent.parent / "data"
+TRACE, CLUSTER = str(DATA / "synthetic.csv"), str(DATA / "synthetic.cluster.json")
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+
+def replayed(*arguments: str) -> Result:
+    return CliRunner().invoke(twin, ["replay", *arguments])
+
+
+def test_json_has_the_documented_form():
+    result = replayed(TRACE, "--cluster", CLUSTER, "--rules", "sjf", "--static", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    outcome = json.loads(result.stdout)
+    spread = {"mean", "p50", "p99"}
+    assert set(outcome) >= {
+        "jobs",
+        "makespan_s",
+        "queue_s",
+        "jct_s",
+        "utilisation",
+        "per_tenant",
+        "digest",
+        "cpu_s",
+    }
+    assert set(outcome["queue_s"]) == set(outcome["jct_s"]) == spread
+    assert list(outcome["per_tenant"]) == ["city", "forge", "lab"]
+    for tenant in outcome["per_tenant"].values():
+        assert set(tenant) == {"jobs", "queue_s", "jct_s"}
+        assert set(tenant["queue_s"]) == set(tenant["jct_s"]) == spread
+    assert sum(tenant["jobs"] for tenant in outcome["per_tenant"].values()) == outcome["jobs"]
+    assert (outcome["rules"], outcome["static"], outcome["trace"]) == ("sjf", True, "synthetic")
+    assert len(bytes.fromhex(outcome["digest"])) == 32
+
+
+def test_a_person_gets_tables_with_units():
+    result = replayed(TRACE, "--cluster", CLUSTER, "--rules", "fifo-strict")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert any(line.startswith("makespan:") and line.endswith(" s") for line in lines)
+    assert any(line.startswith("utilisation:") and line.endswith("%") for line in lines)
+    assert any("QUEUE MEAN [s]" in line and "JCT P99 [s]" in line for line in lines)
+    assert lines[-1].startswith("(all)")
+
+
+def test_dropped_rows_are_listed_on_stderr_up_to_ten(tmp_path):
+    trace = tmp_path / "t.csv"
+    rows = [f"j{number},lab,0,1,0.5" for number in range(12)]
+    trace.write_text("\n".join(["job_id,tenant,submit_s,duration_s,gpus", "good,lab,0,1,1", *rows]))
+    result = replayed(str(trace), "--cluster", CLUSTER, "--rules", "sjf", "--lenient")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert lines[0] == "dropped: line 3, column gpus: 0.5 is not a whole number of GPUs in 1..1000000"
+    assert len(lines) == 11
+    assert lines[-1].startswith("dropped: 2 more")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (
+            ["absent.csv", "--cluster", CLUSTER, "--rules", "sjf"],
+            1,
+            "absent.csv: cannot be read: No such file",
+        ),
+        (
+            [TRACE, "--cluster", "absent.json", "--rules", "sjf"],
+            1,
+            "absent.json: cannot be read: No such file",
+        ),
+        ([TRACE, "--cluster", TRACE, "--rules", "sjf"], 1, "synthetic.csv: is no cluster file"),
+        ([CLUSTER, "--cluster", CLUSTER, "--rules", "sjf"], 1, "suffix .json is not a trace format"),
+        (
+            [TRACE, "--cluster", CLUSTER, "--rules", "lifo"],
+            2,
+            "'lifo' is not one of 'fifo-strict', 'fifo-greedy'",
+        ),
+        ([TRACE, "--rules", "sjf"], 2, "Missing option '--cluster'"),
+        ([TRACE, "--cluster", CLUSTER], 2, "Missing option '--rules'"),
+        (
+            [TRACE, "--cluster", CLUSTER, "--rules", "sjf", "--journal", TRACE],
+            1,
+            "synthetic.csv: exists already",
+        ),
+        (
+            [TRACE, "--cluster", CLUSTER, "--rules", "sjf", "--journal", "/absent/j.db"],
+            1,
+            "cannot write the journal",
+        ),
+        (
+            [TRACE, "--cluster", CLUSTER, "--rules", "sjf", "--journal", TRACE + "/j.db"],
+            1,
+            "cannot write the journal",
+        ),
+    ],
+)
+def test_errors_say_what_and_where_and_fail(arguments, code, says):
+    result = replayed(*arguments)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
