@@ -3,31 +3,31 @@
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
 from leitstand.cli.text import t
 
-DURATION_MAX_S: Final = 10 * 366 * 86_400
-_DURATION: Final = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+DURATION_MAX_S: Final = 3650 * 86_400
+_DURATION: Final = re.compile(
+    r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,6})?)s)?", re.ASCII
+)
 _BYTES: Final = re.compile(r"(\d{1,15})\s*(?:([KMGT])i?B?|B)?", re.ASCII | re.IGNORECASE)
 _POWER: Final = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
-def parse_duration(text: str) -> int:
-    """Whole seconds of `1h30m`, `2d`, `90s` or a plain number of seconds; ValueError says what is wrong."""
-    if text.isascii() and text.isdigit():
-        seconds = int(text) if len(text) < 12 else DURATION_MAX_S + 1
-    else:
-        found = _DURATION.fullmatch(text)
-        if not found or not any(found.groups()):
-            raise ValueError(t('"{text}" is not a duration; write it like 1h30m, 2d or 90s', text=text))
-        days, hours, minutes, rest = (int(part or 0) for part in found.groups())
-        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+def parse_duration(text: str) -> float:
+    """Seconds of `1h30m`, `2d`, `90s`, `0.5s` or a plain number; ValueError says what is wrong."""
+    found = _DURATION.fullmatch(text + "s" if text[-1:].isdigit() else text)
+    if not found or not any(found.groups()):
+        raise ValueError(t('"{text}" is not a duration; write it like 1h30m, 2d or 90s', text=text))
+    days, hours, minutes = (int(part or 0) for part in found.groups()[:3])
+    rest = float(found[4] or 0)
+    seconds = ((days * 24 + hours) * 60 + minutes) * 60 + (int(rest) if rest.is_integer() else rest)
     if not 0 < seconds <= DURATION_MAX_S:
         raise ValueError(
-            t('"{text}" is outside of 1s to {limit}d', text=text, limit=DURATION_MAX_S // 86_400)
+            t('"{text}" is not above 0 and up to {limit}d', text=text, limit=DURATION_MAX_S // 86_400)
         )
     return seconds
 
@@ -40,12 +40,13 @@ def parse_bytes(text: str) -> int:
     return int(found[1]) << _POWER.get((found[2] or "").upper(), 0)
 
 
-def reading(
-    parse: Callable[[str], int],
-) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+N = TypeVar("N", bound=float)
+
+
+def reading(parse: Callable[[str], N]) -> Callable[[click.Context, click.Parameter, str | None], N | None]:
     """The click callback of an option whose text `parse` reads; what `parse` complains about, the user is told."""
 
-    def callback(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    def callback(_: click.Context, __: click.Parameter, value: str | None) -> N | None:
         try:
             return None if value is None else parse(value)
         except ValueError as error:

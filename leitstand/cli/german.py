@@ -181,7 +181,7 @@ GERMAN: Final[dict[str, str]] = {
     # amounts
     '"{text}" is not a duration; write it like 1h30m, 2d or 90s': "„{text}“ ist keine Dauer; schreiben Sie "
     "etwa 1h30m, 2d oder 90s",
-    '"{text}" is outside of 1s to {limit}d': "„{text}“ liegt nicht zwischen 1s und {limit}d",
+    '"{text}" is not above 0 and up to {limit}d': "„{text}“ liegt nicht über 0 und bis {limit}d",
     '"{text}" is not a size; write it like 64M or 1G': "„{text}“ ist keine Größe; schreiben Sie etwa 64M oder 1G",
     # the job file
     "the job file cannot be used\n{faults}": "die Jobdatei ist nicht zu gebrauchen\n{faults}",
@@ -197,6 +197,7 @@ GERMAN: Final[dict[str, str]] = {
     '"{key}" is not yet supported': "„{key}“ gibt es noch nicht",
     '"{key}" is there twice, first in line {line}': "„{key}“ steht doppelt da, zuerst in Zeile {line}",
     '"{key}" must be {expected}, not {got}': "„{key}“ muss {expected} sein, nicht {got}",
+    '"{key}": the tag {tag} is not supported': "„{key}“: die Marke {tag} gibt es nicht",
     '"{key}" is empty': "„{key}“ ist leer",
     '"{key}" has no value; write "" for an empty one': '„{key}“ hat keinen Wert; schreiben Sie "" für einen leeren',
     '"{key}": there is no folder {folder}': "„{key}“: den Ordner {folder} gibt es nicht",

@@ -76,6 +76,9 @@ HINTS: Final = {
     "timeout": "max_duration",
     "working_dir": "workdir",
 }
+_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ["str", "int", "float", "bool", "null", "timestamp", "seq", "map"]
+)
 _KINDS: Final = {
     "str": "text",
     "int": "a whole number",
@@ -217,6 +220,8 @@ class _Reader:
                 self.faults.append(Fault(line, _unknown(key, list(keys))))
             else:
                 try:
+                    if value.tag not in _TAGS:
+                        raise _Wrong(t('"{key}": the tag {tag} is not supported', key=key, tag=value.tag))
                     found[key] = keys[key](key, value)
                 except _Wrong as wrong:
                     self.faults.append(Fault(value.start_mark.line + 1, str(wrong)))
@@ -256,8 +261,8 @@ def _integer(key: str, node: Node) -> int:
     return int(text)
 
 
-def _duration(key: str, node: Node) -> int:
-    if not isinstance(node, ScalarNode) or _kind(node) not in ("int", "str"):
+def _duration(key: str, node: Node) -> float:
+    if not isinstance(node, ScalarNode) or _kind(node) not in ("int", "float", "str"):
         raise _expected(key, node, t("a duration like 1h30m"))
     try:
         return parse_duration(node.value)

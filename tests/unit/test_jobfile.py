@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The job file: what it becomes, and that every fault is told with its line, all at once."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from leitstand.cli import jobfile
+from leitstand.cli.jobfile import BadJobFile, JobFile
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+
+
+def parse(text: str, folder: Path = Path()) -> JobFile:
+    return jobfile.parse(dedent(text), folder / "job.yaml")
+
+
+def faults(text: str, folder: Path = Path()) -> list[tuple[int, str]]:
+    with pytest.raises(BadJobFile) as caught:
+        parse(text, folder)
+    return [tuple(fault) for fault in caught.value.faults]
+
+
+def test_every_key_of_the_first_form_becomes_the_body_of_a_submission(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    job = parse(
+        """\
+        name: train
+        tenant: acme
+        project: vision
+        resources:
+          accelerators: GPU:2
+          cpus: 4+
+          memory: 64GB
+        num_nodes: 2
+        envs: {EPOCHS: 3}
+        workdir: src
+        setup: pip list
+        run: |
+          echo one
+          echo two
+        max_duration: 1h30m
+        expected_duration: 600
+        priority: 5
+        """,
+        tmp_path,
+    )
+    assert job.body == {
+        "name": "train",
+        "tenant": "acme",
+        "project": "vision",
+        "resources": {"gpus": 2, "cpus": 4, "memory_gb": 64},
+        "num_nodes": 2,
+        "envs": {"EPOCHS": "3"},
+        "setup": "pip list",
+        "run": "echo one\necho two\n",
+        "max_duration": 5400,
+        "expected_duration": 600,
+        "priority": 5,
+    }
+    assert job.workdir == tmp_path / "src"
+
+
+def test_what_is_not_said_is_left_to_the_control_plane() -> None:
+    assert parse("run: hostname\n").body == {"run": "hostname"}
+
+
+def test_run_may_be_a_list_of_words() -> None:
+    assert parse("run: [python, train.py, 3]\n").body["run"] == ["python", "train.py", "3"]
+
+
+def test_an_environment_variable_is_exactly_the_text_in_the_file() -> None:
+    envs = parse("run: x\nenvs: {A: 0123, B: true, C: 1e3, D: '', E: 12:30, F: ~user}\n").body["envs"]
+    assert envs == {"A": "0123", "B": "true", "C": "1e3", "D": "", "E": "12:30", "F": "~user"}
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus"), [("3", 3), ("0", 0), ("GPU:4", 4), ("gpu:1", 1), ("GPU", 1), ('"2"', 2)]
+)
+def test_accelerators_are_a_count_whatever_their_form(text: str, gpus: int) -> None:
+    assert parse(f"run: x\nresources: {{accelerators: {text}}}\n").body["resources"] == {"gpus": gpus}
+
+
+def test_a_gpu_type_is_refused_with_the_form_that_works() -> None:
+    ((line, what),) = faults("run: x\nresources:\n  accelerators: H100:8\n")
+    assert line == 3
+    assert "H100" in what
+    assert "GPU:8" in what
+
+
+def test_all_faults_are_told_at_once_in_the_order_of_their_lines() -> None:
+    found = faults(
+        """\
+        nmae: typo
+        run: ""
+        num_nodes: two
+        num_nodes: 3
+        image: ubuntu
+        priority: 1.5
+        resources:
+          gpus: 2
+          memory: lots
+        envs:
+          TOKEN:
+          LIST: [1]
+        max_duration: soon
+        name: 12
+        """
+    )
+    assert [line for line, _ in found] == [1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 14]
+    said = [what for _, what in found]
+    assert said[0] == 'unknown key "nmae"; did you mean "name"?'
+    assert said[3] == '"num_nodes" is there twice, first in line 3'
+    assert said[4] == '"image" is not yet supported'
+    assert said[6] == 'unknown key "gpus"; did you mean "accelerators"?'
+    assert "no value" in said[8]
+    assert "not a duration" in said[10]
+    assert said[11] == '"name" must be text, not a whole number (12)'
+
+
+def test_the_keys_of_later_forms_are_refused_by_name() -> None:
+    for key in ("image", "volumes", "service", "secrets", "checkpoint", "retry", "file_mounts"):
+        assert faults(f"run: x\n{key}: y\n") == [(2, f'"{key}" is not yet supported')]
+
+
+def test_an_unknown_key_without_a_near_one_gets_the_list() -> None:
+    ((_, what),) = faults("run: x\nquux: 1\n")
+    assert "known: name, tenant" in what
+
+
+def test_a_file_without_run_is_refused() -> None:
+    ((line, what),) = faults("name: x\n")
+    assert line == 0
+    assert "`run` is missing" in what
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "null", "3"])
+def test_what_is_no_mapping_is_no_job_file(text: str) -> None:
+    ((_, what),) = faults(text)
+    assert "mapping" in what
+
+
+def test_a_syntax_error_names_its_line() -> None:
+    ((line, what),) = faults("run: x\nname: [a, b\npriority: 3\n")
+    assert line == 3
+    assert what
+
+
+def test_two_documents_are_refused() -> None:
+    assert faults("run: x\n---\nrun: y\n")
+
+
+def test_an_object_of_python_is_text_of_the_wrong_kind_never_made() -> None:
+    ((line, _),) = faults("run: !!python/object/apply:os.system [echo]\n")
+    assert line == 1
+
+
+def test_deep_nesting_is_refused_not_fatal() -> None:
+    ((_, what),) = faults("run: " + "[" * 5000)
+    assert what
+
+
+def test_an_alias_bomb_is_read_in_no_time() -> None:
+    rungs = "\n".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}, *a{i}, *a{i}, *a{i}]" for i in range(30))
+    found = faults(f"a0: &a0 [x]\n{rungs}\nrun: x\n")
+    assert len(found) == 31
+
+
+def test_a_work_directory_is_relative_to_the_file_and_must_exist(tmp_path: Path) -> None:
+    ((line, what),) = faults("run: x\nworkdir: nowhere\n", tmp_path)
+    assert line == 2
+    assert str(tmp_path / "nowhere") in what
+
+
+def test_a_file_over_the_limit_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "big.yaml"
+    path.write_text("run: x\n#" + "x" * jobfile.SIZE_MAX)
+    with pytest.raises(BadJobFile, match=str(jobfile.SIZE_MAX)):
+        jobfile.read(path)
+
+
+def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(b"run: x\nname: \xff\n")
+    with pytest.raises(BadJobFile) as caught:
+        jobfile.read(path)
+    assert caught.value.faults[0].line == 2
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadJobFile, match=r"gone\.yaml: No such file"):
+        jobfile.read(tmp_path / "gone.yaml")
+
+
+def test_a_flood_of_faults_is_cut_and_counted() -> None:
+    with pytest.raises(BadJobFile) as caught:
+        parse("run: x\n" + "".join(f"key{i}: 1\n" for i in range(50)))
+    assert caught.value.message.count("\n") == jobfile.FAULTS_SHOWN
+    assert "30 more" in caught.value.message
+    assert caught.value.exit_code == 2
