@@ -24,7 +24,7 @@ from leitstand.journal import snapshots
 from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
-from leitstand.runtime.loop import Loop, resumed
+from leitstand.runtime.loop import Loop, resume
 
 
 class Plant(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def serve(settings: Settings, plant: Plant) -> None:
     ]
     inbox = Inbox(settings.inbox, clock, lambda: False)
     loop = Loop(core, journal, clock, engine, [Opening(seen), inbox])
-    engine.resume(list(resumed(state)))
+    resume(engine, state)
     loop.step(clock.wait(0))
     gc.collect()
     gc.freeze()

@@ -34,7 +34,7 @@ from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
-from leitstand.runtime.loop import Loop, resumed
+from leitstand.runtime.loop import Loop, resume
 from leitstand.runtime.ports import JournalFull, StaleHead
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.records import Records
@@ -120,7 +120,7 @@ def serve(settings: Settings) -> None:
     core = Core(state)
     inbox = Inbox(settings.inbox, clock, DiskLow(settings.data, settings.disk_reserve_bytes))
     loop = Loop(core, journal, clock, engine, [Opening(opening(state, settings, site)), inbox])
-    engine.resume(list(resumed(state)))
+    resume(engine, state)
     _stop_on(loop, clock)
     loop.step(now)
     gc.collect()

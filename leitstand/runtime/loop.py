@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop, shared by every mode: wait, take, cycle, append, send. Called by the writer process and by the twin."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from leitstand.core.cycle import Answer, Core
 from leitstand.core.facts import Fact, Observation, RunPlaced, RunStopOrdered
@@ -98,6 +98,7 @@ def start_order(state: State, run: Run) -> StartRun:
     )
 
 
-def resumed(state: State) -> Iterator[StartRun]:
-    """The orders for all runs that should exist."""
-    return (start_order(state, run) for run in state.runs.values())
+def resume(engine: Engine, state: State) -> None:
+    """After a restart: tell the engine which runs should exist, and again which of them should end."""
+    engine.resume([start_order(state, run) for run in state.runs.values()])
+    engine.send([StopRun(run.id, run.stopping) for run in state.runs.values() if run.stopping])
