@@ -179,7 +179,7 @@ def _value(table: Table, column: str, row: int, values: Floats) -> str:
     if (column, row) in table.unread:
         return repr(table.unread[column, row])
     value = float(values[row])
-    return "(absent or NaN)" if value != value else f"{value:.9g}"
+    return "(absent or NaN)" if value != value else f"{value:.7g}"
 
 
 def _sentence(table: Table, fault: _Fault) -> str:

@@ -43,7 +43,7 @@ PER_TENANT = {
 
 
 @pytest.mark.parametrize("rules", PUBLISHED)
-def test_philly_slice_gives_the_published_means(rules):
+def test_philly_slice_gives_the_published_means(rules: str) -> None:
     outcome = replay(Setting(TRACE, CLUSTER, rules, static=True))
     jct, queue = PUBLISHED[rules]
     assert (outcome.jobs, outcome.left_out, outcome.rejected, outcome.dropped) == (1206, 0, 0, 0)

@@ -9,15 +9,8 @@ Then the queue is ordered and placed from its head: up to the first job that doe
 what does not fit (greedy).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-# queue order and whether the first that does not fit blocks the rest
-ORDERS = {
-    "fifo-strict": (lambda job: 0, True),
-    "fifo-greedy": (lambda job: 0, False),
-    "sjf": (lambda job: job.duration, True),
-    "priority": (lambda job: -job.priority, True),
-}
 
 
 @dataclass(frozen=True)
@@ -31,12 +24,25 @@ class Asked:
     priority: int = 0
 
 
-def starts(jobs, nodes_of, node_gpus, rules, static):
+Places = list[tuple[int, int]]  # node, GPUs
+
+# queue order and whether the first that does not fit blocks the rest
+ORDERS: dict[str, tuple[Callable[[Asked], int], bool]] = {
+    "fifo-strict": (lambda job: 0, True),
+    "fifo-greedy": (lambda job: 0, False),
+    "sjf": (lambda job: job.duration, True),
+    "priority": (lambda job: -job.priority, True),
+}
+
+
+def starts(
+    jobs: Sequence[Asked], nodes_of: dict[str, int], node_gpus: int, rules: str, static: bool
+) -> list[int | None]:
     """Start time of every job, in the order given; None for a job that can never run.
 
     `nodes_of`: tenant → number of nodes. Jobs of other tenants never run.
     """
-    result = [None] * len(jobs)
+    result: list[int | None] = [None] * len(jobs)
     if static:
         pools = [({tenant}, nodes) for tenant, nodes in nodes_of.items()]
     else:
@@ -47,15 +53,22 @@ def starts(jobs, nodes_of, node_gpus, rules, static):
     return result
 
 
-def _run_pool(jobs, members, free, node_gpus, rules, result):
+def _run_pool(
+    jobs: Sequence[Asked],
+    members: list[int],
+    free: list[int],
+    node_gpus: int,
+    rules: str,
+    result: list[int | None],
+) -> None:
     order, strict = ORDERS[rules]
     arriving = [number for number in members if _place(list(free), node_gpus, jobs[number].gpus) is not None]
-    waiting = []
-    running = []  # (end, places)
+    waiting: list[int] = []
+    running: list[tuple[int, Places]] = []  # (end, places)
     while arriving or running:
         now = min([jobs[number].submit for number in arriving] + [end for end, _ in running])
-        for _, places in [run for run in running if run[0] == now]:
-            for node, gpus in places:
+        for _, left in [run for run in running if run[0] == now]:
+            for node, gpus in left:
                 free[node] += gpus
         running = [run for run in running if run[0] != now]
         waiting += [number for number in arriving if jobs[number].submit == now]
@@ -70,7 +83,7 @@ def _run_pool(jobs, members, free, node_gpus, rules, result):
                 break
 
 
-def _place(free, node_gpus, gpus):
+def _place(free: list[int], node_gpus: int, gpus: int) -> Places | None:
     """Takes the GPUs from `free` and says where: [(node, GPUs)]; None, taking nothing, if they do not fit."""
     empty = [node for node in range(len(free)) if free[node] == node_gpus]
     whole, rest = (0, gpus) if gpus <= node_gpus else divmod(gpus, node_gpus)

@@ -14,7 +14,7 @@ TRACE, CLUSTER = str(DATA / "synthetic.csv"), str(DATA / "synthetic.cluster.json
 
 
 @pytest.fixture(autouse=True)
-def english(monkeypatch):
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
 
 
@@ -22,7 +22,7 @@ def replayed(*arguments: str) -> Result:
     return CliRunner().invoke(twin, ["replay", *arguments])
 
 
-def test_json_has_the_documented_form():
+def test_json_has_the_documented_form() -> None:
     result = replayed(TRACE, "--cluster", CLUSTER, "--rules", "sjf", "--static", "--json")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -48,7 +48,7 @@ def test_json_has_the_documented_form():
     assert len(bytes.fromhex(outcome["digest"])) == 32
 
 
-def test_a_person_gets_tables_with_units():
+def test_a_person_gets_tables_with_units() -> None:
     result = replayed(TRACE, "--cluster", CLUSTER, "--rules", "fifo-strict")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -58,7 +58,7 @@ def test_a_person_gets_tables_with_units():
     assert lines[-1].startswith("(all)")
 
 
-def test_dropped_rows_are_listed_on_stderr_up_to_ten(tmp_path):
+def test_dropped_rows_are_listed_on_stderr_up_to_ten(tmp_path: Path) -> None:
     trace = tmp_path / "t.csv"
     rows = [f"j{number},lab,0,1,0.5" for number in range(12)]
     trace.write_text("\n".join(["job_id,tenant,submit_s,duration_s,gpus", "good,lab,0,1,1", *rows]))
@@ -109,7 +109,7 @@ def test_dropped_rows_are_listed_on_stderr_up_to_ten(tmp_path):
         ),
     ],
 )
-def test_errors_say_what_and_where_and_fail(arguments, code, says):
+def test_errors_say_what_and_where_and_fail(arguments: list[str], code: int, says: str) -> None:
     result = replayed(*arguments)
     assert result.exit_code == code
     assert result.stdout == ""

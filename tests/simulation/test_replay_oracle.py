@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every start time of a replay equals the oracle's: committed traces and random ones, all rules, static and shared."""
 
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -15,24 +16,26 @@ from leitstand.journal.memory import MemoryJournal
 from leitstand.twin.cluster import Cluster, read_cluster
 from leitstand.twin.outcome import Tally
 from leitstand.twin.replay import Setting, TraceSource, run
-from leitstand.twin.traces import Trace, read_trace
+from leitstand.twin.traces import Ints, Trace, read_trace
 from tests.simulation.oracle import ORDERS, Asked, starts
 
 DATA = Path(__file__).parent.parent / "data"
 SETTINGS = list(product(DISCIPLINES, [True, False]))
 
 
-def test_the_oracle_knows_every_rule():
+def test_the_oracle_knows_every_rule() -> None:
     assert set(ORDERS) == set(DISCIPLINES)
 
 
 @pytest.mark.parametrize(("discipline", "static"), SETTINGS)
 @pytest.mark.parametrize(
-    ("trace", "cluster"),
+    ("file", "cluster_file"),
     [("synthetic.csv", "synthetic.cluster.json"), ("synthetic.swf", "synthetic_swf.cluster.json")],
 )
-def test_committed_traces_start_as_the_oracle_says(trace, cluster, discipline, static):
-    jobs, cluster = read_trace(DATA / trace), read_cluster(DATA / cluster)
+def test_committed_traces_start_as_the_oracle_says(
+    file: str, cluster_file: str, discipline: str, static: bool
+) -> None:
+    jobs, cluster = read_trace(DATA / file), read_cluster(DATA / cluster_file)
     expected = oracle(jobs, cluster, discipline, static)
     assert replayed(jobs, cluster, discipline, static) == expected
     waited = [
@@ -43,14 +46,14 @@ def test_committed_traces_start_as_the_oracle_says(trace, cluster, discipline, s
     assert len(waited) > len(jobs) / 10, "nothing to decide"
 
 
-def test_the_committed_trace_tells_the_rules_apart():
+def test_the_committed_trace_tells_the_rules_apart() -> None:
     jobs, cluster = read_trace(DATA / "synthetic.csv"), read_cluster(DATA / "synthetic.cluster.json")
     outcomes = {tuple(oracle(jobs, cluster, discipline, static)) for discipline, static in SETTINGS}
     assert len(outcomes) == len(SETTINGS)
 
 
 @st.composite
-def workloads(draw):
+def workloads(draw: st.DrawFn) -> tuple[Trace, Cluster]:
     """Up to 40 jobs in few tenants, with many ties, on few small nodes."""
     node_gpus = draw(st.integers(1, 8))
     nodes_of = draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 4), min_size=1))
@@ -72,7 +75,9 @@ def workloads(draw):
 
 @settings(max_examples=400, deadline=None)
 @given(workloads(), st.sampled_from(SETTINGS))
-def test_random_traces_start_as_the_oracle_says(workload, setting):
+def test_random_traces_start_as_the_oracle_says(
+    workload: tuple[Trace, Cluster], setting: tuple[str, bool]
+) -> None:
     jobs, cluster = workload
     expected = oracle(jobs, cluster, *setting)
     starts = [start for start in expected if start is not None]
@@ -85,7 +90,7 @@ def trace_of(jobs: list[Asked]) -> Trace:
     jobs = sorted(jobs, key=lambda job: job.submit)
     tenants = sorted({job.tenant for job in jobs})
 
-    def column(values):
+    def column(values: Iterable[int]) -> Ints:
         return np.array(list(values), np.int64)
 
     return Trace(

@@ -11,10 +11,11 @@ import pytest
 
 from leitstand.journal.memory import MemoryJournal
 from leitstand.journal.sqlite import SqliteReader
+from leitstand.runtime.ports import Journal
 from leitstand.twin import outcome as outcome_of_jobs
 from leitstand.twin import replay as replaying
 from leitstand.twin.outcome import Spread, Tally, spread
-from leitstand.twin.replay import Setting, replay
+from leitstand.twin.replay import Setting, TraceSource, replay
 from leitstand.twin.traces import TraceError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,7 +31,7 @@ def small(
     return Setting(folder / "t.csv", folder / "c.json", "fifo-strict", static=True)
 
 
-def test_numbers_worked_out_by_hand(tmp_path):
+def test_numbers_worked_out_by_hand(tmp_path: Path) -> None:
     # a's node: 1 from 0 to 10; 2 waits for it, 10 to 30; 3 (one GPU) behind 2, 30 to 31. b's node: 4 from 5 to 12.5.
     setting = small(tmp_path, "1,a,0,10,3", "2,a,1,20,4", "3,a,2,1,1", "4,b,5,7.5,4")
     outcome = replay(setting)
@@ -45,7 +46,9 @@ def test_numbers_worked_out_by_hand(tmp_path):
     assert outcome.cpu_s > 0
 
 
-def test_jobs_of_unnamed_tenants_are_left_out_and_too_large_ones_rejected_and_both_counted(tmp_path):
+def test_jobs_of_unnamed_tenants_are_left_out_and_too_large_ones_rejected_and_both_counted(
+    tmp_path: Path,
+) -> None:
     rows = ["1,a,0,1,1", "2,x,0,1,1", "3,a,0,1,8", "4,y,0,1,1", "5,a,0,1,9", "6,x,1,1,1"]
     static = replay(small(tmp_path, *rows))
     assert (static.jobs, static.left_out, static.rejected) == (1, 3, 2)
@@ -54,7 +57,7 @@ def test_jobs_of_unnamed_tenants_are_left_out_and_too_large_ones_rejected_and_bo
     assert (shared.per_tenant["b"].jobs, shared.per_tenant["b"].jct_s) == (0, Spread(None, None, None))
 
 
-def test_dropped_rows_are_counted_and_listed(tmp_path):
+def test_dropped_rows_are_counted_and_listed(tmp_path: Path) -> None:
     setting = small(tmp_path, "1,a,0,1,0.5", "2,a,0,1,1")
     with pytest.raises(TraceError, match=r"line 2, column gpus: 0\.5"):
         replay(setting)
@@ -63,19 +66,19 @@ def test_dropped_rows_are_counted_and_listed(tmp_path):
     assert outcome.dropped_why == ("line 2, column gpus: 0.5 is not a whole number of GPUs in 1..1000000",)
 
 
-def test_a_cluster_of_other_tenants_is_refused(tmp_path):
+def test_a_cluster_of_other_tenants_is_refused(tmp_path: Path) -> None:
     setting = small(tmp_path, "1,x,0,1,1", "2,y,0,1,1")
     with pytest.raises(TraceError, match=r"c\.json: names none of the tenants of .*t\.csv \(x, y\) but a, b"):
         replay(setting)
 
 
-def test_a_trace_in_which_every_job_is_too_large_has_no_times(tmp_path):
+def test_a_trace_in_which_every_job_is_too_large_has_no_times(tmp_path: Path) -> None:
     outcome = replay(small(tmp_path, "1,a,0,1,50"))
     assert (outcome.jobs, outcome.rejected, outcome.makespan_s, outcome.utilisation) == (0, 1, 0, 0)
     assert outcome.queue_s == Spread(None, None, None)
 
 
-def test_means_are_exact_and_percentiles_are_values_of_jobs():
+def test_means_are_exact_and_percentiles_are_values_of_jobs() -> None:
     assert spread([1, 2]).mean == 1.5e-06
     big = 2**62
     assert spread([big, big, big + 3]).mean == (3 * big + 3) / 3e6
@@ -84,7 +87,7 @@ def test_means_are_exact_and_percentiles_are_values_of_jobs():
     assert (spread(hundred[:2]).p50, spread(hundred[:2]).p99) == (99.0, 100.0)
 
 
-def test_progress_counts_every_job(monkeypatch):
+def test_progress_counts_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome_of_jobs, "PROGRESS_EVERY", 100)
     seen = []
     replay(SYNTHETIC, lambda done, jobs: seen.append((done, jobs)))
@@ -92,7 +95,7 @@ def test_progress_counts_every_job(monkeypatch):
 
 
 # ── the journal ───────────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_kept_journal_has_the_same_digest_and_tells_the_same(tmp_path):
+def test_a_kept_journal_has_the_same_digest_and_tells_the_same(tmp_path: Path) -> None:
     in_memory = replay(SYNTHETIC)
     kept = replay(dataclasses.replace(SYNTHETIC, journal=tmp_path / "journal.db"))
     assert kept.digest == in_memory.digest
@@ -106,7 +109,7 @@ def test_a_kept_journal_has_the_same_digest_and_tells_the_same(tmp_path):
     assert (tally.queue_s(), tally.jct_s()) == (kept.queue_s, kept.jct_s)
 
 
-def test_a_journal_file_that_exists_is_refused_and_left_as_it_is(tmp_path):
+def test_a_journal_file_that_exists_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"mine")
     with pytest.raises(TraceError, match="exists already; name a new file"):
@@ -114,8 +117,8 @@ def test_a_journal_file_that_exists_is_refused_and_left_as_it_is(tmp_path):
     assert path.read_bytes() == b"mine"
 
 
-def test_a_replay_that_breaks_off_leaves_no_journal(tmp_path, monkeypatch):
-    def interrupted(source, journal, tally):
+def test_a_replay_that_breaks_off_leaves_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(source: TraceSource, journal: Journal, tally: Tally) -> None:
         journal.append(journal.head, 0, [])
         raise KeyboardInterrupt
 
@@ -126,7 +129,7 @@ def test_a_replay_that_breaks_off_leaves_no_journal(tmp_path, monkeypatch):
 
 
 # ── the digest ────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_the_digest_is_the_same_under_any_hash_seed():
+def test_the_digest_is_the_same_under_any_hash_seed() -> None:
     code = (
         "import sys; from pathlib import Path; from leitstand.twin.replay import *\n"
         "for rules in ('fifo-greedy', 'sjf'):\n"
@@ -145,7 +148,7 @@ def test_the_digest_is_the_same_under_any_hash_seed():
     )
 
 
-def test_the_digest_covers_every_decision():
+def test_the_digest_covers_every_decision() -> None:
     digests = {
         replay(dataclasses.replace(SYNTHETIC, discipline=discipline, static=static)).digest
         for discipline in ("fifo-strict", "fifo-greedy", "sjf", "priority")

@@ -49,7 +49,9 @@ def refusal(path: Path, *, lenient: bool = False) -> str:
         ("b,t,0,1,1,high", "priority", "'high'"),
     ],
 )
-def test_an_unusable_value_is_named_with_line_column_value_and_remedy(tmp_path, row, column, value):
+def test_an_unusable_value_is_named_with_line_column_value_and_remedy(
+    tmp_path: Path, row: str, column: str, value: str
+) -> None:
     path = tmp_path / "jobs.csv"
     path.write_text(f"{HEADER}\n{GOOD}\n\n{row}\n")
     message = refusal(path)
@@ -59,7 +61,7 @@ def test_an_unusable_value_is_named_with_line_column_value_and_remedy(tmp_path, 
     assert (kept.job_ids, kept.dropped) == (["a"], 1)
 
 
-def test_parquet_names_the_row_and_counts_further_ones(tmp_path):
+def test_parquet_names_the_row_and_counts_further_ones(tmp_path: Path) -> None:
     path = tmp_path / "jobs.parquet"
     columns = {
         "job_id": ["a", "b", "c"],
@@ -73,7 +75,7 @@ def test_parquet_names_the_row_and_counts_further_ones(tmp_path):
     assert "(1 more such row)" in message
 
 
-def test_a_trace_of_unusable_rows_only_is_refused_even_when_lenient(tmp_path):
+def test_a_trace_of_unusable_rows_only_is_refused_even_when_lenient(tmp_path: Path) -> None:
     path = tmp_path / "jobs.csv"
     path.write_text(f"{HEADER}\nb,t,0,1,0.5,\n")
     assert "none of its 1 rows can be used" in refusal(path, lenient=True)
@@ -81,21 +83,21 @@ def test_a_trace_of_unusable_rows_only_is_refused_even_when_lenient(tmp_path):
 
 # ── files that are no tables ──────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("suffix", [".csv", ".swf", ".parquet"])
-def test_an_empty_file_is_refused(tmp_path, suffix):
+def test_an_empty_file_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"jobs{suffix}"
     path.touch()
     assert "the file is empty (0 bytes)" in refusal(path)
 
 
 @pytest.mark.parametrize(("suffix", "content"), [(".csv", HEADER + "\n"), (".swf", "; only a header\n")])
-def test_a_file_without_jobs_is_refused(tmp_path, suffix, content):
+def test_a_file_without_jobs_is_refused(tmp_path: Path, suffix: str, content: str) -> None:
     path = tmp_path / f"jobs{suffix}"
     path.write_text(content)
     assert "holds no job" in refusal(path)
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
-def test_truncated_parquet_is_refused(tmp_path, kept):
+def test_truncated_parquet_is_refused(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "jobs.parquet"
     number = range(5000)
     columns = {
@@ -110,7 +112,7 @@ def test_truncated_parquet_is_refused(tmp_path, kept):
     assert "may be truncated" in refusal(path)
 
 
-def test_parquet_with_damaged_pages_is_refused(tmp_path):
+def test_parquet_with_damaged_pages_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.parquet"
     columns = {"job_id": [f"j{n}" for n in range(5000)], "tenant": ["t"] * 5000, "submit_s": [0.0] * 5000}
     pq.write_table(
@@ -123,7 +125,7 @@ def test_parquet_with_damaged_pages_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_missing_columns_are_named(tmp_path, suffix):
+def test_missing_columns_are_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"jobs{suffix}"
     if suffix == ".csv":
         path.write_text("job_id,tenant,start\na,t,0\n")
@@ -133,7 +135,7 @@ def test_missing_columns_are_named(tmp_path, suffix):
     assert "columns submit_s, duration_s, gpus missing; the file has job_id, tenant, start" in message
 
 
-def test_a_doubled_column_is_refused(tmp_path):
+def test_a_doubled_column_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.csv"
     path.write_text("job_id,tenant,submit_s,duration_s,gpus,gpus\na,t,0,1,1,1\n")
     assert "column gpus stands twice" in refusal(path)
@@ -147,7 +149,9 @@ def test_a_doubled_column_is_refused(tmp_path):
         ("tenant", [1.5], "column tenant has type double; it must be text"),
     ],
 )
-def test_a_parquet_column_of_another_type_is_refused(tmp_path, column, values, says):
+def test_a_parquet_column_of_another_type_is_refused(
+    tmp_path: Path, column: str, values: list[object], says: str
+) -> None:
     columns = {"job_id": ["a"], "tenant": ["t"], "submit_s": [0.0], "duration_s": [1.0], "gpus": [1.0]}
     path = tmp_path / "jobs.parquet"
     pq.write_table(pa.table({**columns, column: values}), path)
@@ -167,21 +171,23 @@ def test_a_parquet_column_of_another_type_is_refused(tmp_path, column, values, s
         (".txt", SWF, "suffix .txt is not a trace format; name the file .parquet, .csv or .swf"),
     ],
 )
-def test_a_malformed_file_is_refused_with_the_line(tmp_path, suffix, content, says):
+def test_a_malformed_file_is_refused_with_the_line(
+    tmp_path: Path, suffix: str, content: str, says: str
+) -> None:
     path = tmp_path / f"jobs{suffix}"
     path.write_text(content)
     assert says in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".swf"])
-def test_text_that_is_not_utf8_is_refused(tmp_path, suffix):
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"jobs{suffix}"
     path.write_bytes(HEADER.encode() + b"\n\xff\xfe,t,0,1,1,\n")
     assert "is not UTF-8 text" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".swf", ".parquet"])
-def test_a_missing_file_and_a_folder_are_refused(tmp_path, suffix):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"jobs{suffix}"
     assert "cannot be read: No such file or directory" in refusal(path)
     path.mkdir()
@@ -189,7 +195,9 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".swf", ".parquet"])
-def test_more_rows_than_the_limit_are_refused(tmp_path, suffix, monkeypatch):
+def test_more_rows_than_the_limit_are_refused(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readers, "ROWS_MAX", 3)
     path = tmp_path / f"jobs{suffix}"
     if suffix == ".parquet":

@@ -29,7 +29,7 @@ def as_parquet(folder: Path, **columns: object) -> Path:
     return path
 
 
-def test_csv_gives_integer_microseconds_and_codes(tmp_path):
+def test_csv_gives_integer_microseconds_and_codes(tmp_path: Path) -> None:
     trace = read_trace(written(tmp_path, "a,t1,u1,-2.5,0.000001,1,,,,", "b,t2,,0.1,2e3,8.0,1,4,64,Passed"))
     assert trace.job_ids == ["a", "b"]
     assert trace.submit_us.tolist() == [-2_500_000, 100_000]
@@ -44,13 +44,13 @@ def test_csv_gives_integer_microseconds_and_codes(tmp_path):
     }
 
 
-def test_jobs_are_ordered_by_submit_time_and_ties_by_row(tmp_path):
+def test_jobs_are_ordered_by_submit_time_and_ties_by_row(tmp_path: Path) -> None:
     rows = [f"j{number},t,,{number % 3},1,1,,,," for number in range(60)]
     trace = read_trace(written(tmp_path, *rows))
     assert trace.job_ids == [f"j{number}" for rest in range(3) for number in range(rest, 60, 3)]
 
 
-def test_all_three_formats_give_the_same_jobs(tmp_path):
+def test_all_three_formats_give_the_same_jobs(tmp_path: Path) -> None:
     jobs = [
         ("1", "group-7", "3", 0.0, 60.0, 4.0),
         ("2", "queue-2", None, 5.0, 61.0, 1.0),
@@ -80,7 +80,7 @@ def test_all_three_formats_give_the_same_jobs(tmp_path):
             assert list(getattr(other, column)) == list(getattr(traces[0], column)), column
 
 
-def test_swf_takes_requested_processors_and_else_allocated(tmp_path):
+def test_swf_takes_requested_processors_and_else_allocated(tmp_path: Path) -> None:
     path = tmp_path / "jobs.swf"
     path.write_text(
         "1 0 0 60 3 -1 -1 4 -1 -1 1 3 7 -1 2 -1 -1 -1\n2 0 0 60 3 -1 -1 -1 -1 -1 1 3 7 -1 2 -1 -1 -1\n"
@@ -88,29 +88,29 @@ def test_swf_takes_requested_processors_and_else_allocated(tmp_path):
     assert read_trace(path).gpus.tolist() == [4, 3]
 
 
-def test_a_submit_time_of_minus_one_in_swf_is_a_time(tmp_path):
+def test_a_submit_time_of_minus_one_in_swf_is_a_time(tmp_path: Path) -> None:
     path = tmp_path / "jobs.swf"
     path.write_text("1 -1 0 60 3 -1 -1 4 -1 -1 1 3 7 -1 2 -1 -1 -1\n")
     assert read_trace(path).submit_us.tolist() == [-1_000_000]
 
 
-def test_a_job_of_no_length_lasts_one_tick(tmp_path):
+def test_a_job_of_no_length_lasts_one_tick(tmp_path: Path) -> None:
     assert read_trace(written(tmp_path, "a,t,,0,0,1,,,,")).duration_us.tolist() == [1]
 
 
-def test_columns_come_in_any_order_and_optional_ones_may_be_missing(tmp_path):
+def test_columns_come_in_any_order_and_optional_ones_may_be_missing(tmp_path: Path) -> None:
     path = written(tmp_path, "1,5,a,7,t,\ufeffx", header="\ufeffgpus,duration_s,job_id,submit_s,tenant,note")
     trace = read_trace(path)
     assert (trace.gpus[0], trace.duration_us[0], trace.submit_us[0]) == (1, 5_000_000, 7_000_000)
     assert trace.users == []
 
 
-def test_priorities_are_read_where_a_trace_has_them(tmp_path):
+def test_priorities_are_read_where_a_trace_has_them(tmp_path: Path) -> None:
     trace = read_trace(written(tmp_path, "a,t,,0,1,1,,,,,7", "b,t,,0,1,1,,,,,", header=HEADER + ",priority"))
     assert trace.priority.tolist() == [7, 0]
 
 
-def test_lenient_leaves_unusable_rows_out_and_says_which(tmp_path):
+def test_lenient_leaves_unusable_rows_out_and_says_which(tmp_path: Path) -> None:
     path = written(
         tmp_path, "a,t,,0,1,0.5,,,,", "b,t,,0,1,1,,,,", "b,t,,5,1,1,,,,", "c,,,x,1,1,,,,", "d,t,,9,1,2,,,,"
     )
@@ -124,7 +124,7 @@ def test_lenient_leaves_unusable_rows_out_and_says_which(tmp_path):
     )
 
 
-def test_the_committed_synthetic_traces_are_usable():
+def test_the_committed_synthetic_traces_are_usable() -> None:
     trace = read_trace(DATA / "synthetic.csv")
     assert (len(trace), trace.dropped) == (420, 0)
     assert trace.submit_us[0] < 0
@@ -133,7 +133,7 @@ def test_the_committed_synthetic_traces_are_usable():
 
 
 # ── clusters ──────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_cluster_becomes_tenants_and_nodes(tmp_path):
+def test_a_cluster_becomes_tenants_and_nodes(tmp_path: Path) -> None:
     path = tmp_path / "x.cluster.json"
     path.write_text(
         json.dumps({"gpus_per_node": 4, "vc_nodes": {"b": 2, "a": 1, "none": 0}, "note": "ignored"})
@@ -172,7 +172,7 @@ def test_a_cluster_becomes_tenants_and_nodes(tmp_path):
         ('{"gpus_per_node": 8, "vc_nodes": {"a": 99999, "b": 2}}', "adds up to 100001 nodes"),
     ],
 )
-def test_a_bad_cluster_file_is_refused_with_its_name(tmp_path, content, says):
+def test_a_bad_cluster_file_is_refused_with_its_name(tmp_path: Path, content: str, says: str) -> None:
     path = tmp_path / "x.cluster.json"
     path.write_text(content)
     with pytest.raises(ValueError) as refused:
@@ -181,6 +181,6 @@ def test_a_bad_cluster_file_is_refused_with_its_name(tmp_path, content, says):
     assert str(path) in str(refused.value)
 
 
-def test_a_missing_cluster_file_is_refused_with_its_name(tmp_path):
+def test_a_missing_cluster_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.cluster\.json: cannot be read: No such file"):
         read_cluster(tmp_path / "x.cluster.json")
