@@ -119,7 +119,9 @@ class LocalEngine:
         return self._folders.read_log(run, task, offset, limit)
 
     def close(self) -> None:
-        """Orders not yet carried out are left to `resume`."""
+        """Orders not yet carried out are left to `resume`; a second call does nothing."""
+        if self._closing:
+            return
         self._closing = True
         self._call()
         self._thread.join()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines under test, each behind the same few verbs, so that real and virtual time look alike to a test."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from leitstand.core.facts import Observation, Resources, RunEnded, RunStarted, Task
+from leitstand.engines.local.engine import Limits, LocalEngine, Surroundings
+from leitstand.engines.local.folder import RunFolders
+from leitstand.engines.local.gpus import LocalNode, LocalSite
+from leitstand.engines.simulated import SimulatedEngine
+from leitstand.runtime.ports import StartRun, StopRun
+from leitstand.runtime.spec import RunSpec
+
+PATIENCE_S = 60.0
+SECOND = 1_000_000
+SITE = LocalSite(
+    logical=True,
+    gpu_type="logical",
+    nodes=tuple(LocalNode(f"node-{rank}", ("0", "1", "2", "3"), 4000, 4096) for rank in (1, 2)),
+)
+
+Value = TypeVar("Value")
+
+
+def eventually(look: Callable[[], Value | None], what: str) -> Value:
+    """What `look` gives as soon as it is truthy; fails after PATIENCE_S."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (value := look()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s in vain: {what}"
+        time.sleep(0.005)
+    return value
+
+
+class Case:
+    """What both kinds share: what was seen, and orders of a length."""
+
+    def __init__(self) -> None:
+        self.seen: list[Observation] = []
+
+    def starts(self, run: str) -> list[RunStarted]:
+        return [seen for seen in self.seen if isinstance(seen, RunStarted) and seen.run == run]
+
+    def ends(self, run: str) -> list[RunEnded]:
+        return [seen for seen in self.seen if isinstance(seen, RunEnded) and seen.run == run]
+
+    def end(self, run: str) -> RunEnded:
+        """Waits for the end of a run."""
+        self.until(lambda: bool(self.ends(run)), f"the end of {run}")
+        return self.ends(run)[0]
+
+    def start(self, run: str) -> RunStarted:
+        """Waits for the start of a run."""
+        self.until(lambda: bool(self.starts(run)), f"the start of {run}")
+        return self.starts(run)[0]
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        raise NotImplementedError
+
+
+class SimulatedCase(Case):
+    """Virtual time: waiting jumps to the next time that the engine names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = SECOND
+        self.engine = SimulatedEngine()
+
+    def order(self, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
+        return StartRun(
+            run, "job", "acme", "p", (Task("node-1"),), Resources(), "", limit_us, self.now, length_us
+        )
+
+    def send(self, *orders: StartRun | StopRun) -> None:
+        self.engine.send(orders)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        self.seen.extend(self.engine.take(self.now))
+        while not condition():
+            due = self.engine.next_time()
+            assert due is not None, f"nothing more will happen: {what}"
+            self.now = max(self.now, due)
+            self.seen.extend(self.engine.take(self.now))
+
+    def restart(self, *runs: StartRun) -> None:
+        self.engine.close()
+        self.seen.clear()
+        self.engine = SimulatedEngine()
+        self.engine.resume(runs)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class LocalCase(Case):
+    """Real processes; a run of a length is a `sleep`."""
+
+    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
+        super().__init__()
+        self.limits = limits or Limits(grace_us=10 * SECOND)
+        self.folders = RunFolders(folder / "runs")
+        self.specs: dict[str, RunSpec] = {}
+        self.blobs: dict[str, Path] = {}
+        self.woken = threading.Event()
+        self.engine = self._open()
+
+    def _open(self) -> LocalEngine:
+        around = Surroundings(self.specs.get, self.blobs.get, self.woken.set)
+        return LocalEngine(self.folders.path, SITE, around, self.limits)
+
+    def order(self, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
+        return self.execution(run, RunSpec(argv=("sleep", str(length_us / SECOND))), limit_us=limit_us)
+
+    def execution(self, run: str, spec: RunSpec, tasks: int = 1, limit_us: int = 3600 * SECOND) -> StartRun:
+        """An order to execute `spec` on node-1, rank r of the gang with GPU r."""
+        self.specs[f"spec of {run}"] = spec
+        placed = tuple(Task("node-1", (rank,)) for rank in range(tasks))
+        job, now = run.rsplit(".", 1)[0], time.time_ns() // 1000
+        return StartRun(run, job, "acme", "p", placed, Resources(), f"spec of {run}", limit_us, now)
+
+    def script(self, run: str, script: str, tasks: int = 1, limit_us: int = 3600 * SECOND) -> StartRun:
+        """Sends an order to run a bash script; the order."""
+        order = self.execution(run, RunSpec(script=script), tasks, limit_us)
+        self.send(order)
+        return order
+
+    def send(self, *orders: StartRun | StopRun) -> None:
+        self.engine.send(orders)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            self.woken.clear()
+            self.seen.extend(self.engine.take(0))
+            if condition():
+                return
+            assert self.woken.wait(deadline - time.monotonic()), f"waited {PATIENCE_S} s in vain: {what}"
+
+    def restart(self, *runs: StartRun) -> None:
+        """Another engine on the same folder, as after a crash of the control plane."""
+        self.engine.close()
+        self.seen.clear()
+        self.engine = self._open()
+        self.engine.resume(runs)
+
+    def log(self, run: str, task: int = 0) -> str:
+        return self.folders.read_log(run, task, 0, 1 << 20).decode()
+
+    def says(self, run: str, text: str, task: int = 0) -> str:
+        """Waits until the log of a task holds `text`; the log."""
+
+        def look() -> str:
+            try:
+                log = self.log(run, task)
+            except KeyError:
+                return ""
+            return log if text in log else ""
+
+        return eventually(look, f"{text!r} in the log of {run}, task {task}")
+
+    def processes(self, run: str) -> list[int]:
+        """Pids of the run's processes, those that hide their environment, the supervisor and zombies left out. Looked
+        up here and not by the engine's own means."""
+        needle = os.fsencode(self.folders.of(run))
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _names(int(pid), needle)]
+
+    def close(self) -> None:
+        """Lets go, and leaves no process behind."""
+        self.engine.close()
+        for run in self.folders.live():
+            for pid in self.processes(run):
+                try:
+                    os.kill(pid, 9)
+                except ProcessLookupError:
+                    continue
+
+
+def alive(pid: int) -> bool:
+    """Whether a process with this pid exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _names(pid: int, needle: bytes) -> bool:
+    try:
+        return needle in Path(f"/proc/{pid}/environ").read_bytes() and alive(pid)
+    except OSError:
+        return False

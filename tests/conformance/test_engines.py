@@ -1,0 +1,508 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One suite for every engine, and what the local engine promises beyond it: real processes, real crashes."""
+
+import io
+import json
+import os
+import signal
+import socket
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leitstand.engines.local.engine import Limits
+from leitstand.runtime.ports import StartRun, StopRun
+from leitstand.runtime.spec import RunSpec
+from tests.conformance.engine_cases import SECOND, LocalCase, SimulatedCase, alive, eventually
+
+HOUR = 3600 * SECOND
+
+
+@pytest.fixture(params=["simulated", "local"])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedCase | LocalCase]:
+    opened = SimulatedCase() if request.param == "simulated" else LocalCase(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalCase]:
+    opened = LocalCase(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[LocalCase]:
+    """A grace of a fifth of a second and logs of 1,000 bytes."""
+    opened = LocalCase(tmp_path, Limits(grace_us=200_000, log_bytes_max=1000))
+    yield opened
+    opened.close()
+
+
+def stop(run: str) -> StopRun:
+    return StopRun(run, "cancel")
+
+
+# ── every engine ──────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_run_is_reported_started_and_then_ended_each_once(case: SimulatedCase | LocalCase) -> None:
+    case.send(case.order("a.1", 50_000))
+    end = case.end("a.1")
+    (start,) = case.starts("a.1")
+    assert (end.outcome, end.exit_code, end.signal) == ("exited", 0, None)
+    assert end.at_us - start.at_us >= 50_000
+    assert case.seen == [start, end]
+
+
+def test_the_same_order_again_starts_nothing(case: SimulatedCase | LocalCase) -> None:
+    order = case.order("a.1", 50_000)
+    case.send(order, order)
+    case.start("a.1")
+    case.send(order, case.order("b.1", 100_000))
+    case.end("a.1")
+    case.end("b.1")
+    assert len(case.starts("a.1")) == len(case.ends("a.1")) == 1
+
+
+def test_a_run_is_ended_at_its_time_limit(case: SimulatedCase | LocalCase) -> None:
+    case.send(case.order("a.1", HOUR, limit_us=200_000))
+    end = case.end("a.1")
+    assert end.outcome == "time_limit"
+    assert 200_000 <= end.at_us - case.start("a.1").at_us < 5 * SECOND
+
+
+def test_a_stopped_run_is_reported_stopped(case: SimulatedCase | LocalCase) -> None:
+    case.send(case.order("a.1", HOUR))
+    case.start("a.1")
+    case.send(stop("a.1"))
+    assert case.end("a.1").outcome == "stopped"
+    assert len(case.ends("a.1")) == 1
+
+
+def test_a_stop_right_behind_the_start_is_not_lost(case: SimulatedCase | LocalCase) -> None:
+    case.send(case.order("a.1", HOUR), stop("a.1"))
+    assert case.end("a.1").outcome == "stopped"
+
+
+def test_stopping_a_run_that_nobody_knows_is_left_alone(case: SimulatedCase | LocalCase) -> None:
+    case.send(stop("never.1"), case.order("a.1", 10_000))
+    case.end("a.1")
+    assert case.ends("never.1") == []
+
+
+def test_after_a_restart_a_run_that_was_never_sent_is_started(case: SimulatedCase | LocalCase) -> None:
+    case.restart(case.order("a.1", 10_000))
+    assert case.end("a.1").outcome == "exited"
+    assert len(case.starts("a.1")) == 1
+
+
+def test_after_a_restart_a_run_under_way_goes_on_to_its_own_end(case: SimulatedCase | LocalCase) -> None:
+    order = case.order("a.1", 300_000)
+    case.send(order)
+    start = case.start("a.1")
+    case.restart(order)
+    assert case.start("a.1") == start
+    assert case.end("a.1").outcome == "exited"
+
+
+def test_many_runs_at_once_are_each_reported_once(case: SimulatedCase | LocalCase) -> None:
+    case.send(*(case.order(f"a-{n}.1", 1_000) for n in range(200)))
+    for n in range(200):
+        assert case.end(f"a-{n}.1").outcome == "exited"
+    assert len(case.seen) == 400
+    assert all(len(case.starts(f"a-{n}.1")) == 1 for n in range(200))
+
+
+def test_the_log_of_a_run_that_nobody_knows_is_a_key_error(case: SimulatedCase | LocalCase) -> None:
+    for run in ("never.1", "../../etc", "", ".wake"):
+        with pytest.raises(KeyError):
+            case.engine.read_log(run, 0, 0, 100)
+
+
+# ── how a process ends ────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_exit_code_is_the_commands_own(local: LocalCase) -> None:
+    local.script("a.1", "exit 7")
+    end = local.end("a.1")
+    assert (end.outcome, end.exit_code, end.signal) == ("exited", 7, None)
+
+
+def test_a_signal_that_ended_the_command_is_named(local: LocalCase) -> None:
+    local.script("a.1", "kill -SEGV $$")
+    end = local.end("a.1")
+    assert (end.outcome, end.exit_code, end.signal) == ("exited", None, signal.SIGSEGV)
+
+
+def test_a_process_that_ignores_term_is_killed_after_the_grace(hasty: LocalCase) -> None:
+    hasty.script("a.1", "trap '' TERM; echo deaf; while :; do sleep 1; done", limit_us=300_000)
+    end = hasty.end("a.1")
+    assert (end.outcome, end.signal) == ("time_limit", signal.SIGKILL)
+    assert end.at_us - end.started_us >= 500_000
+    assert hasty.processes("a.1") == []
+
+
+def test_a_process_that_hears_term_may_save_its_work_and_choose_its_exit_code(local: LocalCase) -> None:
+    local.script("a.1", "trap 'echo saved; exit 3' TERM; echo ready; while :; do sleep 0.01; done")
+    local.says("a.1", "ready")
+    local.send(stop("a.1"))
+    end = local.end("a.1")
+    assert (end.outcome, end.exit_code, end.detail) == ("stopped", 3, "")
+    assert "saved" in local.log("a.1")
+
+
+def test_a_daemonised_descendant_does_not_survive_the_normal_end(local: LocalCase) -> None:
+    local.script("a.1", DAEMON + "echo main is done")
+    pid = int(local.says("a.1", "daemon").split()[1])
+    assert local.end("a.1").exit_code == 0
+    assert not alive(pid)
+    assert local.processes("a.1") == []
+
+
+def test_a_daemonised_descendant_does_not_survive_a_stop(hasty: LocalCase) -> None:
+    hasty.script("a.1", DAEMON + "sleep 3600")
+    pid = int(hasty.says("a.1", "daemon").split()[1])
+    assert alive(pid)
+    hasty.send(stop("a.1"))
+    assert hasty.end("a.1").outcome == "stopped"
+    assert not alive(pid)
+
+
+# A grandchild with a session of its own, an empty environment, deaf to TERM, whose parent is gone.
+DAEMON = (
+    "(setsid env -i bash -c 'trap \"\" TERM HUP; echo daemon $$ ; while :; do sleep 1; done' &)\n"
+    "until grep -q daemon ../task-0.log; do sleep 0.01; done\n"
+)
+
+
+# ── gangs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_gang_ends_well_when_all_of_its_tasks_do(local: LocalCase) -> None:
+    local.script("a.1", 'echo "rank $RANK of $WORLD_SIZE"', tasks=3)
+    end = local.end("a.1")
+    assert (end.outcome, end.exit_code) == ("exited", 0)
+    assert [local.log("a.1", rank) for rank in range(3)] == [f"rank {rank} of 3\n" for rank in range(3)]
+
+
+def test_the_first_task_that_fails_ends_the_gang_and_gives_its_exit_code(local: LocalCase) -> None:
+    local.script("a.1", '[ "$RANK" = 1 ] && exit 5; echo waiting; exec sleep 3600', tasks=3)
+    end = local.end("a.1")
+    assert (end.outcome, end.exit_code, end.signal) == ("exited", 5, None)
+    assert end.at_us - end.started_us < 5 * SECOND
+    assert local.processes("a.1") == []
+
+
+def test_tasks_of_a_gang_meet_by_the_rendezvous_variables(local: LocalCase) -> None:
+    local.send(local.execution("a.1", RunSpec(argv=("python", "-c", MEET)), tasks=2))
+    assert local.end("a.1").exit_code == 0
+    assert local.log("a.1", 0) == "from 1\n"
+
+
+MEET = """
+import os, socket, time
+at = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+if os.environ["RANK"] == "0":
+    with socket.create_server(at) as server:
+        print(server.accept()[0].makefile().read())
+else:
+    while True:
+        try:
+            with socket.create_connection(at) as connection:
+                connection.sendall(b"from " + os.environ["NODE_RANK"].encode())
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+"""
+
+
+# ── what cannot start ─────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("spec", "detail", "line"),
+    [
+        (RunSpec(argv=("no-such-command",)), "command_not_found", "'no-such-command' was not found in PATH"),
+        (RunSpec(argv=("./here",)), "command_not_found", "'./here' was not found in the working directory"),
+        (RunSpec(argv=("/etc/passwd",)), "command_not_executable", "/etc/passwd' is not executable"),
+        (RunSpec(), "command_not_found", "names no command"),
+        (RunSpec(argv=("true",), workdir="gone"), "workdir_missing", "gone"),
+        (RunSpec(argv=("true",), workdir="no tar"), "workdir_unreadable", "cannot be unpacked"),
+        (RunSpec(argv=("true",), workdir="escaping"), "workdir_unreadable", "outside"),
+        (RunSpec(argv=("true", "x" * 200_000)), "exec_failed", "Argument list too long"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_that_cannot_start_says_why(local: LocalCase, spec: RunSpec, detail: str, line: str) -> None:
+    local.blobs["no tar"] = local.folders.path.parent / "no.tar"
+    local.blobs["no tar"].write_bytes(b"this is not an archive" * 100)
+    local.blobs["escaping"] = archive(local.folders.path.parent / "escaping.tar", {"../../outside": b"!"})
+    local.send(local.execution("a.1", spec, tasks=2))
+    end = local.end("a.1")
+    assert (end.outcome, end.detail, end.exit_code, end.started_us) == ("start_failed", detail, None, 0)
+    for rank in range(2):
+        assert line in local.log("a.1", rank)
+    assert not (local.folders.path / "outside").exists()
+
+
+def test_a_run_whose_record_was_erased_is_reported_and_not_forgotten(local: LocalCase) -> None:
+    order = local.execution("a.1", RunSpec(argv=("true",)))
+    del local.specs[order.spec]
+    local.send(order)
+    end = local.end("a.1")
+    assert (end.outcome, end.detail) == ("start_failed", "record_missing")
+    local.restart(order)
+    assert local.end("a.1") == end
+
+
+def archive(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+# ── what a task finds ─────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_task_finds_its_place_in_the_environment_and_nothing_of_ours(
+    local: LocalCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEITSTAND_TOKEN", "secret")
+    spec = RunSpec(
+        argv=("python", "-c", "import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))"),
+        envs={"MINE": "ü=1", "CUDA_VISIBLE_DEVICES": "7", "RANK": "9"},
+    )
+    local.send(local.execution("acme-1.1", spec, tasks=2))
+    assert local.end("acme-1.1").exit_code == 0
+    folder = local.folders.of("acme-1.1")
+    for rank in range(2):
+        found, cwd = json.loads(local.log("acme-1.1", rank))
+        assert cwd == found["HOME"] == found["PWD"] == str(folder / f"work-{rank}")
+        assert found["TMPDIR"] == str(folder / "tmp")
+        assert found["MINE"] == "ü=1"
+        assert found["CUDA_VISIBLE_DEVICES"] == str(rank)
+        assert (found["RANK"], found["NODE_RANK"], found["LEITSTAND_NODE_RANK"]) == (str(rank),) * 3
+        assert (found["WORLD_SIZE"], found["LEITSTAND_NUM_NODES"]) == ("2", "2")
+        assert (found["LOCAL_RANK"], found["LOCAL_WORLD_SIZE"]) == ("0", "1")
+        assert (found["MASTER_ADDR"], found["LEITSTAND_NODE_IPS"]) == ("127.0.0.1", "127.0.0.1\n127.0.0.1")
+        assert (found["LEITSTAND_JOB_ID"], found["LEITSTAND_RUN_ID"]) == ("acme-1", "acme-1.1")
+        assert (found["LEITSTAND_TENANT"], found["LEITSTAND_PROJECT"]) == ("acme", "p")
+        assert (found["LEITSTAND_NODE"], found["LEITSTAND_SITE"]) == ("node-1", "local")
+        assert (found["LEITSTAND_GPUS_PER_NODE"], found["LEITSTAND_GPUS_LOGICAL"]) == ("1", "1")
+        assert "LEITSTAND_TOKEN" not in found
+
+
+def test_runs_that_live_at_the_same_time_have_ports_of_their_own(local: LocalCase) -> None:
+    for n in range(8):
+        local.script(f"a-{n}.1", "echo port $MASTER_PORT; exec sleep 3600")
+    ports = [int(local.says(f"a-{n}.1", "\n").split()[1]) for n in range(8)]
+    assert len(set(ports)) == 8
+    for port in ports:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    local.send(*(stop(f"a-{n}.1") for n in range(8)))
+    for n in range(8):
+        local.end(f"a-{n}.1")
+
+
+def test_setup_comes_first_and_its_failure_is_the_jobs(local: LocalCase) -> None:
+    local.send(local.execution("a.1", RunSpec(setup="echo one > made", argv=("cat", "made"))))
+    local.send(local.execution("b.1", RunSpec(setup="echo no; exit 4", script="echo never")))
+    assert local.end("a.1").exit_code == 0
+    assert local.log("a.1") == "one\n"
+    assert local.end("b.1").exit_code == 4
+    assert local.log("b.1") == "no\n"
+
+
+def test_every_task_has_its_own_copy_of_the_working_directory(local: LocalCase) -> None:
+    local.blobs["data"] = archive(local.folders.path.parent / "data.tar", {"sub/n.txt": b"42\n"})
+    spec = RunSpec(script="cat sub/n.txt; echo mine >> sub/n.txt; cat sub/n.txt", workdir="data")
+    local.send(local.execution("a.1", spec, tasks=2))
+    assert local.end("a.1").exit_code == 0
+    assert [local.log("a.1", rank) for rank in range(2)] == ["42\n42\nmine\n"] * 2
+
+
+# ── logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_both_output_streams_land_in_one_log_that_is_read_from_any_offset(local: LocalCase) -> None:
+    local.script("a.1", "echo out; echo err >&2; printf '\\xff\\x00'")
+    local.end("a.1")
+    assert local.engine.read_log("a.1", 0, 0, 100) == b"out\nerr\n\xff\x00"
+    assert local.engine.read_log("a.1", 0, 4, 3) == b"err"
+    assert local.engine.read_log("a.1", 0, 99, 3) == b""
+    with pytest.raises(KeyError):
+        local.engine.read_log("a.1", 1, 0, 100)
+
+
+def test_a_full_log_says_so_once_and_the_job_goes_on(hasty: LocalCase) -> None:
+    hasty.script("a.1", "head -c 3000000 /dev/zero | tr '\\0' x; exit 6")
+    assert hasty.end("a.1").exit_code == 6
+    log = hasty.log("a.1")
+    assert log.startswith("x" * 1000 + "[leitstand] the log is full (1000 bytes)")
+    assert log.count("\n") == 1
+    assert log.endswith("\n")
+
+
+def test_output_that_just_fits_is_kept_whole_without_remark(hasty: LocalCase) -> None:
+    hasty.script("a.1", "printf '%1000s' y")
+    hasty.end("a.1")
+    assert hasty.log("a.1") == " " * 999 + "y"
+
+
+# ── crashes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_report_that_was_lost_is_given_again_after_a_restart(local: LocalCase) -> None:
+    order = local.script("a.1", "exit 9")
+    seen = [local.start("a.1"), local.end("a.1")]
+    local.restart(order)
+    local.end("a.1")
+    assert local.seen == seen
+
+
+def test_the_end_of_a_run_that_ended_is_told_again_when_it_is_stopped(local: LocalCase) -> None:
+    local.script("a.1", "exit 9")
+    end = local.end("a.1")
+    local.send(stop("a.1"))
+    local.until(lambda: len(local.ends("a.1")) == 2, "the end of a.1 again")
+    assert local.ends("a.1")[1] == end
+
+
+def test_a_run_that_ended_while_nobody_watched_is_reported_with_its_true_times(local: LocalCase) -> None:
+    order = local.script("a.1", "until [ -e ../go ]; do sleep 0.01; done; exit 4")
+    start = local.start("a.1")
+    local.engine.close()
+    (local.folders.of("a.1") / "go").touch()
+    ended = eventually(lambda: local.folders.ended("a.1"), "the end record")
+    away_us = time.time_ns() // 1000
+    local.restart(order)
+    end = local.end("a.1")
+    assert (end.outcome, end.exit_code) == ("exited", 4)
+    assert (end.started_us, end.at_us) == (start.at_us, ended.ended_us)
+    assert end.at_us <= away_us
+
+
+def test_live_runs_that_nobody_ordered_are_stopped_and_not_reported(local: LocalCase) -> None:
+    kept = local.script("kept.1", "exec sleep 3600")
+    local.script("unknown.1", "exec sleep 3600")
+    local.start("kept.1")
+    local.start("unknown.1")
+    local.restart(kept)
+    eventually(lambda: local.folders.ended("unknown.1"), "the end of the unknown run")
+    assert local.processes("unknown.1") == []
+    assert len(local.processes("kept.1")) == 1
+    local.send(stop("kept.1"))
+    local.end("kept.1")
+    assert not local.starts("unknown.1")
+    assert not local.ends("unknown.1")
+
+
+def test_an_adopted_run_is_stopped_as_any_other(local: LocalCase) -> None:
+    order = local.script("a.1", "exec sleep 3600")
+    local.start("a.1")
+    local.restart(order)
+    local.start("a.1")
+    local.send(stop("a.1"))
+    assert local.end("a.1").outcome == "stopped"
+
+
+def test_the_time_limit_holds_while_no_control_plane_lives(local: LocalCase) -> None:
+    order = local.execution("a.1", RunSpec(argv=("sleep", "3600")), limit_us=500_000)
+    local.send(order)
+    local.start("a.1")
+    local.engine.close()
+    ended = eventually(lambda: local.folders.ended("a.1"), "the end record")
+    assert ended.outcome == "time_limit"
+    assert ended.ended_us - ended.started_us >= 500_000
+    local.restart(order)
+    assert local.end("a.1").outcome == "time_limit"
+
+
+def test_a_run_whose_supervisor_is_killed_is_lost_and_nothing_of_it_survives(local: LocalCase) -> None:
+    local.script("a.1", DAEMON.replace("env -i ", "") + "sleep 3600 & sleep 3600")
+    daemon = int(local.says("a.1", "daemon").split()[1])
+    local.start("a.1")
+    supervisor = local.folders.started("a.1")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    end = local.end("a.1")
+    assert (end.outcome, end.started_us, end.exit_code) == ("lost", supervisor.started_us, None)
+    assert not alive(daemon)
+    assert local.processes("a.1") == []
+
+
+def test_a_child_that_hides_its_environment_does_not_survive_a_killed_supervisor(local: LocalCase) -> None:
+    local.script("a.1", "env -i bash -c 'echo hidden $$; while :; do sleep 1; done'")
+    hidden = int(local.says("a.1", "hidden").split()[1])
+    local.start("a.1")
+    supervisor = local.folders.started("a.1")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    assert local.end("a.1").outcome == "lost"
+    assert not alive(hidden)
+
+
+def test_a_run_that_died_with_the_machine_is_lost_at_its_last_sign_of_life(local: LocalCase) -> None:
+    order = local.script("a.1", "exec sleep 3600")
+    start = local.start("a.1")
+    local.engine.close()
+    supervisor = local.folders.started("a.1")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    eventually(lambda: not alive(supervisor.pid), "the death of the supervisor")
+    heard_us = start.at_us + 7 * SECOND
+    os.utime(local.folders.of("a.1") / "started.json", ns=(heard_us * 1000, heard_us * 1000))
+    local.restart(order)
+    end = local.end("a.1")
+    assert (end.outcome, end.started_us, end.at_us) == ("lost", start.at_us, heard_us)
+    local.restart(order)
+    assert local.end("a.1") == end
+
+
+def test_an_order_cut_off_between_folder_and_supervisor_is_carried_out_after_the_restart(
+    local: LocalCase,
+) -> None:
+    local.folders.of("a.1").mkdir()
+    (local.folders.of("a.1") / "order").write_bytes(b"torn")
+    local.restart(local.execution("a.1", RunSpec(argv=("echo", "once"))))
+    assert local.end("a.1").outcome == "exited"
+    assert local.log("a.1") == "once\n"
+
+
+def test_a_supervisor_that_dies_before_anything_executes_is_a_failed_start(
+    local: LocalCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leitstand.engines.local.launch.BOOT", "raise SystemExit(1)")
+    order = local.execution("a.1", RunSpec(argv=("echo", "never")))
+    local.send(order)
+    end = local.end("a.1")
+    assert (end.outcome, end.detail, end.started_us) == ("start_failed", "supervisor_failed", 0)
+    monkeypatch.undo()
+    local.restart(order)
+    assert local.end("a.1") == end
+
+
+def test_runs_that_were_sent_when_the_control_plane_died_execute_exactly_once(local: LocalCase) -> None:
+    orders: list[StartRun] = [local.execution(f"a-{n}.1", RunSpec(argv=("echo", "once"))) for n in range(40)]
+    for crash in range(5):
+        local.send(*orders[: 8 * (crash + 1)])
+        local.until(lambda crash=crash: len(local.seen) >= crash, "some reports")  # type: ignore[misc]
+        local.restart(*orders[: 8 * (crash + 1)])
+    for order in orders:
+        assert local.end(order.run).exit_code == 0
+        assert local.log(order.run) == "once\n"
+
+
+# ── what is kept ──────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_restart_keeps_the_newest_run_folders_and_all_that_live(tmp_path: Path) -> None:
+    case = LocalCase(tmp_path, Limits(kept_runs_max=2))
+    try:
+        live = case.script("live.1", "exec sleep 3600")
+        case.start("live.1")
+        for n in range(4):
+            case.script(f"a-{n}.1", "echo kept")
+            case.end(f"a-{n}.1")
+        case.restart(live)
+        case.start("live.1")
+        eventually(lambda: not case.folders.of("a-1.1").exists(), "the removal of old folders")
+        assert sorted(path.name for path in case.folders.path.glob("[a-z]*")) == ["a-2.1", "a-3.1", "live.1"]
+        assert case.log("a-3.1") == "kept\n"
+        case.send(stop("live.1"))
+        case.end("live.1")
+    finally:
+        case.close()
