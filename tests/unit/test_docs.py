@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation is whole: every link leads somewhere, every command and every path of the API is described."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,18 +72,20 @@ def commands(group: click.Group, prefix: str = "leitstand") -> Iterator[str]:
 
 
 def test_every_command_is_in_the_guide() -> None:
-    from leitstand.__main__ import cli
+    from leitstand.cli.root import cli
 
     guide = (ROOT / "docs" / "guide.md").read_text()
-    named = list(commands(cli()))
+    named = ["leitstand up", *commands(cli)]
     assert len(named) > 15
     assert [name for name in named if f"`{name}" not in guide and f"$ {name}" not in guide] == []
 
 
 def test_every_path_of_the_api_is_in_the_guide() -> None:
-    from leitstand.api.app import openapi
+    from leitstand.api.app import routes
+    from leitstand.api.schema import describe
 
     guide = (ROOT / "docs" / "guide.md").read_text()
-    paths = [(method.upper(), path) for path, item in openapi()["paths"].items() for method in item]
+    described = json.loads(describe(routes()))["paths"]
+    paths = [(method.upper(), path) for path, item in described.items() for method in item]
     assert len(paths) > 12
     assert [f"{method} {path}" for method, path in paths if f"`{method} {path}`" not in guide] == []
