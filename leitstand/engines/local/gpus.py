@@ -73,6 +73,8 @@ def discover(gpus: int | None, nodes: int) -> LocalSite:
     """
     if nodes < 1:
         raise ValueError(f"nodes: {nodes} is less than 1, the machine itself")
+    if gpus is not None and gpus < 0:
+        raise ValueError(f"gpus: {gpus} is less than 0; 0 means a machine without GPUs")
     cpus_milli, memory_mib = cpus_milli_here(), memory_mib_here()
     if cpus_milli // nodes < 1 or memory_mib // nodes < 1:
         raise ValueError(f"nodes: {nodes} nodes leave no CPU or memory for each of them; take fewer")
