@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who asks: the bearer token of a request becomes an `Identity`. A guard of every route under /v1.
+
+There is one token, the administrator's. Whatever identities come later come in here: handlers see `Identity` alone.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from leitstand.api.problems import Problem
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """`token`: the id of the token, for limits and idempotency; `subject`: the pseudonymous person whose records are
+    written, and the `user` of facts."""
+
+    token: str
+    subject: str
+
+
+class Tokens:
+    """The tokens that open the door. Only hashes are kept in memory."""
+
+    def __init__(self, admin_token: str) -> None:
+        self._admin = _hash(admin_token.encode())
+        self._identity = Identity("admin", "admin")
+
+    def identify(self, authorization: bytes) -> Identity:
+        """The identity behind an Authorization header; Problem 401."""
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer" or not token:
+            raise Problem(
+                401,
+                "unauthenticated",
+                "the request carries no token",
+                hint="send Authorization: Bearer TOKEN",
+            )
+        if not hmac.compare_digest(_hash(token.strip()), self._admin):
+            raise Problem(
+                401,
+                "unauthenticated",
+                "the token is not valid",
+                hint="the valid one is in admin.token of the data folder",
+            )
+        return self._identity
+
+
+def authenticated(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Litestar guard: let the request pass with its identity, or raise Problem 401."""
+    tokens: Tokens = connection.app.state.faces.tokens
+    connection.scope["identity"] = tokens.identify(header(connection.scope, b"authorization"))  # type: ignore[typeddict-unknown-key]
+
+
+def identity(request: Request[Any, Any, Any]) -> Identity:
+    """Who asks, behind the guard."""
+    found: Identity = request.scope["identity"]  # type: ignore[typeddict-item]
+    return found
+
+
+def header(scope: Any, name: bytes) -> bytes:
+    """The first header of that lower-case name, b'' if there is none."""
+    for found, value in scope["headers"]:
+        if found == name:
+            return bytes(value)
+    return b""
+
+
+def load_admin_token(path: Path) -> str:
+    """The token in `path`, made (mode 0600) if there is none; OSError, or ValueError for a file without a token."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        token = path.read_text().strip()
+        if len(token) < 16:
+            raise ValueError(
+                f"{path} holds no token of at least 16 characters; delete it for a new one"
+            ) from None
+        return token
+    token = secrets.token_urlsafe(32)
+    with os.fdopen(fd, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(fd)
+    return token
+
+
+def _hash(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

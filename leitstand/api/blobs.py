@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uploads of work directories, named by their SHA-256."""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response, put
+
+from leitstand.api.auth import header, identity
+from leitstand.api.context import disk_full, faces_of
+from leitstand.api.problems import Problem
+from leitstand.stores.blobs import BLOB_BYTES_MAX, TooLarge, Upload, WrongDigest
+
+UPLOADS_MAX: Final = 16  # of one token at once
+
+
+class BlobAnswer(msgspec.Struct, frozen=True):
+    """The blob that is kept now."""
+
+    sha256: str
+
+
+@put("/blobs/{sha256:str}", status_code=201, request_max_body_size=None, summary="Upload a work directory")
+async def upload(request: Request[Any, Any, Any], sha256: str) -> Response[BlobAnswer]:
+    """A tar archive, also compressed, of at most 100 MiB. 201: kept; 200: it was here already."""
+    faces, who = faces_of(request), identity(request)
+    try:
+        arriving = faces.blobs.upload(sha256)
+    except ValueError as error:
+        raise Problem(400, "invalid-request", str(error)) from None
+    except OSError as error:
+        raise _disk(error) from None
+    with arriving:
+        if faces.blobs.open(sha256) is not None:
+            return Response(BlobAnswer(sha256), status_code=200)
+        if faces.disk_low():
+            raise disk_full()
+        length = header(request.scope, b"content-length")
+        if length.isdigit() and int(length) > BLOB_BYTES_MAX:
+            raise _too_large()
+        with faces.limits.hold((f"uploads of token {who.token!r}", UPLOADS_MAX)):
+            await _receive(request, arriving)
+    return Response(BlobAnswer(sha256), status_code=201)
+
+
+async def _receive(request: Request[Any, Any, Any], arriving: Upload) -> None:
+    try:
+        async for chunk in request.stream():
+            arriving.write(chunk)
+        await asyncio.to_thread(arriving.commit)
+    except TooLarge:
+        raise _too_large() from None
+    except WrongDigest as error:
+        raise Problem(400, "wrong-digest", str(error), hint="send it again, or name what you send") from None
+    except OSError as error:
+        raise _disk(error) from None
+
+
+def _too_large() -> Problem:
+    return Problem(413, "too-large", f"the archive exceeds the limit of {BLOB_BYTES_MAX} bytes",
+                   hint="leave data and environments out of the work directory")  # fmt: skip
+
+
+def _disk(error: OSError) -> Problem:
+    return Problem(507, "disk-full", f"the archive cannot be kept: {error.strerror}", hint="free disk space")

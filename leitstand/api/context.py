@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What handlers work with, made once by `leitstand.app.faces`: follower, views, stores, tokens, limits."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+import msgspec
+from litestar import Request
+
+from leitstand.api.auth import Identity, Tokens
+from leitstand.api.problems import Problem
+from leitstand.core.facts import Observation
+from leitstand.runtime.follower import Follower
+from leitstand.runtime.link import TooManyAsked, WriterAway
+from leitstand.runtime.wire import Settled
+from leitstand.stores.blobs import Blobs
+from leitstand.stores.commit import GroupCommit
+from leitstand.stores.records import Records
+from leitstand.views.reading import Reading
+
+ASKS_MAX: Final = 1024  # requests of one token, and of one tenant, that wait for the writer at once
+STREAMS_MAX: Final = 256  # open event streams of one token
+RETRY_AFTER_S: Final = 1
+
+ReadLog = Callable[[str, int, int, int], bytes]  # run, task, offset, limit; as `Engine.read_log`
+
+
+class Now(Protocol):
+    """Tells wall-clock time in µs."""
+
+    def __call__(self) -> int: ...
+
+
+class Limits:
+    """Counts what is under way. Over a limit: Problem 429."""
+
+    def __init__(self) -> None:
+        self._under_way: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def hold(self, *claims: tuple[str, int]) -> Iterator[None]:
+        """Hold one of each claim (what, most)."""
+        for what, most in claims:
+            if self._under_way[what] >= most:
+                raise Problem(
+                    429,
+                    "busy",
+                    f"{most} requests of {what} are under way, which is the limit",
+                    hint="wait for answers, then go on",
+                    retry_after_s=RETRY_AFTER_S,
+                )
+        for what, _ in claims:
+            self._under_way[what] += 1
+        try:
+            yield
+        finally:
+            for what, _ in claims:
+                self._under_way[what] -= 1
+                if not self._under_way[what]:
+                    del self._under_way[what]
+
+
+class Faces(msgspec.Struct):
+    """`disk_low`: whether free disk is below the reserve; `loopback`: nobody but this machine can connect;
+    `closing`: set when streams have to end."""
+
+    follower: Follower
+    reading: Reading
+    records: Records
+    commit: GroupCommit
+    blobs: Blobs
+    tokens: Tokens
+    read_log: ReadLog
+    disk_low: Callable[[], bool]
+    loopback: bool
+    limits: Limits
+    closing: asyncio.Event
+
+    async def ask(self, who: Identity, tenant: str, observation: Observation) -> Settled:
+        """The writer's answer, when its facts are durable and folded here; a Problem for every refusal."""
+        claims = [(f"token {who.token!r}", ASKS_MAX)]
+        if tenant:
+            claims.append((f"tenant {tenant!r}", ASKS_MAX))
+        with self.limits.hold(*claims):
+            try:
+                settled = await self.follower.ask(who.token, observation)
+            except WriterAway as away:
+                raise _away(away) from None
+            except TooManyAsked as error:
+                raise Problem(429, "busy", str(error), retry_after_s=RETRY_AFTER_S) from None
+        if settled.refused:
+            raise refusal(settled)
+        return settled
+
+
+def faces_of(request: Request[Any, Any, Any]) -> Faces:
+    """The faces that answer this request."""
+    faces: Faces = request.app.state.faces
+    return faces
+
+
+def refusal(settled: Settled) -> Problem:
+    """The problem behind a refusal of the writer."""
+    detail = settled.detail
+    match settled.refused:
+        case "busy":
+            return Problem(
+                429, "busy", f"over a limit of the writer{f': {detail}' if detail else ''}",
+                hint="wait for jobs to end, then go on", retry_after_s=max(settled.retry_after_s, 1),
+            )  # fmt: skip
+        case "disk_full":
+            return disk_full()
+        case "request_reused":
+            return Problem(
+                409, "request-reused", f"the Idempotency-Key was used with another body, for job {detail}",
+                hint="use a fresh key for another job",
+            )  # fmt: skip
+        case "unknown_job":
+            return Problem(404, "unknown-job", f"there is no live job {detail}")
+        case "unknown_tenant":
+            return Problem(
+                422,
+                "unknown-tenant",
+                f"there is no tenant {detail!r}",
+                hint="GET /v1/tenants lists the tenants",
+            )
+        case "exists":
+            return Problem(409, "exists", f"{detail!r} exists already")
+        case _:
+            return Problem(422, settled.refused.replace("_", "-"), detail or "the request is not valid")
+
+
+def disk_full() -> Problem:
+    """The disk is below its reserve."""
+    return Problem(
+        507, "disk-full", "free disk space is below the reserve", hint="free disk space; running jobs go on"
+    )
+
+
+def _away(away: WriterAway) -> Problem:
+    detail = (
+        "the writer is away, and it is not known whether it took the request"
+        if away.unknown
+        else "the writer is away"
+    )
+    hint = "look for the effect before you try again" if away.unknown else "it restarts by itself; try again"
+    return Problem(503, "writer-away", detail, hint=hint, retry_after_s=RETRY_AFTER_S)

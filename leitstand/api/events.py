@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changes, as server-sent events: each job as it is now, with the journal entry of its last change as event id.
+
+A client that was away gives the last id it saw and gets every job that changed since, once, in its latest form.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar, Final
+
+from litestar import Request, get
+from litestar.response import Stream
+
+from leitstand.api import answers, decode, streams
+from leitstand.api.auth import header, identity
+from leitstand.api.context import Faces, faces_of
+from leitstand.api.decode import Check, Input
+from leitstand.api.jobrequest import between
+from leitstand.api.problems import Problem
+from leitstand.views.reading import NUMBER_MAX
+
+BATCH: Final = 100  # jobs between two breaths
+
+
+class EventsQuery(Input, frozen=True):
+    """`after`: the last event id that was seen; None: only what comes from now on."""
+
+    after: int | None = None
+
+    checks: ClassVar[dict[str, Check]] = {
+        "after": lambda value: "" if value is None else between(0, NUMBER_MAX)(value)
+    }
+
+
+@get("/events", opt={"query": EventsQuery, "headers": ["Last-Event-ID"]}, summary="Follow all jobs")
+async def events(request: Request[Any, Any, Any]) -> Stream:
+    """Server-sent events `job` (Job) with the journal entry as id; resumes after `Last-Event-ID` or `after`."""
+    faces = faces_of(request)
+    query = decode.query(request.query_params.items(), EventsQuery)
+    after = _last_event_id(header(request.scope, b"last-event-id"))
+    if after is None:
+        after = query.after
+    return streams.stream(
+        faces, identity(request), _events(faces, faces.follower.folded if after is None else after)
+    )
+
+
+async def _events(faces: Faces, after: int) -> AsyncIterator[bytes]:
+    follower = faces.follower
+    after = min(after, follower.folded)  # an id of another journal is no promise of silence
+    while not faces.closing.is_set():
+        folded = follower.folded
+        changed = faces.reading.changed(after, BATCH)
+        for view, job in zip(changed, answers.jobs(faces, changed), strict=True):
+            after = view.job.changed
+            yield streams.event("job", job, after)
+        if len(changed) < BATCH and not await follower.moved(folded, streams.KEEP_ALIVE_S):
+            yield streams.KEEP_ALIVE
+
+
+def _last_event_id(value: bytes) -> int | None:
+    if not value:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        raise Problem(
+            400, "invalid-request", f"Last-Event-ID {value[:40].decode('latin-1')!r} is not a number of ours"
+        )
+    return int(value)

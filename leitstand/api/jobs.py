@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs: submit, list, read, cancel."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import msgspec
+from litestar import Request, get, post
+
+from leitstand.api import answers, decode
+from leitstand.api.answers import Job
+from leitstand.api.auth import Identity, header, identity
+from leitstand.api.context import Faces, disk_full, faces_of
+from leitstand.api.decode import Check, Input
+from leitstand.api.jobrequest import JobRequest, an_id, between, observation, run_spec
+from leitstand.api.problems import Problem
+from leitstand.core.facts import CancelJob
+from leitstand.stores.commit import TooManyWaiting
+from leitstand.views.reading import LIMIT_MAX, NUMBER_MAX, JobView, Page
+from leitstand.views.rows import ENDED, STATES
+
+KEY_MAX: Final = 255  # bytes of an Idempotency-Key
+_encode_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+def _states(value: str) -> str:
+    unknown = [state for state in value.split(",") if value and state not in STATES]
+    return f"has the unknown state {unknown[0][:40]!r}; known: {', '.join(STATES)}" if unknown else ""
+
+
+class ListQuery(Input, frozen=True):
+    """Which jobs, newest first. `state`: one or several, separated by commas; `cursor`: of the page before."""
+
+    state: str = ""
+    tenant: str = ""
+    project: str = ""
+    limit: int = 100
+    cursor: int = NUMBER_MAX
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "state": _states,
+        "tenant": lambda value: value and an_id(value),
+        "project": lambda value: value and an_id(value),
+        "limit": between(1, LIMIT_MAX),
+        "cursor": between(1, NUMBER_MAX),
+    }
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    """A page; `next_cursor`: null on the last one."""
+
+    items: list[Job]
+    next_cursor: str | None
+
+
+@post("/jobs", opt={"body": JobRequest, "headers": ["Idempotency-Key"]}, summary="Submit a job")
+async def submit(request: Request[Any, Any, Any]) -> Job:
+    """201 with the job once it is durable; 422 if admission refuses it. The same Idempotency-Key within 24 hours gives
+    the same job."""
+    faces, who = faces_of(request), identity(request)
+    asked = decode.body(await request.body(), JobRequest)
+    if asked.workdir and faces.blobs.open(asked.workdir) is None:
+        raise Problem(
+            400,
+            "unknown-blob",
+            f"workdir {asked.workdir} was not uploaded",
+            hint="PUT it to /v1/blobs/SHA256 first",
+        )
+    if faces.disk_low():
+        raise disk_full()
+    digests = _digests(faces, who, header(request.scope, b"idempotency-key"), asked)
+    try:
+        spec = await faces.commit.put(asked.tenant, who.subject, run_spec(asked))
+    except TooManyWaiting as error:
+        raise Problem(429, "busy", str(error), retry_after_s=1) from None
+    except sqlite3.OperationalError:
+        raise disk_full() from None
+    settled = await faces.ask(who, asked.tenant, observation(asked, user=who.subject, spec=spec, **digests))
+    found = found_job(faces, settled.job)
+    if found.job.state == "rejected":
+        raise _rejected(found)
+    return answers.job(faces, found, asked.name)
+
+
+@get("/jobs", opt={"query": ListQuery}, summary="List jobs, newest first")
+async def list_jobs(request: Request[Any, Any, Any]) -> JobPage:
+    """Live and ended jobs, with cursor paging."""
+    faces = faces_of(request)
+    query = decode.query(request.query_params.items(), ListQuery)
+    states = tuple(dict.fromkeys(query.state.split(","))) if query.state else ()
+    found = faces.reading.page(Page(query.tenant, query.project, states, query.cursor, query.limit + 1))
+    shown = found[: query.limit]
+    more = str(shown[-1].job.number) if len(found) > len(shown) else None
+    return JobPage(answers.jobs(faces, shown), more)
+
+
+@get("/jobs/{job_id:str}", summary="Read a job")
+async def read(request: Request[Any, Any, Any], job_id: str) -> Job:
+    """The job with its runs and what it used so far."""
+    faces = faces_of(request)
+    return answers.job(faces, found_job(faces, job_id))
+
+
+@post("/jobs/{job_id:str}/cancel", status_code=202, summary="Cancel a job")
+async def cancel(request: Request[Any, Any, Any], job_id: str) -> Job:
+    """202 with the job, which ends soon; a job that has ended stays as it is."""
+    faces, who = faces_of(request), identity(request)
+    if found_job(faces, job_id).job.state not in ENDED:
+        try:
+            await faces.ask(who, "", CancelJob(job_id, who.subject))
+        except Problem as problem:
+            if problem.code != "unknown-job":  # it has ended meanwhile
+                raise
+    return answers.job(faces, found_job(faces, job_id))
+
+
+def found_job(faces: Faces, job_id: str) -> JobView:
+    """The job, or Problem 404."""
+    found = faces.reading.job(job_id)
+    if found is None:
+        raise Problem(
+            404, "unknown-job", f"there is no job {job_id[:80]!r}", hint="GET /v1/jobs lists the jobs"
+        )
+    return found
+
+
+def _digests(faces: Faces, who: Identity, key: bytes, asked: JobRequest) -> dict[str, str]:
+    """The keyed digests of the Idempotency-Key and of the body, so that a retry is known and neither is stored."""
+    if not key:
+        return {}
+    if len(key) > KEY_MAX:
+        raise Problem(400, "invalid-request", f"Idempotency-Key has {len(key)} bytes; the limit is {KEY_MAX}")
+    return {
+        "request": faces.records.digest(who.subject, b"request", who.token.encode(), key),
+        "request_digest": faces.records.digest(who.subject, b"body", _encode_canonical(asked)),
+    }
+
+
+def _rejected(found: JobView) -> Problem:
+    row = found.job
+    return Problem(
+        422,
+        row.reason,
+        f"job {row.job} was refused: it {answers.message(row, row.reason)}",
+        job=row.job,
+        hint="POST /v1/plan tells beforehand what would be admitted",
+    )

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logs of jobs, from the run folders: as plain text, or followed as server-sent events until the job ends."""
+
+import asyncio
+import codecs
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar, Final
+
+import msgspec
+from litestar import Request, get
+from litestar.response import Stream
+
+from leitstand.api import decode, streams
+from leitstand.api.auth import identity
+from leitstand.api.context import Faces, faces_of
+from leitstand.api.decode import Check, Input
+from leitstand.api.jobrequest import NODES_MAX, between
+from leitstand.api.jobs import found_job
+from leitstand.api.problems import Problem
+from leitstand.views.reading import JobView
+from leitstand.views.rows import ENDED
+
+CHUNK: Final = 64 * 1024
+CHUNKS_MAX: Final = 16  # of one task before the next one has its turn
+OFFSET_MAX: Final = 2**53
+LOOK_S: Final = (0.05, 0.1, 0.2, 0.4)  # between looks at a log that does not grow; the last one repeats
+
+
+class LogQuery(Input, frozen=True):
+    """`task`: node rank, for following None means all; `offset`: of the first byte; `follow`: events until the end."""
+
+    task: int | None = None
+    offset: int = 0
+    follow: bool = False
+
+    checks: ClassVar[dict[str, Check]] = {
+        "task": lambda value: "" if value is None else between(0, NODES_MAX - 1)(value),
+        "offset": between(0, OFFSET_MAX),
+    }
+
+
+class LogText(msgspec.Struct, frozen=True):
+    """A piece of a log. `offset`: of its first byte; `text` has as many bytes in UTF-8 as the log: a byte that is no
+    UTF-8 is shown as `?`."""
+
+    task: int
+    offset: int
+    text: str
+
+
+class LogEnd(msgspec.Struct, frozen=True):
+    """How the job ended."""
+
+    state: str
+    reason: str
+    exit_code: int | None
+    signal: int | None
+
+
+@get("/jobs/{job_id:str}/logs", opt={"query": LogQuery}, summary="Read or follow the log of a job")
+async def read_log(request: Request[Any, Any, Any], job_id: str) -> Stream:
+    """The bytes of one task's log; with `follow=true` server-sent events `log` (LogText) and at last `end` (LogEnd)."""
+    faces = faces_of(request)
+    query = decode.query(request.query_params.items(), LogQuery)
+    found = found_job(faces, job_id)
+    if query.task is not None and query.task >= max(found.job.nodes, 1):
+        what = f"job {job_id} has {found.job.nodes} task(s); the first is 0"
+        raise Problem(404, "unknown-task", what)
+    if query.follow:
+        return streams.stream(faces, identity(request), _follow(faces, job_id, query))
+    return Stream(
+        _whole(faces, found, query),
+        media_type="text/plain; charset=utf-8",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _whole(faces: Faces, found: JobView, query: LogQuery) -> AsyncIterator[bytes]:
+    offset = query.offset
+    while chunk := _chunk(faces, found, query.task or 0, offset):
+        yield chunk
+        offset += len(chunk)
+
+
+async def _follow(faces: Faces, job_id: str, query: LogQuery) -> AsyncIterator[bytes]:
+    offsets: dict[int, int] = {} if query.task is None else {query.task: query.offset}
+    run, idle, quiet_s = "", 0, 0.0
+    while not faces.closing.is_set():
+        found = found_job(faces, job_id)
+        ended = found.job.state in ENDED  # asked before the log is read, so that nothing is missed
+        if found.runs and found.runs[-1].run != run:
+            if run:
+                offsets = dict.fromkeys(offsets, 0)  # another run begins its own log
+            run = found.runs[-1].run
+        grown = False
+        for task in range(max(found.job.nodes, 1)) if query.task is None else (query.task,):
+            for _ in range(CHUNKS_MAX):
+                text = _text(faces, found, task, offsets.get(task, 0), ended)
+                if text is None:
+                    break
+                yield streams.event("log", text)
+                offsets[task] = text.offset + len(text.text.encode())
+                grown = True
+        if ended and not grown:
+            job = found.job
+            yield streams.event("end", LogEnd(job.state, job.reason, job.exit_code, job.signal))
+            return
+        if ended:
+            continue
+        idle = 0 if grown else min(idle + 1, len(LOOK_S) - 1)
+        quiet_s = 0.0 if grown else quiet_s + LOOK_S[idle]
+        if quiet_s >= streams.KEEP_ALIVE_S:
+            yield streams.KEEP_ALIVE
+            quiet_s = 0.0
+        await asyncio.sleep(LOOK_S[idle])
+
+
+def _chunk(faces: Faces, found: JobView, task: int, offset: int) -> bytes:
+    """Up to CHUNK bytes of the last run's log; b'' if there is none or no more."""
+    if not found.runs:
+        return b""
+    try:
+        return faces.read_log(found.runs[-1].run, task, offset, CHUNK)
+    except KeyError:
+        return b""
+
+
+def _text(faces: Faces, found: JobView, task: int, offset: int, final: bool) -> LogText | None:
+    """The next piece. A character whose bytes have not all come is left for later, unless nothing will come."""
+    chunk = _chunk(faces, found, task, offset)
+    text = one_to_one(chunk, final and len(chunk) < CHUNK)
+    return LogText(task, offset, text) if text else None
+
+
+def one_to_one(chunk: bytes, final: bool) -> str:
+    """The text of UTF-8 bytes, `?` for each byte that is none, so that offsets count the same in text and file.
+
+    Unless `final`, bytes of a character that is not complete are left off.
+    """
+    return codecs.getincrementaldecoder("utf-8")("leitstand-one-to-one").decode(chunk, final)
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "?" * (error.end - error.start), error.end
+
+
+codecs.register_error("leitstand-one-to-one", _mark)

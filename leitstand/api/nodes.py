@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fleet: nodes and sites as they are now."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, get
+
+from leitstand.api.context import faces_of
+from leitstand.core.state import State
+
+
+class NodeAnswer(msgspec.Struct, frozen=True):
+    """A node. `logical`: its GPUs are counted, not real; `runs`: what is placed on it."""
+
+    id: str
+    site: str
+    pool: str
+    gpu_type: str
+    logical: bool
+    in_service: bool
+    gpus: int
+    gpus_free: int
+    cpus: float
+    memory_gb: float
+    runs: list[str]
+
+
+class Nodes(msgspec.Struct, frozen=True):
+    items: list[NodeAnswer]
+
+
+class SiteAnswer(msgspec.Struct, frozen=True):
+    """A site. `colocate`: tasks of one job may share a node."""
+
+    id: str
+    engine: str
+    jurisdiction: str
+    logical: bool
+    colocate: bool
+    nodes: int
+    gpus: int
+    gpus_free: int
+
+
+class Sites(msgspec.Struct, frozen=True):
+    items: list[SiteAnswer]
+
+
+@get("/nodes", summary="List nodes")
+async def list_nodes(request: Request[Any, Any, Any]) -> Nodes:
+    """All nodes with what is free on them."""
+    return Nodes(nodes_of(faces_of(request).follower.state))
+
+
+@get("/sites", summary="List sites")
+async def list_sites(request: Request[Any, Any, Any]) -> Sites:
+    """All sites with their capacity in service."""
+    state = faces_of(request).follower.state
+    nodes = [node for node in nodes_of(state) if node.in_service]
+    items = []
+    for site in state.sites.values():
+        own = [node for node in nodes if node.site == site.id]
+        gpus, free = sum(node.gpus for node in own), sum(node.gpus_free for node in own)
+        items.append(
+            SiteAnswer(
+                site.id, site.engine, site.jurisdiction, site.logical, site.colocate, len(own), gpus, free
+            )
+        )
+    return Sites(items)
+
+
+def nodes_of(state: State) -> list[NodeAnswer]:
+    """All nodes of a state."""
+    runs: dict[str, dict[str, None]] = {node: {} for node in state.nodes}
+    taken = dict.fromkeys(state.nodes, 0)
+    for run in state.runs.values():
+        for task in run.tasks:
+            runs[task.node][run.id] = None
+            taken[task.node] += len(task.gpus)
+    return [
+        NodeAnswer(
+            node.id,
+            node.site,
+            node.pool,
+            node.gpu_type,
+            node.site in state.sites and state.sites[node.site].logical,
+            node.in_service,
+            node.gpus,
+            max(node.gpus - taken[node.id], 0) if node.in_service else 0,
+            node.cpus_milli / 1000,
+            node.memory_mib / 1024,
+            list(runs[node.id]),
+        )
+        for node in state.nodes.values()
+    ]

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors as the API tells them: problem details (RFC 9457) with stable codes, never a traceback.
+
+Handlers raise `Problem`; `on_exception` turns everything else into one. Called by Litestar for every exception.
+"""
+
+import http
+import secrets
+import sys
+import traceback
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException
+
+MEDIA_TYPE: Final = "application/problem+json"
+DETAIL_MAX: Final = 2000  # characters of a sentence that goes back
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a request. `where`: JSON pointer like /resources/gpus, or the parameter's name."""
+
+    where: str
+    what: str
+
+
+class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of every error. `code` is stable; `hint` says what helps; `job`: the id of a job that was refused."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    hint: str = ""
+    errors: tuple[Fault, ...] = ()
+    job: str = ""
+
+
+class Problem(Exception):
+    """An answer that refuses. `retry_after_s` becomes the header Retry-After."""
+
+    def __init__(self, status: int, code: str, detail: str, **more: Any) -> None:
+        """`more`: hint, errors, job, retry_after_s."""
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after_s: int | None = more.pop("retry_after_s", None)
+        self.more = more
+
+    def response(self) -> Response[bytes]:
+        """The answer, with a request id of its own."""
+        body = ProblemDetails(
+            f"urn:leitstand:problem:{self.code}",
+            http.HTTPStatus(self.status).phrase,
+            self.status,
+            self.detail[:DETAIL_MAX],
+            self.code,
+            secrets.token_hex(8),
+            **self.more,
+        )
+        headers = {"X-Request-Id": body.request_id, "Cache-Control": "no-store"}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="leitstand"'
+        if self.code == "internal":
+            print(f"request {body.request_id} failed:\n{self.detail}", file=sys.stderr, flush=True)
+            body = msgspec.structs.replace(body, detail="The request could not be answered.")
+        return Response(
+            msgspec.json.encode(body), status_code=self.status, media_type=MEDIA_TYPE, headers=headers
+        )
+
+
+def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The answer to a request that raised."""
+    response = _problem(request, error).response()
+    if isinstance(error, MethodNotAllowedException):
+        response.headers["Allow"] = _allowed(request)
+    return response
+
+
+def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    path = request.scope["path"][:200]
+    if isinstance(error, MethodNotAllowedException):
+        method = request.scope["method"]
+        return Problem(
+            405, "method-not-allowed", f"{path} does not take {method}; it takes {_allowed(request)}"
+        )
+    if isinstance(error, HTTPException):
+        if error.status_code == 404:
+            return Problem(
+                404,
+                "not-found",
+                f"there is nothing at {path}",
+                hint="the API is described at /v1/openapi.json",
+            )
+        if error.status_code == 413:
+            return Problem(413, "too-large", "the body exceeds the limit of 1 MiB")
+        if error.status_code < 500:
+            return Problem(error.status_code, "invalid-request", error.detail)
+    trace = "".join(traceback.format_exception(error))
+    return Problem(
+        500, "internal", trace, hint="the log of the control plane has the details under this request_id"
+    )
+
+
+def _allowed(request: Request[Any, Any, Any]) -> str:
+    """The methods that the path takes."""
+    path = request.scope["path"].rstrip("/").split("/")
+    for route in request.app.routes:
+        parts = route.path.split("/")
+        if len(parts) == len(path) and all(
+            theirs.startswith("{") or theirs == ours for theirs, ours in zip(parts, path, strict=True)
+        ):
+            return ", ".join(
+                sorted(str(getattr(method, "value", method)) for method in getattr(route, "methods", ()))
+            )
+    return "GET"

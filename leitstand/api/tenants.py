@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tenants: list and add."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Request, get, post
+
+from leitstand.api import decode
+from leitstand.api.auth import identity
+from leitstand.api.context import faces_of
+from leitstand.api.decode import Check, Input
+from leitstand.api.jobrequest import an_id
+from leitstand.core.facts import TenantAdded
+from leitstand.core.rules import TENANT_CLASSES
+
+
+def _tenant_class(value: str) -> str:
+    if value in TENANT_CLASSES:
+        return ""
+    return f"is {value[:40]!r}; the classes are {', '.join(TENANT_CLASSES)}"
+
+
+class TenantRequest(Input, frozen=True, rename={"tenant_class": "class"}):
+    """A tenant to add."""
+
+    id: str
+    tenant_class: str = "industry"
+
+    checks: ClassVar[Mapping[str, Check]] = {"id": an_id, "tenant_class": _tenant_class}
+
+
+class TenantAnswer(msgspec.Struct, frozen=True, rename={"tenant_class": "class"}):
+    """A tenant. `jobs`: ever submitted; `pending`: waiting now."""
+
+    id: str
+    tenant_class: str
+    jobs: int
+    pending: int
+
+
+class Tenants(msgspec.Struct, frozen=True):
+    items: list[TenantAnswer]
+
+
+@get("/tenants", summary="List tenants")
+async def list_tenants(request: Request[Any, Any, Any]) -> Tenants:
+    """All tenants."""
+    tenants = faces_of(request).follower.state.tenants.values()
+    return Tenants([TenantAnswer(one.id, one.tenant_class, one.jobs, one.pending) for one in tenants])
+
+
+@post("/tenants", opt={"body": TenantRequest}, summary="Add a tenant")
+async def add(request: Request[Any, Any, Any]) -> TenantAnswer:
+    """201 with the tenant; 409 if it exists."""
+    faces, who = faces_of(request), identity(request)
+    asked = decode.body(await request.body(), TenantRequest)
+    await faces.ask(who, "", TenantAdded(asked.id, asked.tenant_class))
+    tenant = faces.follower.state.tenants[asked.id]
+    return TenantAnswer(tenant.id, tenant.tenant_class, tenant.jobs, tenant.pending)

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The faces' process: a follower of the journal and the API on uvicorn. It reads everything and decides nothing.
+
+Started by `leitstand up` as `python -m leitstand.app.faces SETTINGS`; says `ready` on standard output when it serves,
+ends when its standard input does (the parent is gone) or on SIGTERM, after answering what it has. When it cannot go
+on, it says so in one line on standard error and ends with a code of `EXIT_CODES`.
+"""
+
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+from litestar.types import ASGIApp
+
+from leitstand.api import app as api
+from leitstand.api.auth import Tokens, load_admin_token
+from leitstand.api.context import Faces, Limits
+from leitstand.app import chores
+from leitstand.app.settings import Settings
+from leitstand.app.writer import DiskLow
+from leitstand.engines.local.folder import RunFolders
+from leitstand.journal import snapshots
+from leitstand.journal.codec import JournalUnusable
+from leitstand.journal.sqlite import SqliteReader
+from leitstand.runtime.follower import Follower, ViewBroken
+from leitstand.stores.blobs import Blobs
+from leitstand.stores.commit import GroupCommit
+from leitstand.stores.records import NewerRecords, Records
+from leitstand.views.database import Database
+from leitstand.views.reading import Reading
+
+EXIT_CODES: Final = {"failed": 1, "insecure": 2, "busy": 3, "unusable": 5}
+JOURNAL_S: Final = 600.0  # how long the writer may take to make or restore its journal
+LINK_S: Final = 30.0  # how long `ready` waits for the writer
+POLL_S: Final = 0.02
+DRAIN_S: Final = 5  # for requests that are under way when the process is told to end
+CONNECTIONS_MAX: Final = 4096
+BACKLOG: Final = 1024
+
+
+class CannotServe(Exception):
+    """Why the faces do not start or go on: one line, and the name of its exit code."""
+
+    def __init__(self, code: str, line: str) -> None:
+        super().__init__(line)
+        self.code = EXIT_CODES[code]
+
+
+def main() -> None:
+    settings = Settings.from_json(sys.argv[1])
+    try:
+        with listen(settings) as listener:
+            uvloop.run(serve(settings, listener))
+    except CannotServe as reason:
+        print(reason, file=sys.stderr)
+        sys.exit(reason.code)
+    except (JournalUnusable, NewerRecords) as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_CODES["unusable"])
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket; CannotServe for an address that is taken, foreign, or open to others without TLS."""
+    host, port = settings.host, settings.port
+    if not (is_loopback(host) or settings.behind_proxy or (settings.tls_cert and settings.tls_key)):
+        raise CannotServe(
+            "insecure",
+            f"refusing to listen on {host} without TLS: others could read the token; give --tls-cert and --tls-key, "
+            "or --behind-proxy if a proxy does TLS",
+        )
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise CannotServe(
+            "busy",
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what uses it, or give another --port",
+        ) from error
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Restore, catch up, answer; until told to end."""
+    _allow_connections()
+    ending = asyncio.Event()
+    _end_on(ending)
+    tail = await _open_journal(settings, ending)
+    if tail is None:
+        return
+    state, head = snapshots.restore(tail, settings.snapshots)
+    views = Database(settings.views, tail.journal_id, tail.head.seq)
+    follower = Follower(tail, state, head.seq, views, settings.inbox)
+    with _views_dropped_if_broken(settings.views):
+        follower.catch_up()
+        gc.collect()
+        gc.freeze()  # what was restored lives long: the collector need not walk it again
+        faces = _faces(settings, follower)
+        server = _server(settings, api.build(faces))
+        tasks = [
+            asyncio.create_task(follower.run(), name="follower"),
+            asyncio.create_task(server.serve(sockets=[listener]), name="server"),
+            asyncio.create_task(_say_ready(server, follower), name="ready"),
+            *chores.start(settings, tail, faces),
+        ]
+        try:
+            await _until(ending, tasks)
+        finally:
+            faces.closing.set()
+            server.should_exit = True
+            await asyncio.wait([tasks[1]], timeout=DRAIN_S + 1)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            faces.commit.close()
+            chores.sign_head(settings, tail)
+
+
+async def _until(ending: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Return when told to end; raise what ended a task that should go on."""
+    told = asyncio.create_task(ending.wait())
+    running = {task for task in tasks if task.get_name() != "ready"}
+    done, _ = await asyncio.wait({told, *running}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    for task in done - {told}:
+        task.result()
+        if not ending.is_set():
+            raise CannotServe("failed", f"the {task.get_name()} ended by itself")
+
+
+async def _open_journal(settings: Settings, ending: asyncio.Event) -> SqliteReader | None:
+    """The journal, once the writer has made it; None if told to end before."""
+    deadline = time.monotonic() + JOURNAL_S
+    while not ending.is_set():
+        try:
+            return SqliteReader(settings.journal)
+        except JournalUnusable:
+            if time.monotonic() > deadline or _is_whole(settings.journal):
+                raise
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), POLL_S)
+    return None
+
+
+def _is_whole(journal: Path) -> bool:
+    """Whether the file is past the moment in which the writer makes it."""
+    try:
+        return time.time() - journal.stat().st_mtime > 10
+    except FileNotFoundError:
+        return False
+
+
+def _faces(settings: Settings, follower: Follower) -> Faces:
+    records = Records(settings.records)
+    try:
+        token = load_admin_token(settings.admin_token)
+    except (OSError, ValueError) as error:
+        raise CannotServe("unusable", f"no admin token: {error}") from error
+    return Faces(
+        follower=follower,
+        reading=Reading(settings.views),
+        records=records,
+        commit=GroupCommit(records),
+        blobs=Blobs(settings.blobs),
+        tokens=Tokens(token),
+        read_log=RunFolders(settings.runs).read_log,
+        disk_low=DiskLow(settings.data, settings.disk_reserve_bytes),
+        loopback=is_loopback(settings.host) and not settings.behind_proxy,
+        limits=Limits(),
+        closing=asyncio.Event(),
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: this process ends in one way, `_until`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(settings: Settings, application: ASGIApp) -> uvicorn.Server:
+    config = uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    return _Server(config)
+
+
+async def _say_ready(server: uvicorn.Server, follower: Follower) -> None:
+    """Say `ready` once requests are answered; with a writer on the other side, if one comes up in LINK_S."""
+    deadline = time.monotonic() + LINK_S
+    while not server.started or (not follower.link.connected and time.monotonic() < deadline):
+        await asyncio.sleep(POLL_S)
+    print("ready", flush=True)
+
+
+def _end_on(ending: asyncio.Event) -> None:
+    """SIGTERM, or the end of standard input, ends the process."""
+    loop = asyncio.get_running_loop()
+
+    def heard() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            ending.set()
+
+    loop.add_signal_handler(signal.SIGTERM, ending.set)
+    loop.add_signal_handler(signal.SIGINT, _nothing)  # the parent tells when
+    with contextlib.suppress(OSError):  # not a pipe: there is no parent to outlive
+        loop.add_reader(0, heard)
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _views_dropped_if_broken(views: Path) -> Iterator[None]:
+    """Views that cannot take an entry are deleted; the next start makes them anew from the journal."""
+    try:
+        yield
+    except ViewBroken as error:
+        for suffix in ("", "-wal", "-shm"):
+            views.with_name(views.name + suffix).unlink(missing_ok=True)
+        raise CannotServe(
+            "failed", f"the views were damaged and are rebuilt at the next start: {error}"
+        ) from error
+
+
+def _allow_connections() -> None:
+    """As many open files as connections may need, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + 256
+    if soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+if __name__ == "__main__":
+    main()
