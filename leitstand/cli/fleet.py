@@ -10,6 +10,7 @@ from leitstand.cli.client import connect
 from leitstand.cli.table import as_json, plain, print_json, print_table
 from leitstand.cli.text import t
 
+USAGE_ROWS_MAX: Final = 100_000
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
 
 
@@ -32,8 +33,7 @@ def nodes(json_wanted: bool) -> None:
         t("RUNS"),
     ]
     print_table(headers, [_node_row(node) for node in rows], t("No nodes."))
-    if any(node["logical"] for node in rows):
-        click.echo(t("Logical GPUs are counted, not real: jobs get their numbers, no device."), err=True)
+    _say_logical(rows)
 
 
 @click.command(help=t("List the sites."))
@@ -43,7 +43,9 @@ def sites(json_wanted: bool) -> None:
     if json_wanted:
         print_json(rows)
         return
-    _print_items(rows, t("No sites."))
+    headers = [t("SITE"), t("ENGINE"), t("JURISDICTION"), t("NODES"), t("GPU TYPE"), t("GPUS"), t("FREE")]
+    print_table(headers, [_site_row(site) for site in rows], t("No sites."))
+    _say_logical(rows)
 
 
 @click.group(invoke_without_command=True, help=t("List the tenants, or add one."))
@@ -56,7 +58,11 @@ def tenants(ctx: click.Context, json_wanted: bool) -> None:
     if json_wanted:
         print_json(rows)
     else:
-        print_table([t("TENANT"), t("CLASS")], [(row["id"], row["class"]) for row in rows], t("No tenants."))
+        print_table(
+            [t("TENANT"), t("CLASS"), t("JOBS"), t("PENDING")],
+            [_tenant_row(row) for row in rows],
+            t("No tenants."),
+        )
 
 
 @tenants.command(help=t("Add a tenant."))
@@ -83,7 +89,7 @@ def add(tenant: str, tenant_class: str, json_wanted: bool) -> None:
 )
 @as_json
 def usage(by: str, json_wanted: bool) -> None:
-    rows = connect().get("/v1/usage", by=by)["items"]
+    rows = list(connect().pages("/v1/usage", USAGE_ROWS_MAX, by=by))
     if json_wanted:
         print_json(rows)
         return
@@ -102,21 +108,26 @@ def _node_row(node: dict[str, Any]) -> tuple[Any, ...]:
         node["pool"],
         t("logical") if node["logical"] else node["gpu_type"] or None,
         node["gpus"],
-        node["gpus_free"],
+        node["gpus_free"] if node["in_service"] else t("out of service"),
         f"{node['cpus']:g}",
         f"{node['memory_gb']:g}",
         ",".join(node["runs"]) or None,
     )
 
 
-def _print_items(rows: list[dict[str, Any]], empty: str) -> None:
-    """A table of whatever the rows have, in the order of the first."""
-    keys = list(rows[0]) if rows else []
-    print_table(
-        [key.replace("_", " ").upper() for key in keys],
-        [[row.get(key) for key in keys] for row in rows],
-        empty,
-    )
+def _site_row(site: dict[str, Any]) -> tuple[Any, ...]:
+    kind = t("logical") if site["logical"] else t("real")
+    place = (site["id"], site["engine"], site["jurisdiction"] or None)
+    return (*place, site["nodes"], kind, site["gpus"], site["gpus_free"])
+
+
+def _tenant_row(tenant: dict[str, Any]) -> tuple[Any, ...]:
+    return (tenant["id"], tenant["class"], tenant["jobs"], tenant["pending"])
+
+
+def _say_logical(rows: list[dict[str, Any]]) -> None:
+    if any(row["logical"] for row in rows):
+        click.echo(t("Logical GPUs are counted, not real: jobs get their numbers, no device."), err=True)
 
 
 def _amounts(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -57,20 +57,20 @@ class Follower:
     def __init__(self, client: Client, job: dict[str, Any], task: int | None = None) -> None:
         self.client = client
         self.job = job
-        self.task = task
+        self.several = task is None and job["num_nodes"] > 1
+        self.task = None if self.several else task or 0
         self.offsets: dict[int, int] = {}  # task -> offset of the first byte not yet printed
         self.partial: dict[int, str] = {}  # task -> a line that has not ended yet; only with several tasks
-        self.several = task is None and job["num_nodes"] > 1
 
     def follow(self) -> End | None:
         """Follow until the job ends; None after OUTAGE_MAX_S without contact. Refused if there is no such job."""
         outage, tries = 0.0, 0
         while outage <= OUTAGE_MAX_S:
             try:
-                for end in self._connection():
-                    outage, tries = 0.0, 0
-                    if end is not None:
-                        return end
+                for sign in self._connection():
+                    outage, tries = 0.0, 0 if sign else tries
+                    if isinstance(sign, End):
+                        return sign
             except Unreachable:
                 pass
             except Refused as refused:
@@ -88,17 +88,18 @@ class Follower:
                 _write(f"[{task}] {self.partial[task]}\n")
         self.partial.clear()
 
-    def _connection(self) -> Iterator[End | None]:
-        """One connection: None for each sign of life, then the end if it came."""
+    def _connection(self) -> Iterator[End | bool]:
+        """One connection: False when it stands, True for each piece of log, then the end if it came."""
         params: dict[str, Any] = {"follow": "true"}
         if self.task is not None:
             params |= {"task": self.task, "offset": self.offsets.get(self.task, 0)}
         with self.client.events(job_path(self.job["id"], "/logs"), **params) as events:
+            yield False
             for event in events:
                 data = json.loads(event.data) if event.data else {}
                 if event.event == "log":
                     self._print(data["task"], data["offset"], data["text"])
-                    yield None
+                    yield True
                 elif event.event == "end":
                     yield End(data["state"], data["reason"] or "", data["exit_code"], data["signal"])
 

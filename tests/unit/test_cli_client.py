@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP client: what it sends again, what it gives up on, and how it says so. No sockets: answers are played."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from leitstand.cli import client as module
+from leitstand.cli.client import Client, CommandFailed, Refused, Unreachable, connect
+
+Answer = httpx2.Response | Exception
+
+
+class Played:
+    """A control plane that gives these answers one after the other; the last one repeats."""
+
+    def __init__(self, *answers: Answer | Callable[[httpx2.Request], Answer]) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx2.Request] = []
+        self.slept: list[float] = []
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        request.read()
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        answer = answer(request) if callable(answer) else answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def client(self) -> Client:
+        return Client(
+            "http://plane.test:8640", "secret", transport=httpx2.MockTransport(self), sleep=self.slept.append
+        )
+
+
+def problem(status: int, **fields: Any) -> httpx2.Response:
+    body = {"title": "No", "status": status, "detail": "because", "code": "code", **fields}
+    headers = {"Content-Type": "application/problem+json"}
+    return httpx2.Response(status, content=json.dumps(body), headers=headers)
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+
+
+def test_every_request_carries_the_token() -> None:
+    played = Played(httpx2.Response(200, json={}))
+    played.client().get("/v1/jobs")
+    assert played.requests[0].headers["Authorization"] == "Bearer secret"
+
+
+def test_a_submission_whose_answer_is_lost_is_sent_again_with_the_same_key() -> None:
+    played = Played(httpx2.ReadError("reset"), problem(503), httpx2.Response(201, json={"id": "operator-1"}))
+    assert played.client().submit({"run": "x"}) == {"id": "operator-1"}
+    keys = {request.headers["Idempotency-Key"] for request in played.requests}
+    assert len(played.requests) == 3
+    assert len(keys) == 1
+    assert {request.content for request in played.requests} == {played.requests[0].content}
+
+
+def test_two_submissions_have_two_keys() -> None:
+    played = Played(httpx2.Response(201, json={"id": "operator-1"}))
+    plane = played.client()
+    plane.submit({"run": "x"})
+    plane.submit({"run": "x"})
+    assert len({request.headers["Idempotency-Key"] for request in played.requests}) == 2
+
+
+def test_a_busy_control_plane_is_asked_again_when_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    busy = problem(429, detail="too many jobs wait")
+    busy.headers["Retry-After"] = "7"
+    played = Played(busy, httpx2.Response(201, json={"id": "operator-1"}))
+    played.client().submit({"run": "x"})
+    assert played.slept == [7.0]
+    assert "too many jobs wait Trying again in 7 s." in capsys.readouterr().err
+
+
+def test_trying_again_ends_within_the_budget() -> None:
+    played = Played(problem(503, detail="the writer is away"))
+    with pytest.raises(Refused, match="the writer is away"):
+        played.client().get("/v1/jobs")
+    assert 0 < sum(played.slept) <= module.RETRY_BUDGET_S
+
+
+def test_a_long_retry_after_is_not_waited_for() -> None:
+    busy = problem(429)
+    busy.headers["Retry-After"] = "3600"
+    played = Played(busy)
+    with pytest.raises(Refused):
+        played.client().get("/v1/jobs")
+    assert played.slept == []
+
+
+def test_a_refused_connection_is_told_at_once_with_the_remedy() -> None:
+    played = Played(httpx2.ConnectError("refused"))
+    with pytest.raises(Unreachable, match=r"no control plane at http://plane\.test:8640") as caught:
+        played.client().get("/v1/jobs")
+    assert "leitstand up" in caught.value.hint
+    assert "LEITSTAND_URL" in caught.value.hint
+    assert len(played.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 500, 507])
+def test_a_refusal_is_not_repeated(status: int) -> None:
+    played = Played(problem(status))
+    with pytest.raises(Refused) as caught:
+        played.client().submit({"run": "x"})
+    assert caught.value.status == status
+    assert len(played.requests) == 1
+
+
+def test_a_problem_shows_its_detail_every_fault_and_the_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = [{"where": "/resources/gpus", "what": "is -1"}, {"where": "/name", "what": "is too long"}]
+    played = Played(problem(400, detail="the body is not valid", errors=errors, hint="see the guide"))
+    with pytest.raises(Refused) as caught:
+        played.client().submit({"run": "x"})
+    caught.value.show()
+    said = capsys.readouterr().err
+    assert said == (
+        "Error: the body is not valid\n  /resources/gpus: is -1\n  /name: is too long\n  see the guide\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (problem(404), 102),
+        (problem(422, job="operator-7"), 104),
+        (problem(422), 1),
+        (problem(401), 1),
+        (problem(507), 1),
+    ],
+)
+def test_refusals_have_their_exit_codes(answer: httpx2.Response, code: int) -> None:
+    with pytest.raises(Refused) as caught:
+        Played(answer).client().submit({"run": "x"})
+    assert caught.value.exit_code == code
+
+
+def test_an_answer_of_something_else_is_not_taken_for_a_control_plane() -> None:
+    played = Played(httpx2.Response(404, text="<html>nginx</html>"))
+    with pytest.raises(Refused, match="not in the way a control plane does") as caught:
+        played.client().get("/v1/jobs")
+    assert "LEITSTAND_URL" in caught.value.hint
+
+
+def test_a_long_listing_is_read_page_by_page_up_to_the_limit() -> None:
+    def page(request: httpx2.Request) -> httpx2.Response:
+        first = int(request.url.params.get("cursor", 0))
+        items = [{"n": n} for n in range(first, first + int(request.url.params["limit"]))]
+        return httpx2.Response(200, json={"items": items, "next_cursor": str(first + len(items))})
+
+    played = Played(page)
+    assert [row["n"] for row in played.client().pages("/v1/jobs", 2500, state=None)] == list(range(2500))
+    assert [request.url.params["limit"] for request in played.requests] == ["1000", "1000", "500"]
+    assert all("state" not in request.url.params for request in played.requests)
+
+
+def test_a_listing_ends_with_its_last_page() -> None:
+    played = Played(httpx2.Response(200, json={"items": [{"n": 1}], "next_cursor": None}))
+    assert len(list(played.client().pages("/v1/jobs", 100))) == 1
+
+
+def test_an_upload_is_begun_anew_when_it_is_sent_again() -> None:
+    played = Played(httpx2.WriteError("reset"), httpx2.Response(201, json={}))
+    played.client().put("/v1/blobs/x", lambda: iter([b"ab", b"cd"]))
+    assert [request.content for request in played.requests] == [b"abcd", b"abcd"]
+
+
+def test_a_job_id_cannot_leave_its_place_in_the_path() -> None:
+    assert module.job_path("../tenants?x#y", "/cancel") == "/v1/jobs/..%2Ftenants%3Fx%23y/cancel"
+
+
+def test_a_missing_token_names_the_variable_and_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LEITSTAND_TOKEN", raising=False)
+    monkeypatch.delenv("LEITSTAND_DATA", raising=False)
+    with pytest.raises(CommandFailed, match="LEITSTAND_TOKEN is not set") as caught:
+        connect()
+    assert "~/.local/share/leitstand/admin.token" in caught.value.hint
+
+
+@pytest.mark.parametrize("token", ["two words", "umläut", "line\nbreak", "x" * 5000])
+def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("LEITSTAND_TOKEN", token)
+    with pytest.raises(CommandFailed, match="not a token"):
+        connect()
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "localhost:8640", "http://", "http://[::1", "/v1"])
+def test_an_address_that_is_none_is_refused_with_its_value(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LEITSTAND_TOKEN", "x")
+    monkeypatch.setenv("LEITSTAND_URL", url)
+    with pytest.raises(CommandFailed) as caught:
+        connect()
+    assert url in caught.value.message
