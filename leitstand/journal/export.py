@@ -17,7 +17,7 @@ from leitstand.journal import heads
 from leitstand.journal.codec import DEFAULT, FACT_BYTES_MAX, Codec, JournalUnusable
 from leitstand.journal.heads import SignedHead
 from leitstand.journal.sqlite import SqliteReader
-from leitstand.journal.verify import Bad, Report, Row, Walk, verify
+from leitstand.journal.verify import Bad, Report, Row, Walk
 
 EXPORT_FORMAT: Final = 1
 LINE_BYTES_MAX: Final = FACT_BYTES_MAX + 1024
@@ -155,28 +155,3 @@ def _decode(line: bytes, kind: type[T], number: int) -> T:
         return msgspec.json.decode(line, type=kind)
     except msgspec.DecodeError as error:
         raise ValueError(f"line {number} is not what it must be: {error}") from error
-
-
-def backup(path: Path, target: Path) -> Report:
-    """Copies the journal at `path` to the new file `target`, also beside a live writer, and verifies the copy.
-
-    FileExistsError if there is a `target`, OSError if it cannot be written, JournalUnusable if the journal cannot be
-    read; a copy that does not verify is removed, its report returned.
-    """
-    if os.path.lexists(target):
-        raise FileExistsError(f"{target} exists; name a new file")
-    draft = target.with_name(target.name + ".partial")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    try:
-        with SqliteReader(path) as reader:
-            reader.copy_to(draft)
-        report = verify(draft)
-        if report.ok:
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            os.link(draft, target)  # refuses to overwrite, unlike a rename
-    finally:
-        for leftover in (draft, *(draft.with_name(draft.name + end) for end in ("-wal", "-shm", "-journal"))):
-            leftover.unlink(missing_ok=True)
-    return report

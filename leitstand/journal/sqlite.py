@@ -6,12 +6,9 @@ commit), and by followers and the CLI, which only read. A stale writer is fenced
 the one row of `head` on, and only from the head that the writer knows.
 """
 
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from errno import ENOSPC
 from itertools import pairwise
 from pathlib import Path
@@ -20,20 +17,21 @@ from typing import Any, Final, Self
 from leitstand.core.facts import Fact
 from leitstand.journal import chain
 from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
+from leitstand.journal.database import (
+    BUSY_S,
+    checked_head,
+    connect,
+    create_if_empty,
+    identify,
+    naming,
+    open_read_only,
+    open_writable,
+    stored_head,
+)
 from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
 
-FORMAT: Final = 1
-APPLICATION_ID: Final = 0x4C535444  # "LSTD" in the file's header
 READ_ROWS: Final = 4096  # rows a query fetches: no read transaction outlives it, so the log never has to wait
-BUSY_S: Final = 5.0  # how long to wait for a lock that another process holds
-WAL_BYTES_MAX: Final = 64 * 1024 * 1024  # the write-ahead log is cut back to this after a checkpoint
 
-SCHEMA: Final = """
-CREATE TABLE facts (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
-CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL,
-                   hash BLOB NOT NULL) STRICT;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"""
 # errors of writing, before anything was committed: a full disk, a quota or a limit of file size
 _NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
@@ -50,9 +48,9 @@ class SqliteReader:
         """JournalUnusable if there is no journal at `path` that this code can read."""
         self.path = path
         self._codec = codec
-        self._db = _open_read_only(path)
+        self._db = open_read_only(path)
         try:
-            self.journal_id = _identify(self._db, path)
+            self.journal_id = identify(self._db, path)
         except BaseException:
             self._db.close()
             raise
@@ -60,8 +58,8 @@ class SqliteReader:
     @property
     def head(self) -> Head:
         """The head as it is committed now."""
-        with _naming(self.path):
-            return _stored_head(self._db, self.path)
+        with naming(self.path):
+            return stored_head(self._db, self.path)
 
     def read(self, after: int, limit: int | None = None) -> Iterator[Entry]:
         """Entries with seq > `after`, at most `limit`; JournalUnusable for one that is missing or undecodable."""
@@ -75,14 +73,14 @@ class SqliteReader:
         """The head as it was after entry `seq`; None if there is no such entry."""
         if seq == 0:
             return chain.genesis(self.journal_id)
-        with _naming(self.path):
+        with naming(self.path):
             row = self._db.execute("SELECT seq, at, hash FROM facts WHERE seq = ?", (seq,)).fetchone()
         return Head(*row) if row else None
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
         """All reads inside see the journal as it was at the first of them. Keep it short: it holds up the log."""
-        with _naming(self.path):
+        with naming(self.path):
             self._db.execute("BEGIN")
         try:
             yield
@@ -92,7 +90,7 @@ class SqliteReader:
 
     def structure_fault(self) -> str:
         """What SQLite finds wrong with the file's own structure; '' if nothing."""
-        with _naming(self.path):
+        with naming(self.path):
             found = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
         return "" if found == "ok" else found
 
@@ -100,7 +98,7 @@ class SqliteReader:
         """Copies the whole journal as of now into the empty file `target`, one file without a log; OSError if there is
         no room."""
         # All pages in one step: the copy is of one moment, and a busy writer cannot make it start again.
-        with _naming(self.path), closing(_connect(target, "rw")) as copy:
+        with naming(self.path), closing(connect(target, "rw")) as copy:
             try:
                 self._db.backup(copy, pages=-1)
                 copy.execute("PRAGMA journal_mode = DELETE")
@@ -121,7 +119,7 @@ class SqliteReader:
     def _select(self, query: str, after: int, limit: int | None) -> Iterator[Any]:
         while limit is None or limit > 0:
             wanted = READ_ROWS if limit is None else min(limit, READ_ROWS)
-            with _naming(self.path):
+            with naming(self.path):
                 rows = self._db.execute(query, (after, wanted)).fetchall()
             if not rows:
                 return
@@ -154,13 +152,13 @@ class SqliteJournal(SqliteReader):
         self._hashes: list[bytes] = []
         self.path = path
         self._codec = codec
-        self._db = _open_writable(path)
+        self._db = open_writable(path)
         try:
-            _create_if_empty(self._db, path, journal_id)
-            self.journal_id = _identify(self._db, path)
+            create_if_empty(self._db, path, journal_id)
+            self.journal_id = identify(self._db, path)
             if journal_id not in (None, self.journal_id):
                 raise JournalUnusable(f"{path} is the journal {self.journal_id!r}, not {journal_id!r}")
-            self._committed = self._head = _checked_head(self._db, path, self.journal_id)
+            self._committed = self._head = checked_head(self._db, path, self.journal_id)
         except BaseException:
             self._db.close()
             raise
@@ -244,129 +242,8 @@ class SqliteJournal(SqliteReader):
             raise TimeoutError(
                 f"{self.path} was locked by another process for {BUSY_S:g} s; end what holds it"
             ) from error
-        if code in _NO_ROOM and _stored_head(self._db, self.path) == self._committed:
+        if code in _NO_ROOM and stored_head(self._db, self.path) == self._committed:
             raise JournalFull(f"no room for {self.path} ({error}): free disk space") from error
-
-
-def _open_writable(path: Path) -> sqlite3.Connection:
-    try:
-        # private from the first moment; SQLite gives its -wal and -shm the same mode
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise JournalUnusable(
-            f"cannot write the journal {path}: {error.strerror}; name a data folder that exists and is writable"
-        ) from error
-    db = _connect(path, "rw")
-    try:
-        with _naming(path):
-            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
-                raise JournalUnusable(
-                    f"the file system of {path} has no shared memory for SQLite's WAL (mode {mode!r}): use a local disk"
-                )
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise JournalUnusable(f"there is no journal at {path}; name the data folder of a control plane")
-    db = _connect(path, "ro")
-    try:
-        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError as error:
-        db.close()
-        log = path.with_name(path.name + "-wal")
-        unopened = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-        if unopened and not (log.exists() and log.stat().st_size):
-            # A folder that we may not write, and no log: all there is stands in the file, and no writer is alive.
-            return _connect(path, "ro&immutable=1")
-        raise JournalUnusable(
-            f"cannot read the journal {path}: {error}; reading beside its log needs write access to the folder"
-        ) from error
-    except (sqlite3.Error, UnicodeDecodeError):
-        pass  # damage is named by the first query
-    return db
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    try:
-        db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            timeout=BUSY_S,
-            check_same_thread=False,
-        )
-    except sqlite3.Error as error:
-        raise JournalUnusable(f"cannot open the journal {path}: {error}; check its permissions") from error
-    # a damaged or foreign file must not be able to do more than be refused
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA cell_size_check = ON")
-    return db
-
-
-def _create_if_empty(db: sqlite3.Connection, path: Path, journal_id: str | None) -> None:
-    with _naming(path):
-        if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            return
-        journal_id = journal_id or secrets.token_hex(16)
-        head = chain.genesis(journal_id)
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        db.execute("BEGIN IMMEDIATE")
-        if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[
-            0
-        ]:  # else: made by another just now
-            for statement in SCHEMA.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute("INSERT INTO head VALUES (1, ?, ?, ?)", (head.seq, head.at, head.hash))
-            meta = {"format": str(FORMAT), "journal": journal_id, "created": created}
-            db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-        db.execute("COMMIT")
-
-
-def _identify(db: sqlite3.Connection, path: Path) -> str:
-    """The journal's id; JournalUnusable for what is no journal or has another format."""
-    with _naming(path):
-        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise JournalUnusable(
-                f"{path} is a SQLite database, but not a journal of Leitstand; name another folder"
-            )
-        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-    if meta.get("format") != str(FORMAT):
-        raise JournalUnusable(
-            f"{path} has journal format {meta.get('format')!r}, this code knows {FORMAT}: use a newer leitstand"
-        )
-    try:
-        chain.genesis(meta.get("journal", ""))
-    except (TypeError, ValueError) as error:
-        raise JournalUnusable(f"{path}: {error}") from error
-    return str(meta["journal"])
-
-
-def _checked_head(db: sqlite3.Connection, path: Path, journal_id: str) -> Head:
-    """The head; JournalUnusable if it is not the last entry."""
-    with _naming(path):
-        head = _stored_head(db, path)
-        row = db.execute("SELECT seq, at, hash FROM facts ORDER BY seq DESC LIMIT 1").fetchone()
-    if head != (Head(*row) if row else chain.genesis(journal_id)):
-        raise JournalUnusable(
-            f"{path}: the head row names entry {head.seq}, the last entry is {row[0] if row else 0}, or their hashes "
-            "differ; run `leitstand journal verify`"
-        )
-    return head
-
-
-def _stored_head(db: sqlite3.Connection, path: Path) -> Head:
-    row = db.execute("SELECT seq, at, hash FROM head").fetchone()
-    if row is None:
-        raise JournalUnusable(f"{path} has no head row; run `leitstand journal verify`")
-    return Head(*row)
 
 
 def _gap(path: Path, after: int, rows: list[tuple[int, ...]]) -> str:
@@ -374,12 +251,3 @@ def _gap(path: Path, after: int, rows: list[tuple[int, ...]]) -> str:
     sequence = [after, *(row[0] for row in rows)]
     missing = next(one + 1 for one, next_one in pairwise(sequence) if next_one != one + 1)
     return f"{path}: entry {missing} is missing; run `leitstand journal verify`"
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors into JournalUnusable with the path."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # damage can stand in SQLite's own messages
-        raise JournalUnusable(f"cannot read the journal {path}: {error}") from error

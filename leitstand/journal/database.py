@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SQLite file of a journal: opening, creating and recognising it. Called by `leitstand.journal.sqlite` alone.
+
+One file holds the journal and nothing else: `facts` (the entries), `head` (one row: the end of the chain) and `meta`
+(format, journal id, when it was created). The header's application id tells a journal from any other database.
+"""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from leitstand.journal import chain
+from leitstand.journal.codec import JournalUnusable
+from leitstand.runtime.ports import Head
+
+FORMAT: Final = 1
+APPLICATION_ID: Final = 0x4C535444  # "LSTD" in the file's header
+BUSY_S: Final = 5.0  # how long to wait for a lock that another process holds
+WAL_BYTES_MAX: Final = 64 * 1024 * 1024  # the write-ahead log is cut back to this after a checkpoint
+
+SCHEMA: Final = """
+CREATE TABLE facts (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL,
+                   hash BLOB NOT NULL) STRICT;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+
+
+def open_writable(path: Path) -> sqlite3.Connection:
+    """A connection that writes durably, to a new file if there is none; JournalUnusable if that cannot be."""
+    try:
+        # private from the first moment; SQLite gives its -wal and -shm the same mode
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise JournalUnusable(
+            f"cannot write the journal {path}: {error.strerror}; name a data folder that exists and is writable"
+        ) from error
+    db = connect(path, "rw")
+    try:
+        with naming(path):
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise JournalUnusable(
+                    f"the file system of {path} has no shared memory for SQLite's WAL (mode {mode!r}): use a local disk"
+                )
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, also beside a writer or where one may only read; JournalUnusable."""
+    if not path.is_file():
+        raise JournalUnusable(f"there is no journal at {path}; name the data folder of a control plane")
+    db = connect(path, "ro")
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError as error:
+        db.close()
+        log = path.with_name(path.name + "-wal")
+        unopened = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if unopened and not (log.exists() and log.stat().st_size):
+            # A folder that we may not write, and no log: all there is stands in the file, and no writer is alive.
+            return connect(path, "ro&immutable=1")
+        raise JournalUnusable(
+            f"cannot read the journal {path}: {error}; reading beside its log needs write access to the folder"
+        ) from error
+    except (sqlite3.Error, UnicodeDecodeError):
+        pass  # damage is named by the first query
+    return db
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A bare connection; `mode` as in SQLite's URIs, may carry more parameters."""
+    try:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            timeout=BUSY_S,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise JournalUnusable(f"cannot open the journal {path}: {error}; check its permissions") from error
+    # a damaged or foreign file must not be able to do more than be refused
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA cell_size_check = ON")
+    return db
+
+
+def create_if_empty(db: sqlite3.Connection, path: Path, journal_id: str | None) -> None:
+    """Makes an empty database a journal, in one transaction; `journal_id` None: a random one."""
+    with naming(path):
+        if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            return
+        journal_id = journal_id or secrets.token_hex(16)
+        head = chain.genesis(journal_id)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        db.execute("BEGIN IMMEDIATE")
+        if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[
+            0
+        ]:  # else: made by another just now
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute("INSERT INTO head VALUES (1, ?, ?, ?)", (head.seq, head.at, head.hash))
+            meta = {"format": str(FORMAT), "journal": journal_id, "created": created}
+            db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        db.execute("COMMIT")
+
+
+def identify(db: sqlite3.Connection, path: Path) -> str:
+    """The journal's id; JournalUnusable for what is no journal or has another format."""
+    with naming(path):
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise JournalUnusable(
+                f"{path} is a SQLite database, but not a journal of Leitstand; name another folder"
+            )
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+    if meta.get("format") != str(FORMAT):
+        raise JournalUnusable(
+            f"{path} has journal format {meta.get('format')!r}, this code knows {FORMAT}: use a newer leitstand"
+        )
+    try:
+        chain.genesis(meta.get("journal", ""))
+    except (TypeError, ValueError) as error:
+        raise JournalUnusable(f"{path}: {error}") from error
+    return str(meta["journal"])
+
+
+def checked_head(db: sqlite3.Connection, path: Path, journal_id: str) -> Head:
+    """The head; JournalUnusable if it is not the last entry."""
+    with naming(path):
+        head = stored_head(db, path)
+        row = db.execute("SELECT seq, at, hash FROM facts ORDER BY seq DESC LIMIT 1").fetchone()
+    if head != (Head(*row) if row else chain.genesis(journal_id)):
+        raise JournalUnusable(
+            f"{path}: the head row names entry {head.seq}, the last entry is {row[0] if row else 0}, or their hashes "
+            "differ; run `leitstand journal verify`"
+        )
+    return head
+
+
+def stored_head(db: sqlite3.Connection, path: Path) -> Head:
+    """What the head row says; JournalUnusable if that is no head."""
+    row = db.execute("SELECT seq, at, hash FROM head").fetchone()
+    if row is None or [type(value) for value in row] != [int, int, bytes]:
+        raise JournalUnusable(f"{path} has no head row that can be read; run `leitstand journal verify`")
+    return Head(*row)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into JournalUnusable with the path."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # damage can stand in SQLite's own messages
+        raise JournalUnusable(f"cannot read the journal {path}: {error}") from error
