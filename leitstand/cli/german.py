@@ -314,4 +314,47 @@ GERMAN: Final[dict[str, str]] = {
     "CPU time": "CPU-Zeit",
     "static": "geteilt",
     "shared": "gemeinsam",
+    # the journal
+    "A new file (else standard output).": "Eine neue Datei (sonst die Standardausgabe).",
+    "BAD": "SCHLECHT",
+    "Check an export instead.": "Stattdessen eine Ausgabe prüfen.",
+    "Check every entry of the hash chain and all signed heads. Exit code 1 names the first bad entry.": "Jeden "
+    "Eintrag der Hash-Kette und alle signierten Köpfe prüfen. Exit-Code 1 nennt den ersten schlechten Eintrag.",
+    "Copied {count} entries to {path} and verified them.": "{count} Einträge nach {path} kopiert und geprüft.",
+    "Copy the journal into the new file TARGET, also while it is in use, and verify the copy.": "Das Journal in die "
+    "neue Datei TARGET kopieren, auch während es benutzt wird, und die Kopie prüfen.",
+    "DETAIL": "EINZELHEITEN",
+    "Exported {count} entries, signed up to entry {seq}.": "{count} Einträge ausgegeben, signiert bis Eintrag {seq}.",
+    "Exported {count} entries, without a signed head.": "{count} Einträge ausgegeben, ohne signierten Kopf.",
+    "FACT": "FAKT",
+    "No entries.": "Keine Einträge.",
+    "No signed head was checked: the chain alone cannot show that its owner rewrote it.": "Kein signierter Kopf wurde "
+    "geprüft: die Kette allein zeigt nicht, dass ihr Besitzer sie neu schrieb.",
+    "Only entries about this job and its runs.": "Nur Einträge über diesen Job und seine Läufe.",
+    "Only entries after number N, oldest first.": "Nur Einträge nach Nummer N, die ältesten zuerst.",
+    "Print entries: the newest, or those after a sequence number.": "Einträge zeigen: die neuesten, oder die nach "
+    "einer Nummer.",
+    "SEQ": "NR",
+    "Signed by the key that the export brings along; name one that you trust with --pub.": "Signiert mit dem "
+    "Schlüssel, den die Ausgabe mitbringt; nennen Sie mit --pub einen, dem Sie vertrauen.",
+    "Signed heads (else DIR/heads.jsonl).": "Signierte Köpfe (sonst DIR/heads.jsonl).",
+    "TIME": "ZEIT",
+    "The data folder (else LEITSTAND_DATA, else ~/.local/share/leitstand).": "Der Datenordner (sonst LEITSTAND_DATA, "
+    "sonst ~/.local/share/leitstand).",
+    "The public key (else DIR/keys/head.pub).": "Der öffentliche Schlüssel (sonst DIR/keys/head.pub).",
+    "Write the whole journal as JSON lines with a signed head; anyone can check them (verify --file).": "Das ganze "
+    "Journal als JSON-Zeilen mit signiertem Kopf schreiben; jeder kann sie prüfen (verify --file).",
+    "good": "gut",
+    "good entries": "gute Einträge",
+    "hash": "Hash",
+    "journal": "Journal",
+    "last stamp": "letzter Stempel",
+    "path": "Pfad",
+    "signed": "signiert",
+    "up to entry {seq} (key {key})": "bis Eintrag {seq} (Schlüssel {key})",
+    "verdict": "Urteil",
+    "{path} exists; name a new file.": "{path} gibt es schon; nennen Sie eine neue Datei.",
+    "{path}: first bad entry {seq}: {what}: {detail}. Keep this file as evidence; go on from a backup.": "{path}: "
+    "erster schlechter Eintrag {seq}: {what}: {detail}. Diese Datei als Beweis behalten; mit einer Sicherung "
+    "weitermachen.",
 }
