@@ -111,7 +111,8 @@ def _walk_export(walk: Walk, path: Path, public: Path | None) -> Bad | None:
     if closing and closing.signed_head:
         key = heads.load_public(public) if public else heads.public_of(closing.public_key)
         walk.expect([closing.signed_head], key)
-    bad = walk.over(_rows(path), lambda: _rows(path)) or walk.end()
+    closed = closing is not None
+    bad = walk.over(_rows(path, closed), lambda: _rows(path, closed)) or walk.end()
     if bad:
         return bad
     if closing is None:
@@ -138,16 +139,18 @@ def _closing_of(path: Path) -> Closing | None:
         return None
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path, closed: bool) -> Iterator[Row]:
+    """All lines between opening and closing line; of a file that was cut off, all whole ones."""
     with path.open("rb") as file:
         file.readline(LINE_BYTES_MAX)
-        number = 1
-        line = file.readline(LINE_BYTES_MAX)
-        while following := file.readline(LINE_BYTES_MAX):  # the last line is the closing one
-            number += 1
+        number, line = 2, file.readline(LINE_BYTES_MAX)
+        while line:
+            following = file.readline(LINE_BYTES_MAX)
+            if not following and (closed or not line.endswith(b"\n")):
+                return
             entry = _decode(line, Line, number)
             yield entry.seq, entry.at, bytes(entry.fact), bytes.fromhex(entry.hash)
-            line = following
+            number, line = number + 1, following
 
 
 def _decode(line: bytes, kind: type[T], number: int) -> T:

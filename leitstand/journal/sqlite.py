@@ -129,6 +129,8 @@ class SqliteReader:
             if last <= after:
                 raise JournalUnusable(f"{self.path} is damaged: entries after {after} end at {last}")
             yield from rows
+            if len(rows) < wanted:
+                return
             after = last
             if limit is not None:
                 limit -= len(rows)

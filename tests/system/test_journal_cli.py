@@ -215,37 +215,13 @@ def test_verify_checks_an_export_by_the_key_that_one_trusts(data: Path, tmp_path
     assert "first bad entry 13: signature" in done.stderr
 
 
-def without(lines: list[bytes], number: int) -> list[bytes]:
-    return lines[:number] + lines[number + 1 :]
-
-
-@pytest.mark.parametrize(
-    ("damage", "first"),
-    [
-        (lambda lines: without(lines, 4), "entry 4: dropped"),
-        (lambda lines: without(lines, ENTRIES), "entry 13: dropped"),
-        (lambda lines: [*lines[:4], lines[3], *lines[4:]], "entry 3: doubled"),
-        (lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]], "entry 3: reordered"),
-        (lambda lines: [*lines[:3], lines[3].replace(b"acme", b"acne"), *lines[4:]], "entry 3: hash mismatch"),
-        (lambda lines: [*lines[:3], b"junk\n", *lines[4:]], "entry 3: unreadable"),
-        (lambda lines: [*lines[:3], lines[3][:-20] + b"\n", *lines[4:]], "entry 3: unreadable"),
-        (lambda lines: lines[:7], "entry 6: dropped"),
-        (lambda lines: [*lines[:7], lines[7][:20]], "entry 7: dropped"),
-        (lambda lines: lines[1:], "entry 0: unreadable"),
-        (lambda lines: [], "entry 0: unreadable"),
-        (lambda lines: [*lines[:-1], lines[-1].replace(b'"entries":13', b'"entries":12')], "entry 13: dropped"),
-        (lambda lines: [lines[0].replace(b'"j"', b'"k"'), *lines[1:]], "entry 1: hash mismatch"),
-        (lambda lines: [lines[0].replace(b'export":1', b'export":2'), *lines[1:]], "use a newer leitstand"),
-    ],
-)  # fmt: skip
-def test_a_damaged_export_is_named_by_its_first_bad_entry(damage: object, first: str, data: Path) -> None:
+def test_verify_of_a_damaged_export_exits_1_and_names_the_first_bad_entry(data: Path) -> None:
     target = exported(data)
-    assert callable(damage)
-    target.write_bytes(b"".join(damage(target.read_bytes().splitlines(keepends=True))))
-    done = leitstand("verify", "--file", target, "--pub", data / "keys" / "head.pub")
+    lines = target.read_bytes().splitlines(keepends=True)
+    target.write_bytes(b"".join(lines[:4] + lines[5:]))
+    done = leitstand("verify", "--file", target)
     assert done.returncode == 1
-    assert first in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "first bad entry 4: dropped" in done.stderr
 
 
 def test_an_export_without_the_private_key_brings_the_last_recorded_head(data: Path) -> None:
