@@ -172,7 +172,14 @@ def _say_ready(settings: Settings, next_lines: Sequence[str] | None) -> None:
 
 
 def _first_lines(settings: Settings) -> list[str]:
-    program = "leitstand" if shutil.which("leitstand") else f"{shlex.quote(sys.executable)} -m leitstand"
+    program = "leitstand"
+    if not shutil.which(program):  # as it was called
+        called = Path(sys.argv[0])
+        program = (
+            shlex.quote(str(called))
+            if called.name == program
+            else f"{shlex.quote(sys.executable)} -m leitstand"
+        )
     url = "" if address(settings) == URL_DEFAULT else f"LEITSTAND_URL={address(settings)} "
     return [
         f"export {url}LEITSTAND_TOKEN=$(cat {shlex.quote(str(settings.admin_token))})",

@@ -68,5 +68,5 @@ def show_span(seconds: float) -> str:
 
 
 def show_hours(seconds: float) -> str:
-    """Hours with four decimals: a job of one second on one GPU still shows (0.0003)."""
-    return f"{seconds / 3600:.4f}"
+    """Hours with four decimals: a second shows as 0.0003, less than can be shown is not shown as nothing."""
+    return f"{seconds / 3600:.4f}" if seconds == 0 or seconds >= 0.36 else "<0.0001"

@@ -110,7 +110,7 @@ def _node_row(node: dict[str, Any]) -> tuple[Any, ...]:
         node["gpus"],
         node["gpus_free"] if node["in_service"] else t("out of service"),
         f"{node['cpus']:g}",
-        f"{node['memory_gb']:g}",
+        f"{node['memory_gb']:.1f}",
         ",".join(node["runs"]) or None,
     )
 

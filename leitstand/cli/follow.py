@@ -157,4 +157,4 @@ def _tell(job: str, end: End) -> None:
         for part in (end.reason if end.reason not in ("exit_code", "signal", end.state) else "", how)
         if part
     )
-    click.echo(t("job {job} is {state}", job=job, state=end.state) + (f": {why}" if why else ""), err=True)
+    click.echo(t("job {job}: {state}", job=job, state=end.state) + (f" ({why})" if why else ""), err=True)

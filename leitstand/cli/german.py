@@ -102,7 +102,7 @@ GERMAN: Final[dict[str, str]] = {
     "Only this task (node rank).": "Nur dieser Teil (Rang des Knotens).",
     "Job {job} is {state}: it has no log yet.": "Job {job} ist {state}: noch kein Protokoll.",
     "{count} jobs at once; the limit is {limit}.": "{count} Jobs auf einmal; die Grenze ist {limit}.",
-    "job {job} is {state}": "Job {job} ist {state}",
+    "job {job}: {state}": "Job {job}: {state}",
     "job": "Job",
     "name": "Name",
     "tenant": "Mandant",

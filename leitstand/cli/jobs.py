@@ -111,7 +111,7 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> N
         print_json(answers)
     else:
         for answer in answers:
-            click.echo(t("job {job} is {state}", job=plain(answer["id"]), state=answer["state"]))
+            click.echo(t("job {job}: {state}", job=plain(answer["id"]), state=answer["state"]))
     ctx.exit(code)
 
 

@@ -32,7 +32,7 @@ def run(ctx: click.Context, /, detach: bool, key: str | None, **options: Any) ->
     job = _submit(client, submission, key)
     name = plain(job["id"])
     waits = f" ({plain(job['reason'])})" if job.get("reason") else ""
-    click.echo(t("job {job} is {state}", job=name, state=job["state"]) + waits, err=True)
+    click.echo(t("job {job}: {state}", job=name, state=job["state"]) + waits, err=True)
     if detach:
         click.echo(t("Follow it with: leitstand logs -f {job}", job=name), err=True)
         return
@@ -99,9 +99,10 @@ def _print_start(answer: dict[str, Any]) -> None:
 
 
 def _print_refusal(answer: dict[str, Any]) -> None:
-    print_fields([(t("admitted"), False), (t("reason"), answer["reason"])])
-    if answer.get("asked") or answer.get("limit"):
-        print_fields([(t("asked"), answer["asked"]), (t("limit"), answer["limit"])])
+    fields = [(t("admitted"), False), (t("reason"), answer["reason"])]
+    if answer["asked"] or answer["limit"]:
+        fields += [(t("asked"), answer["asked"]), (t("limit"), answer["limit"])]
+    print_fields(fields)
 
 
 def _gpus(task: dict[str, Any]) -> str:

@@ -29,9 +29,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
         click.echo(empty, err=True)
         return
     cells = [[plain(value) for value in row] for row in rows]
-    right = [
-        all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(headers))
-    ]
+    right = [_are_numbers([row[i] for row in cells]) for i in range(len(headers))]
     widths = [max(len(headers[i]), *(len(row[i]) for row in cells)) for i in range(len(headers))]
     click.echo(_bold(_line(headers, widths, right)))
     for row in cells:
@@ -57,6 +55,12 @@ def plain(value: Any) -> str:
         if text.isprintable()
         else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     )
+
+
+def _are_numbers(column: Sequence[str]) -> bool:
+    """Whether a column is of numbers (and holes), which stand to the right."""
+    filled = [cell.lstrip("<-").replace(".", "", 1) for cell in column if cell != "-"]
+    return bool(filled) and all(cell.isdecimal() for cell in filled)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

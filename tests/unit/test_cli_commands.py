@@ -174,7 +174,7 @@ def test_run_detached_returns_at_once_with_the_way_back() -> None:
     done = plane().run("run", "-d", "--", "sleep", "100")
     assert done.exit_code == 0
     assert done.stdout == ""
-    assert "job operator-1 is pending (capacity)" in done.stderr
+    assert "job operator-1: pending (capacity)" in done.stderr
     assert "leitstand logs -f operator-1" in done.stderr
 
 
@@ -326,7 +326,7 @@ def test_jobs_as_a_table_counts_the_gpus_of_the_gang(monkeypatch: pytest.MonkeyP
     done = Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}}).run("jobs")
     assert done.stdout.splitlines() == [
         "ID          NAME   TENANT    STATE    REASON    GPUS  EXIT  AGE",
-        "operator-1  first  operator  pending  capacity     4     -  3h",
+        "operator-1  first  operator  pending  capacity     4  -     3h",
     ]
 
 
@@ -392,7 +392,7 @@ def test_cancel_tries_them_all_and_ends_with_the_failure() -> None:
     target = Plane(**{"POST /v1/jobs/operator-2/cancel": {**JOB, "id": "operator-2", "state": "cancelled"}})
     done = target.run("cancel", "operator-1", "operator-2")
     assert done.exit_code == 102
-    assert "job operator-2 is cancelled" in done.stdout
+    assert "job operator-2: cancelled" in done.stdout
     assert "operator-1" in done.stderr
 
 

@@ -122,6 +122,7 @@ def test_spans_and_hours_are_short() -> None:
         "1d 1h",
     ]
     assert show_hours(5400) == "1.5000"
+    assert [show_hours(s) for s in (0, 0.2, 0.36)] == ["0.0000", "<0.0001", "0.0001"]
 
 
 def test_every_command_in_the_map_is_there() -> None:
