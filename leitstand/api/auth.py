@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks: the bearer token of a request becomes an `Identity`. A guard of every route under /v1.
+"""Who asks: the bearer token of a request becomes an `Identity`. Asked by the door of the API (`app`).
 
 There is one token, the administrator's. Whatever identities come later come in here: handlers see `Identity` alone.
 """
@@ -13,8 +13,6 @@ from typing import Any
 
 import msgspec
 from litestar import Request
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 
 from leitstand.api.problems import Problem
 
@@ -54,14 +52,8 @@ class Tokens:
         return self._identity
 
 
-def authenticated(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Litestar guard: let the request pass with its identity, or raise Problem 401."""
-    tokens: Tokens = connection.app.state.faces.tokens
-    connection.scope["identity"] = tokens.identify(header(connection.scope, b"authorization"))  # type: ignore[typeddict-unknown-key]
-
-
 def identity(request: Request[Any, Any, Any]) -> Identity:
-    """Who asks, behind the guard."""
+    """Who asks, behind the door."""
     found: Identity = request.scope["identity"]  # type: ignore[typeddict-item]
     return found
 

@@ -89,7 +89,7 @@ async def list_jobs(request: Request[Any, Any, Any]) -> JobPage:
     faces = faces_of(request)
     query = decode.query(request.query_params.items(), ListQuery)
     states = tuple(dict.fromkeys(query.state.split(","))) if query.state else ()
-    found = faces.reading.page(Page(query.tenant, query.project, states, query.cursor, query.limit + 1))
+    found = await faces.reading.page(Page(query.tenant, query.project, states, query.cursor, query.limit + 1))
     shown = found[: query.limit]
     more = str(shown[-1].job.number) if len(found) > len(shown) else None
     return JobPage(answers.jobs(faces, shown), more)

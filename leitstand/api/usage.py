@@ -63,7 +63,7 @@ async def usage(request: Request[Any, Any, Any]) -> Usage:
     faces = faces_of(request)
     query = decode.query(request.query_params.items(), UsageQuery)
     if query.by == "job":
-        found = faces.reading.page(Page(query.tenant, query.project, (), query.cursor, query.limit + 1))
+        found = await faces.reading.page(Page(query.tenant, query.project, (), query.cursor, query.limit + 1))
         shown = found[: query.limit]
         items = [_of_job(job) for job in answers.jobs(faces, shown)]
         return Usage(items, str(shown[-1].job.number) if len(found) > len(shown) else None)

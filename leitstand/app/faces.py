@@ -124,7 +124,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         follower.catch_up()
         gc.collect()
         gc.freeze()  # what was restored lives long: the collector need not walk it again
-        faces = _faces(settings, follower)
+        faces = _faces(settings, follower, views)
         server = _server(settings, api.build(faces))
         tasks = [
             asyncio.create_task(follower.run(), name="follower"),
@@ -142,6 +142,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             faces.commit.close()
+            views.close()
             chores.sign_head(settings, tail)
 
 
@@ -179,7 +180,7 @@ def _is_whole(journal: Path) -> bool:
         return False
 
 
-def _faces(settings: Settings, follower: Follower) -> Faces:
+def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
     records = Records(settings.records)
     try:
         token = load_admin_token(settings.admin_token)
@@ -187,7 +188,7 @@ def _faces(settings: Settings, follower: Follower) -> Faces:
         raise CannotServe("unusable", f"no admin token: {error}") from error
     return Faces(
         follower=follower,
-        reading=Reading(settings.views),
+        reading=Reading(views),
         records=records,
         commit=GroupCommit(records),
         blobs=Blobs(settings.blobs),

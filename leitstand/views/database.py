@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The views' file (`DIR/views.db`): local, droppable, rebuilt from the journal. Fed by the follower, read by the API.
 
-Not durable on purpose (synchronous OFF): a batch and its seq are one transaction, so after a crash the file holds a
-prefix of the journal, or it is damaged and dropped. Another form, another journal or a seq beyond the journal's head
+Not durable on purpose (synchronous OFF, a commit now and then): batches and their seq are one transaction, so after a
+crash the file holds a prefix of the journal, or it is damaged and dropped. Who reads through `connection` sees what
+is not yet committed too. Another form, another journal or a seq beyond the journal's head
 drop it as well.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,8 @@ FORM: Final = (
 )
 CACHE_KIB: Final = 8192
 WAL_BYTES_MAX: Final = 16 * 1024 * 1024
+COMMIT_ENTRIES: Final = 512  # applied, or
+COMMIT_S: Final = 0.25  # passed since the last commit, before the next one
 LIVE_MAX: Final = 16_384  # live rows kept in memory, of each kind
 
 JOB_COLUMNS: Final = ", ".join(f'"{name}"' for name in JobRow.__struct_fields__)
@@ -73,6 +77,8 @@ class Database:
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             found = _create(path, journal)
         self.connection, self._seq = found
+        self._committed = self._seq
+        self._began_s = 0.0
         self._jobs: dict[str, JobRow] = {}
         self._runs: dict[str, RunRow] = {}
 
@@ -82,29 +88,45 @@ class Database:
         return self._seq
 
     def apply(self, entries: Iterable[Entry]) -> None:
-        """Fold entries in one transaction; those with seq ≤ self.seq are skipped."""
+        """Fold entries; those with seq ≤ self.seq are skipped. If it raises, nothing of what is not committed stays."""
         batch = _Batch(self.connection, self._jobs, self._runs)
         seq = self._seq
-        self.connection.execute("BEGIN")
         try:
             for entry in entries:
                 if entry.seq > seq:
                     seq = entry.seq
                     fold(batch, entry)
-            if seq > self._seq:
-                batch.save()
-                self.connection.execute("UPDATE progress SET seq = ?", (seq,))
-            self.connection.execute("COMMIT")
+            if seq == self._seq:
+                return
+            if not self.connection.in_transaction:
+                self.connection.execute("BEGIN")
+                self._began_s = time.monotonic()
+            batch.save()
         except BaseException:
-            self._jobs.clear()
-            self._runs.clear()
-            self.connection.execute("ROLLBACK")
+            self._undo()
             raise
         batch.forget_ended()
         self._seq = seq
+        if seq - self._committed >= COMMIT_ENTRIES or time.monotonic() - self._began_s > COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make what was applied visible to other connections."""
+        if self._seq > self._committed:
+            self.connection.execute("UPDATE progress SET seq = ?", (self._seq,))
+            self.connection.execute("COMMIT")
+            self._committed = self._seq
+
+    def _undo(self) -> None:
+        self._jobs.clear()
+        self._runs.clear()
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        self._seq = self._committed
 
     def close(self) -> None:
-        """Close the file."""
+        """Commit, and close the file."""
+        self.commit()
         self.connection.close()
 
 

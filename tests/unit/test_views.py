@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the views promise: every job with its runs, exact usage, stable paging, and a file that may be dropped."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable
 from itertools import count
@@ -43,7 +44,7 @@ def views(tmp_path: Path) -> Database:
 
 @pytest.fixture
 def reading(views: Database) -> Reading:
-    return Reading(views.path)
+    return Reading(views)
 
 
 def test_a_job_shows_each_state_of_its_life(views: Database, reading: Reading) -> None:
@@ -146,7 +147,7 @@ def test_a_batch_that_fails_leaves_nothing(views: Database, reading: Reading) ->
     with pytest.raises(KeyError):
         views.apply(entries(*life("acme-1"), f.JobEnded("nobody-1", "failed")))
     assert views.seq == 0
-    assert reading.page(Page()) == []
+    assert asyncio.run(reading.page(Page())) == []
     views.apply(entries(*life("acme-1")))
     assert views.seq == 7
 
@@ -158,7 +159,7 @@ def test_reopened_views_go_on_where_they_were(views: Database) -> None:
     again = Database(views.path, "journal-a", 4)
     assert again.seq == 4
     again.apply(facts)
-    found = Reading(views.path).job("acme-1")
+    found = Reading(again).job("acme-1")
     assert found is not None
     assert found.job.state == "succeeded"
 
@@ -181,7 +182,7 @@ def test_views_that_cannot_be_gone_on_with_are_dropped(views: Database, damage: 
     )
     assert again.seq == 0
     again.apply(entries(*life("acme-1")))
-    assert len(Reading(views.path).page(Page())) == 1
+    assert len(asyncio.run(Reading(again).page(Page()))) == 1
 
 
 def _many(views: Database) -> list[tuple[int, str, str, str]]:
@@ -217,10 +218,10 @@ def test_pages_are_newest_first_and_complete_under_every_filter(
         for number, of, within, state in _many(views)
         if tenant in ("", of) and project in ("", within) and (not states or state in states)
     ]
-    reading = Reading(views.path)
+    reading = Reading(views)
     seen: list[int] = []
     before = 2**63 - 1
-    while page := reading.page(Page(tenant, project, states, before, limit)):
+    while page := asyncio.run(reading.page(Page(tenant, project, states, before, limit))):
         assert len(page) <= limit
         seen += [found.job.number for found in page]
         before = seen[-1]
