@@ -36,13 +36,13 @@ PATIENCE_S = 60.0
 class Plane:
     """`leitstand up` on a folder and a free port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         argv = [sys.executable, "-m", "leitstand", "up", "--data", str(folder), "--port", str(self.port)]
-        argv += ["--gpus", str(GPUS)]
+        argv += ["--gpus", str(GPUS), *more]
         self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.await_ready()
         token = (folder / "admin.token").read_text().strip()
@@ -53,9 +53,9 @@ class Plane:
         return f"http://127.0.0.1:{self.port}"
 
     def await_ready(self) -> None:
-        until(lambda: self._healthy(), "the control plane is healthy")
+        until(self.healthy, "the control plane is healthy")
 
-    def _healthy(self) -> bool:
+    def healthy(self) -> bool:
         try:
             return httpx2.get(f"{self.url}/healthz", timeout=2).status_code == 200
         except httpx2.HTTPError:
