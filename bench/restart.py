@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.rest import PORT
+from leitstand.app.chores import SNAPSHOT_FACTS
 from leitstand.app.settings import Settings
 from leitstand.core.cycle import Core
 from leitstand.core.facts import (
@@ -97,16 +98,10 @@ class Snapshooting(SqliteJournal):
 
     def append(self, head: Head, at: int, facts: Any) -> Head:
         after = super().append(head, at, facts)
-        if not self.taken and after.seq >= FACTS - snapshots_every():
+        if not self.taken and after.seq >= FACTS - SNAPSHOT_FACTS:
             self.taken = True
             snapshots.write(self.folder, self.core.state, after)
         return after
-
-
-def snapshots_every() -> int:
-    from leitstand.app.faces import SNAPSHOT_EVERY
-
-    return SNAPSHOT_EVERY
 
 
 def make(settings: Settings) -> int:

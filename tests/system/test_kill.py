@@ -209,4 +209,5 @@ def test_a_few_kills_under_load_lose_nothing_and_run_nothing_twice(plane: Plane,
 
 @pytest.mark.soak
 def test_fifty_kills_under_load_lose_nothing_and_run_nothing_twice(plane: Plane, tmp_path: Path) -> None:
-    play(plane, tmp_path / "marks", rounds=50, seed=int(os.environ.get("LEITSTAND_SEED", "2")))
+    rounds = int(os.environ.get("LEITSTAND_SOAK_ROUNDS", "50"))
+    play(plane, tmp_path / "marks", rounds, seed=int(os.environ.get("LEITSTAND_SEED", "2")))
