@@ -95,6 +95,21 @@ def load_heads(path: Path) -> list[SignedHead]:
     return heads
 
 
+def last_recorded(path: Path) -> SignedHead | None:
+    """The last whole line, read from the end of the file; None if there is none, ValueError if it is no signed head."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 2 * LINE_BYTES_MAX))
+            lines = file.read().splitlines(keepends=True)
+    except FileNotFoundError:
+        return None
+    whole = [line for line in lines if line.endswith(b"\n")]
+    try:
+        return msgspec.json.decode(whole[-1], type=SignedHead) if whole else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the last line of {path.name} is no signed head: {error}") from error
+
+
 def load_public(path: Path) -> "Ed25519PublicKey":
     """The public key of a PEM file; ValueError if it holds none."""
     from cryptography.exceptions import UnsupportedAlgorithm

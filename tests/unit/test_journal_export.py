@@ -123,6 +123,9 @@ def test_a_backup_equals_the_journal_and_leaves_nothing_else(made: Path, tmp_pat
     with SqliteReader(made / "journal.db") as one, SqliteReader(tmp_path / "copies" / "copy.db") as other:
         assert list(one.rows(0)) == list(other.rows(0))
         assert one.head == other.head
+    assert (tmp_path / "copies" / "copy.db").read_bytes()[
+        18:20
+    ] == b"\1\1"  # needs no log: also on read-only media
 
 
 def test_a_backup_beside_a_writer_has_all_that_was_committed(tmp_path: Path) -> None:

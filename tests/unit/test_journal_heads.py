@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from leitstand.journal import heads
-from leitstand.journal.heads import SignedHead, Signer, fault, load_heads, load_public, record
+from leitstand.journal.heads import SignedHead, Signer, fault, last_recorded, load_heads, load_public, record
 from leitstand.runtime.ports import Head
 
 HEAD = Head(7, -5, bytes(range(32)))
@@ -97,8 +97,18 @@ def test_a_line_cut_short_by_a_crash_is_left_out_and_then_taken_off(tmp_path: Pa
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:kept])
     assert load_heads(path) == [some(1)]
+    assert last_recorded(path) == some(1)
     record(path, some(3))
     assert load_heads(path) == [some(1), some(3)]
+    assert last_recorded(path) == some(3)
+
+
+def test_the_last_head_is_found_without_reading_all(tmp_path: Path) -> None:
+    path = tmp_path / "heads.jsonl"
+    assert last_recorded(path) is None
+    for number in range(50):
+        record(path, some(number))
+        assert last_recorded(path) == some(number)
 
 
 def test_a_first_line_cut_short_is_taken_off_too(tmp_path: Path) -> None:
@@ -113,5 +123,7 @@ def test_a_line_that_is_no_signed_head_is_named(tmp_path: Path) -> None:
     record(path, some(1))
     with path.open("ab") as file:
         file.write(b"junk\n")
+    with pytest.raises(ValueError, match=r"the last line of heads\.jsonl is no signed head"):
+        last_recorded(path)
     with pytest.raises(ValueError, match=r"heads\.jsonl line 2 is no signed head"):
         load_heads(path)
