@@ -21,7 +21,7 @@ import click
 
 from leitstand import __version__
 from leitstand.app.children import ChildFailed, Children, Ends, Event
-from leitstand.app.preflight import LOCKED, await_lock, await_port, check, prepare_folder
+from leitstand.app.preflight import BUSY, LOCKED, await_lock, await_port, check, prepare_folder
 from leitstand.app.settings import Settings
 from leitstand.cli.amounts import parse_bytes, reading
 from leitstand.cli.text import t
@@ -236,8 +236,8 @@ def _say_failure(settings: Settings, failure: ChildFailed) -> int:
     if failure.last_line:
         _say("  " + t("Its last line: {line}", line=failure.last_line), err=True)
     _say("  " + t("Its log: {path}", path=settings.data / "log" / f"{failure.name}.log"), err=True)
-    if failure.name == "writer" and failure.status == LOCKED:
-        return LOCKED
+    if (failure.name, failure.status) in (("writer", LOCKED), ("faces", BUSY)):
+        return failure.status
     return FAILING if failure.was_ready else FAILED
 
 

@@ -14,6 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from leitstand.app import children as supervision
+from leitstand.app.children import ChildFailed, Children, Ends
+from leitstand.app.preflight import LOCKED
+from leitstand.app.up import ENDS
+from leitstand.app.writer import EXIT_CODES
 from tests.plane import LEITSTAND, Plane, free_port
 
 WITHIN_S = 60.0
@@ -245,6 +250,71 @@ def test_a_journal_that_cannot_be_used_ends_the_start_with_its_reason(own: Plane
     assert code == 1
     assert "Its last line:" in said
     assert "writer.log" in said or "faces.log" in said
+
+
+SCRIPT = """
+import os, sys, time
+mark, code, every_life_is_ready = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"
+if os.path.exists(mark) and not every_life_is_ready:
+    sys.exit("it is broken now")
+print("ready", flush=True)
+while not os.path.exists(mark):
+    time.sleep(0.01)
+sys.exit(code)
+"""
+
+
+def watched(
+    tmp_path: Path, code: int, every_life_is_ready: bool, ends: Ends | None = None
+) -> tuple[list[int], ChildFailed]:
+    """The deaths of a child until it is given up. It first dies when it has been ready and the mark appears."""
+    words = [str(tmp_path / "mark"), str(code), str(every_life_is_ready)]
+    commands = {"child": [sys.executable, "-c", SCRIPT, *words]}
+    family = Children(tmp_path, commands, verbose=False, ends=ends or Ends())
+    assert family.start()
+    (tmp_path / "mark").touch()
+    deaths: list[int] = []
+    with pytest.raises(ChildFailed) as caught:
+        family.watch(lambda _, status: deaths.append(status))
+    return deaths, caught.value
+
+
+def test_a_process_that_never_becomes_ready_again_is_given_up_with_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "BACKOFF_MAX_S", 0.1)
+    deaths, failure = watched(tmp_path, 0, every_life_is_ready=False)
+    assert deaths == [0, *[1] * supervision.FAILED_STARTS_MAX]
+    assert failure.last_line == "it is broken now"
+    assert failure.was_ready
+
+
+def test_a_process_that_dies_too_often_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "RESTARTS_MAX", 3)
+    deaths, failure = watched(tmp_path, 9, every_life_is_ready=True)
+    assert deaths == [9] * 4
+    assert failure.status == 9
+
+
+def test_a_process_that_says_that_it_is_no_use_is_not_started_again(tmp_path: Path) -> None:
+    deaths, _ = watched(tmp_path, 5, every_life_is_ready=True, ends=Ends(hopeless=frozenset({5})))
+    assert deaths == [5]
+
+
+def test_the_exit_codes_of_the_writer_are_known() -> None:
+    assert {*ENDS.hopeless, *ENDS.passing} == set(EXIT_CODES.values())
+    assert {EXIT_CODES["full"]} == ENDS.passing
+    assert EXIT_CODES["locked"] == LOCKED
+
+
+def test_the_log_of_a_process_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "LOG_BYTES_MAX", 1000)
+    log = supervision.Log(tmp_path / "child.log", verbose=False)
+    for n in range(100):
+        log.write(b"line %04d of the log of a child\n" % n)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["child.log", "child.log.1"]
+    assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
+    assert (tmp_path / "child.log").read_bytes().endswith(b"line 0099 of the log of a child\n")
 
 
 def test_logs_of_the_processes_are_kept(own: Plane) -> None:

@@ -13,7 +13,6 @@ import httpx2
 import pytest
 from click.testing import CliRunner, Result
 
-from leitstand.cli import jobs as jobs_module
 from leitstand.cli import workdir
 from leitstand.cli.client import Client
 from leitstand.cli.root import cli
@@ -322,7 +321,7 @@ def test_jobs_as_json_is_a_list_with_the_promised_keys() -> None:
 
 
 def test_jobs_as_a_table_counts_the_gpus_of_the_gang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs_module.time, "time", lambda: 1772359200.0 + 3 * 3600)
+    monkeypatch.setattr("leitstand.cli.jobs.time.time", lambda: 1772359200.0 + 3 * 3600)
     done = Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}}).run("jobs")
     assert done.stdout.splitlines() == [
         "ID          NAME   TENANT    STATE    REASON    GPUS  EXIT  AGE",

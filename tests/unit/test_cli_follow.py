@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from leitstand.cli import exits, follow
-from leitstand.cli.client import Client, Refused
+from leitstand.cli.client import Client, Refused, Unreachable
 from leitstand.cli.follow import Follower, follow_to_the_end
 
 JOB = {"id": "operator-1", "num_nodes": 1}
@@ -98,7 +98,7 @@ def test_a_gang_is_resumed_without_doubling(capfdbinary: pytest.CaptureFixture[b
     server.per_connection = 3
     follower = Follower(server.client(), GANG)
     connection = follower._connection()
-    with pytest.raises(follow.Unreachable):
+    with pytest.raises(Unreachable):
         list(connection)
     server.per_connection = 1000
     assert follower.follow() is not None
@@ -180,7 +180,7 @@ def test_ctrl_c_without_a_terminal_detaches_and_stops_nothing(capfd: pytest.Capt
 def test_ctrl_c_on_a_terminal_asks(monkeypatch: pytest.MonkeyPatch, answer: str, code: int) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(follow.click, "prompt", lambda *_, **__: answer)
+    monkeypatch.setattr("click.prompt", lambda *_, **__: answer)
     server = Interrupted([b""], {"state": "cancelled", "reason": "cancelled"})
     assert follow_to_the_end(server.client(), JOB) == code
     assert server.cancelled == (answer == "s")

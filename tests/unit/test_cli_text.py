@@ -32,7 +32,7 @@ def said() -> set[str]:
                 and node.func.id in ("t", "Lazy")
             ):
                 for sentence in node.args[node.func.id == "Lazy" :]:
-                    if isinstance(sentence, ast.Constant):
+                    if isinstance(sentence, ast.Constant) and isinstance(sentence.value, str):
                         found.add(sentence.value)
     return found
 

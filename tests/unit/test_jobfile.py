@@ -22,7 +22,7 @@ def parse(text: str, folder: Path = Path()) -> JobFile:
 def faults(text: str, folder: Path = Path()) -> list[tuple[int, str]]:
     with pytest.raises(BadJobFile) as caught:
         parse(text, folder)
-    return [tuple(fault) for fault in caught.value.faults]
+    return [(fault.line, fault.what) for fault in caught.value.faults]
 
 
 def test_every_key_of_the_first_form_becomes_the_body_of_a_submission(tmp_path: Path) -> None:
