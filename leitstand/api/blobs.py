@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, put
+from litestar.params import FromPath
 
 from leitstand.api.auth import header, identity
 from leitstand.api.context import disk_full, faces_of
@@ -22,7 +23,7 @@ class BlobAnswer(msgspec.Struct, frozen=True):
 
 
 @put("/blobs/{sha256:str}", status_code=201, request_max_body_size=None, summary="Upload a work directory")
-async def upload(request: Request[Any, Any, Any], sha256: str) -> Response[BlobAnswer]:
+async def upload(request: Request[Any, Any, Any], sha256: FromPath[str]) -> Response[BlobAnswer]:
     """A tar archive, also compressed, of at most 100 MiB. 201: kept; 200: it was here already."""
     faces, who = faces_of(request), identity(request)
     try:

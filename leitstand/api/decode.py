@@ -5,7 +5,9 @@ The common path is one strict decoding. Only when that fails is the input walked
 with its place, and for an unknown name the one that was probably meant.
 """
 
+import contextlib
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -30,14 +32,14 @@ T = TypeVar("T", bound=Input)
 
 def body(raw: bytes, kind: type[T]) -> T:
     """The struct in a JSON body; Problem 400 with every fault."""
+    value: T | None = None
     try:
-        value = msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError:
-        value = None
+        with contextlib.suppress(msgspec.ValidationError):
+            value = msgspec.json.decode(raw, type=kind)
+        faults = _walk(msgspec.json.decode(raw), kind, "", True) if value is None else _checked(value, "")
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         what = "the body is empty; send a JSON object" if not raw else f"the body is not JSON: {error}"
         raise Problem(400, "invalid-request", what) from None
-    faults = _walk(msgspec.json.decode(raw), kind, "", True) if value is None else _checked(value, "")
     return _unless(faults, value, f"the body is not a valid {kind.__name__}")
 
 
@@ -68,15 +70,25 @@ def _unless(faults: list[Fault], value: T | None, detail: str) -> T:
 def _checked(value: Input, path: str) -> list[Fault]:
     """Faults of a struct whose types are right."""
     faults = []
-    for name, check in value.checks.items():
-        fault = check(getattr(value, name))
-        if fault:
-            faults.append(Fault(f"{path}/{name}", fault))
-    for name in value.__struct_fields__:
-        inner = getattr(value, name)
-        if isinstance(inner, Input):
+    for attribute, name, check in _checks_of(type(value)):
+        inner = getattr(value, attribute)
+        if check is None:
             faults += _checked(inner, f"{path}/{name}")
+        elif fault := check(inner):
+            faults.append(Fault(f"{path}/{name}", fault))
     return faults
+
+
+@functools.cache
+def _checks_of(kind: type[Input]) -> tuple[tuple[str, str, Check | None], ...]:
+    """Attribute, name outside and check of every field that has one; None for a struct with checks of its own."""
+    found: list[tuple[str, str, Check | None]] = []
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, Input):
+            found.append((field.name, field.encode_name, None))
+        elif field.name in kind.checks:
+            found.append((field.name, field.encode_name, kind.checks[field.name]))
+    return tuple(found)
 
 
 def _walk(given: Any, kind: type[Input], path: str, strict: bool) -> list[Fault]:
@@ -103,10 +115,11 @@ def _field(given: Any, kind: Any, check: Check | None, where: str, strict: bool)
         value = msgspec.convert(given, kind, strict=strict)
     except msgspec.ValidationError as error:
         what, _, inside = str(error).partition(" - at `$")
-        place = inside.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
-        return [
-            Fault(where + place, f"is {_shown(given)}; {what[:1].lower()}{what[1:]}" if not place else what)
-        ]
+        what = what[:1].lower() + what[1:]
+        if not inside:
+            return [Fault(where, f"is {_shown(given)}; {what}")]
+        place = inside.rstrip("`").replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
+        return [Fault(where + place, f"has a wrong value: {what}")]
     if isinstance(value, Input):
         return _checked(value, where)
     fault = check(value) if check else ""

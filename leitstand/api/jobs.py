@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 from litestar import Request, get, post
+from litestar.params import FromPath
 
 from leitstand.api import answers, decode
 from leitstand.api.answers import Job
@@ -96,14 +97,14 @@ async def list_jobs(request: Request[Any, Any, Any]) -> JobPage:
 
 
 @get("/jobs/{job_id:str}", summary="Read a job")
-async def read(request: Request[Any, Any, Any], job_id: str) -> Job:
+async def read(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
     """The job with its runs and what it used so far."""
     faces = faces_of(request)
     return answers.job(faces, found_job(faces, job_id))
 
 
 @post("/jobs/{job_id:str}/cancel", status_code=202, summary="Cancel a job")
-async def cancel(request: Request[Any, Any, Any], job_id: str) -> Job:
+async def cancel(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
     """202 with the job, which ends soon; a job that has ended stays as it is."""
     faces, who = faces_of(request), identity(request)
     if found_job(faces, job_id).job.state not in ENDED:
@@ -115,7 +116,7 @@ async def cancel(request: Request[Any, Any, Any], job_id: str) -> Job:
     return answers.job(faces, found_job(faces, job_id))
 
 
-def found_job(faces: Faces, job_id: str) -> JobView:
+def found_job(faces: Faces, job_id: FromPath[str]) -> JobView:
     """The job, or Problem 404."""
     found = faces.reading.job(job_id)
     if found is None:

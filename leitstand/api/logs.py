@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 from litestar import Request, get
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from leitstand.api import decode, streams
@@ -58,7 +59,7 @@ class LogEnd(msgspec.Struct, frozen=True):
 
 
 @get("/jobs/{job_id:str}/logs", opt={"query": LogQuery}, summary="Read or follow the log of a job")
-async def read_log(request: Request[Any, Any, Any], job_id: str) -> Stream:
+async def read_log(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Stream:
     """The bytes of one task's log; with `follow=true` server-sent events `log` (LogText) and at last `end` (LogEnd)."""
     faces = faces_of(request)
     query = decode.query(request.query_params.items(), LogQuery)
