@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,13 @@ def test_the_first_task_that_fails_ends_the_gang_and_gives_its_exit_code(local: 
     assert (end.outcome, end.exit_code, end.signal) == ("exited", 5, None)
     assert end.at_us - end.started_us < 5 * SECOND
     assert local.processes("a.1") == []
+
+
+def test_a_task_that_ended_well_before_does_not_hide_one_that_fails(local: LocalCase) -> None:
+    first = 'if [ "$RANK" = 0 ]; then echo $$ > ../pid; exit 0; fi\n'
+    second = 'until [ -s ../pid ] && ! kill -0 "$(cat ../pid)" 2> ../null; do sleep 0.01; done; exit 5'
+    local.script("a.1", first + second, tasks=2)
+    assert local.end("a.1").exit_code == 5
 
 
 def test_tasks_of_a_gang_meet_by_the_rendezvous_variables(local: LocalCase) -> None:
@@ -486,6 +494,19 @@ def test_runs_that_were_sent_when_the_control_plane_died_execute_exactly_once(lo
     for order in orders:
         assert local.end(order.run).exit_code == 0
         assert local.log(order.run) == "once\n"
+
+
+def test_a_fault_of_the_engine_itself_is_not_swallowed(
+    local: LocalCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr("leitstand.engines.local.launch.spawn", broken)
+    local.script("a.1", "true")
+    with pytest.raises(RuntimeError, match="local engine has failed"):
+        local.end("a.1")
 
 
 # ── what is kept ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -114,8 +114,8 @@ def test_a_task_that_cannot_be_executed_after_all_takes_the_gang_with_it(
 
 # ── asked to end ──────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_supervisor_that_somebody_terminates_ends_its_run_in_order_and_says_so(folders: RunFolders) -> None:
-    supervisor = launch.spawn(write_order(folders, ["sleep", "3600"]))
-    started(folders)
+    supervisor = launch.spawn(write_order(folders, ["bash", "-c", "echo up; exec sleep 3600"]))
+    eventually(lambda: folders.started("a.1") and folders.read_log("a.1", 0, 0, 100), "the output")
     supervisor.terminate()
     assert supervisor.wait(30) == 0
     ended = folders.ended("a.1")
@@ -131,6 +131,34 @@ def test_a_stop_that_came_before_the_supervisor_keeps_everything_from_executing(
     assert ended is not None
     assert (ended.outcome, ended.detail, ended.exit_code, ended.signal) == ("stopped", "", None, None)
     assert not (folder / "executed").exists()
+
+
+def test_a_stop_whose_signal_never_came_is_seen_at_the_next_heartbeat(folders: RunFolders) -> None:
+    folder = write_order(folders, ["sleep", "3600"], heartbeat_s=0.05)
+    supervisor = launch.spawn(folder)
+    started(folders)
+    (folder / record.STOP).write_text("cancel")
+    assert supervisor.wait(30) == 0
+    ended = folders.ended("a.1")
+    assert ended is not None
+    assert (ended.outcome, ended.detail) == ("stopped", "")
+
+
+def test_the_supervisor_gives_signs_of_life(folders: RunFolders) -> None:
+    supervisor = launch.spawn(write_order(folders, ["sleep", "3600"], heartbeat_s=0.05))
+    start_us = started(folders).started_us
+    eventually(lambda: (folders.last_sign_of_life_us("a.1") or 0) > start_us + 200_000, "a sign of life")
+    supervisor.terminate()
+    assert supervisor.wait(30) == 0
+
+
+def test_a_run_whose_folder_was_removed_ends(folders: RunFolders) -> None:
+    folder = write_order(folders, ["sleep", "3600"], heartbeat_s=0.05)
+    supervisor = launch.spawn(folder)
+    sessions = started(folders).sessions
+    folder.rename(folder.with_name("elsewhere"))
+    assert supervisor.wait(30) == 0
+    assert not any(alive(pid) for pid in sessions)
 
 
 def test_every_process_of_the_run_gets_term_once(folders: RunFolders) -> None:

@@ -86,6 +86,7 @@ class LocalEngine:
         self._live: dict[str, _Live] = {}
         self._clearing: set[str] = set()
         self._leaving: list[subprocess.Popen[bytes]] = []  # supervisors of ended runs, not yet reaped
+        self._pruning: threading.Thread | None = None
         self._ends = 0
         self._heard = b""
         self._closing = False
@@ -179,7 +180,7 @@ class LocalEngine:
                 self._live[run] = _Live(None)
                 self._stop(run, "unknown")
                 self._look(run)
-        self._folders.prune(self._limits.kept_runs_max)
+        self._prune()
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
     def _ensure(self, order: StartRun) -> None:
@@ -321,7 +322,16 @@ class LocalEngine:
             self._report_end(ended)
         self._ends += 1
         if self._ends % PRUNE_EVERY == 0:
-            self._folders.prune(self._limits.kept_runs_max)
+            self._prune()
+
+    def _prune(self) -> None:
+        """Removes old folders beside the engine's thread, since large working directories take their time."""
+        if self._pruning is None or not self._pruning.is_alive():
+            prune, kept = self._folders.prune, self._limits.kept_runs_max
+            self._pruning = threading.Thread(
+                target=prune, args=(kept,), name="local-engine-prune", daemon=True
+            )
+            self._pruning.start()
 
     def _report_end(self, ended: Ended) -> None:
         self._report(

@@ -110,7 +110,10 @@ class RunFolders:
         doomed = sorted(ends)[: max(0, len(ends) - keep)]
         for _, name in doomed:
             gone = self.path / f"{_DOOMED}{name}"
-            os.rename(self.path / name, gone)  # a folder half removed must not look like a run that lives
+            try:
+                os.rename(self.path / name, gone)  # a folder half removed must not look like a run that lives
+            except OSError:
+                continue  # on its way out already, or not ours to remove
             shutil.rmtree(gone, ignore_errors=True)
         return len(doomed)
 

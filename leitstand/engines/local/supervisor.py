@@ -139,7 +139,8 @@ class Supervised:
     # ── watch ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def watch(self) -> None:
         """Until no process of the run is left: keep the logs, reap, and end what has to end."""
-        heartbeat = time.monotonic() + HEARTBEAT_S
+        pause = self.order.get("heartbeat_s", HEARTBEAT_S)
+        heartbeat = time.monotonic() + pause
         while self.reap():
             now = time.monotonic()
             if not self.outcome:
@@ -149,7 +150,7 @@ class Supervised:
                 self.kill_at = now + self.kill_pause
                 self.kill_pause = min(self.kill_pause * 2, KILL_PAUSE_S[1])
             if now >= heartbeat:
-                heartbeat = now + HEARTBEAT_S
+                heartbeat = now + pause
                 self.beat()
             due = min(at for at in (heartbeat, self.deadline, self.kill_at) if at is not None)
             for fd, _ in self.poller.poll(max(0.0, due - now) * 1000 + 1):
@@ -219,6 +220,8 @@ class Supervised:
         self.told = self.must_stop()
         try:
             os.utime(f"{self.folder}/{record.STARTED}")
+        except FileNotFoundError:
+            self.told = True  # the data folder was removed: nobody will ever ask for this run
         except OSError:
             return  # a disk that refuses costs precision, should we die unwitnessed
 
