@@ -136,6 +136,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             await _until(ending, tasks)
         finally:
             faces.closing.set()
+            follower.release()
             server.should_exit = True
             await asyncio.wait([tasks[1]], timeout=DRAIN_S + 1)
             for task in tasks:

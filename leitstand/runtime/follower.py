@@ -97,6 +97,12 @@ class Follower:
             await asyncio.wait([self._next_batch], timeout=timeout_s)
         return self.folded > seq
 
+    def release(self) -> None:
+        """Let everybody who waits in `moved` look again, though nothing has moved."""
+        if self._next_batch is not None:
+            self._next_batch.set_result(None)
+            self._next_batch = None
+
     def _told(self, seq: int) -> None:
         if seq > self._known:
             self._known = seq
@@ -122,7 +128,5 @@ class Follower:
             done = heapq.heappop(self._waiting)[2]
             if not done.done():
                 done.set_result(None)
-        if self._next_batch is not None:
-            self._next_batch.set_result(None)
-            self._next_batch = None
+        self.release()
         return len(entries) == BATCH

@@ -138,6 +138,17 @@ def test_moved_tells_when_nothing_came_in_time(writer: Writer) -> None:
     run(main())
 
 
+def test_a_release_ends_the_waiting_though_nothing_moved(writer: Writer) -> None:
+    async def main() -> None:
+        follower = following(writer, Seen())
+        waiting = [asyncio.create_task(follower.moved(0, 60)) for _ in range(2)]
+        await asyncio.sleep(0)
+        follower.release()
+        assert await asyncio.gather(*waiting) == [False, False]
+
+    run(main())
+
+
 def test_a_cancelled_waiter_does_no_harm(writer: Writer) -> None:
     async def main() -> None:
         follower = following(writer, Seen())
