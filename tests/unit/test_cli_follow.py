@@ -107,9 +107,8 @@ def test_a_gang_is_resumed_without_doubling(capfdbinary: pytest.CaptureFixture[b
 
 def test_a_restart_of_the_control_plane_is_waited_for(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     server = Server([b"on it goes\n"], {})
-    server.failures = [httpx2.ConnectError("refused")] * 5 + [
-        httpx2.Response(503, json={"title": "away"})
-    ] * 3
+    server.failures += [httpx2.ConnectError("refused") for _ in range(5)]
+    server.failures += [httpx2.Response(503, json={"title": "away"}) for _ in range(3)]
     assert follow_to_the_end(server.client(), JOB) == 0
     assert capfdbinary.readouterr().out == b"on it goes\n"
     assert server.slept == [*follow.BACKOFF_S, *[follow.BACKOFF_S[-1]] * 3]
@@ -117,7 +116,7 @@ def test_a_restart_of_the_control_plane_is_waited_for(capfdbinary: pytest.Captur
 
 def test_an_outage_without_end_is_given_up_and_told(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     server = Server([b""], {})
-    server.failures = [httpx2.ConnectError("refused")] * 10_000
+    server.failures += [httpx2.ConnectError("refused") for _ in range(10_000)]
     assert follow_to_the_end(server.client(), JOB) == exits.UNFINISHED
     assert follow.OUTAGE_MAX_S <= sum(server.slept) < follow.OUTAGE_MAX_S + 10
     assert b"leitstand logs -f operator-1" in capfdbinary.readouterr().err

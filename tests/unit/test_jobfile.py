@@ -138,6 +138,10 @@ def test_a_file_without_run_is_refused() -> None:
     assert "`run` is missing" in what
 
 
+def test_what_is_wrong_with_the_file_as_a_whole_comes_first() -> None:
+    assert [line for line, _ in faults("nmae: x\n")] == [0, 1]
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "null", "3"])
 def test_what_is_no_mapping_is_no_job_file(text: str) -> None:
     ((_, what),) = faults(text)
