@@ -18,13 +18,12 @@ from typing import Any
 import msgspec
 
 from bench.support.load import Load, Outcome
-from bench.support.plant import Plant, cpu_s
+from bench.support.plant import Plant, cpu_s, free_port
 from leitstand.app.settings import Settings
 from leitstand.core.facts import JobSubmitted
 from leitstand.journal.sqlite import SqliteReader
 
 BODY = json.dumps({"name": "bench", "resources": {"gpus": 1}, "run": ["true"], "expected_duration": 2})
-PORT = 18640
 
 
 def measure() -> dict[str, dict[str, Any]]:
@@ -96,7 +95,7 @@ class Plane:
 def control_plane(plant: Plant) -> Iterator[Plane]:
     """Writer (simulated fleet) and faces on a fresh folder, ready; both end with the block."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        settings = Settings(data=Path(folder), port=PORT)
+        settings = Settings(data=Path(folder), port=free_port())
         token = secrets.token_urlsafe(24)
         settings.admin_token.write_text(token)
         settings.admin_token.chmod(0o600)

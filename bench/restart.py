@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.rest import PORT
+from bench.support.plant import free_port
 from leitstand.app.chores import SNAPSHOT_FACTS
 from leitstand.app.settings import Settings
 from leitstand.core.cycle import Core
@@ -47,7 +47,7 @@ PATIENCE_S = 120.0
 
 def measure() -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data=Path(folder) / "data", port=PORT)
+        settings = Settings(data=Path(folder) / "data", port=free_port())
         settings.data.mkdir(mode=0o700)
         made = make(settings)
         first_s = start_and_kill(settings)
@@ -134,27 +134,27 @@ def start_and_kill(settings: Settings) -> float:
         "--data",
         str(settings.data),
         "--port",
-        str(PORT),
+        str(settings.port),
         "--gpus",
         "2",
     ]
     start = time.perf_counter()
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        while not healthy() and process.poll() is None:
+        while not healthy(settings.port) and process.poll() is None:
             if time.perf_counter() - start > PATIENCE_S:
                 raise TimeoutError("the control plane did not become healthy")
             time.sleep(0.01)
         seconds = time.perf_counter() - start
         process.send_signal(signal.SIGKILL)
-    while healthy():  # its children follow it
+    while healthy(settings.port):  # its children follow it
         time.sleep(0.05)
     return seconds
 
 
-def healthy() -> bool:
+def healthy(port: int) -> bool:
     with (
         contextlib.suppress(OSError),
-        urllib.request.urlopen(f"http://127.0.0.1:{PORT}/healthz", timeout=2) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer,
     ):
         return bool(answer.status == 200)
     return False

@@ -7,6 +7,7 @@
 
 import gc
 import selectors
+import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -86,6 +87,13 @@ def serve(settings: Settings, plant: Plant) -> None:
     print("ready", flush=True)
     loop.run()
     journal.close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def cpu_s(pid: int) -> float:
