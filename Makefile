@@ -11,8 +11,11 @@ STAMP := $(VENV)/.setup
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 SOAK_ROUNDS ?= 50
+PORT ?= 8640
 
-.PHONY: help setup up test fast-tests check lint bench soak docs lock clean
+FAST := -n $(WORKERS) --dist loadfile -m "not system and not soak"
+
+.PHONY: help setup up test check lint bench soak docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -23,18 +26,18 @@ $(STAMP): requirements.lock pyproject.toml .ci/setup
 	@.ci/setup $(VENV)
 	@touch $@
 
-up: setup  ## the control plane on this machine with four tenants and the examples running (Ctrl-C ends it)
-	@$(BIN)/python -m leitstand.app.demo
+up: setup  ## the control plane on this machine with four tenants and the examples running (PORT=8640; Ctrl-C ends it)
+	@$(BIN)/python -m leitstand.app.demo --port $(PORT)
 
 test: setup  ## every test that this machine can run; SYSTEM=1 first installs what the system tests need
 	@if [ -n "$${SYSTEM:-}" ]; then .ci/system-packages; fi
 	@failed=0; \
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not system and not soak" || failed=1; \
+	$(PYTEST) $(FAST) || failed=1; \
 	$(PYTEST) -m "system and not soak" || failed=1; \
 	exit $$failed
 
 check: lint  ## format, lint, types, import directions, unit and property tests (under a minute)
-	@$(PYTEST) -q -n $(WORKERS) --dist loadfile -m "not system and not soak" tests/unit tests/properties
+	@$(PYTEST) -q $(FAST) tests/unit tests/properties
 
 lint: setup  ## format, lint, types, import directions
 	@$(BIN)/ruff format --check .

@@ -8,12 +8,14 @@ it serves, the requests that a tenant would send over HTTP; nothing here knows m
 import argparse
 import hashlib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
 
+from leitstand.app.preflight import BUSY
 from leitstand.app.settings import Settings
 from leitstand.app.up import start
 from leitstand.cli import jobfile, workdir
@@ -37,7 +39,7 @@ class Part(NamedTuple):
 PARTS: Final = (
     Part("werk-nord", "industry", "refused-input", {}),
     Part("funke-ai", "startup", "data-parallel", {"EPOCHS": "300"}),
-    Part("uni-sued", "research", "heat", {"CELLS": "96"}),
+    Part("uni-sued", "research", "heat", {"CELLS": "64"}),
     Part("stadt-see", "public", "digits", {"EPOCHS": "300"}),
 )
 
@@ -54,14 +56,20 @@ def main() -> int:
     parser.add_argument("--gpus", type=int, default=GPUS, help="logical GPUs (default: %(default)s)")
     wanted = parser.parse_args()
     settings = Settings(data=wanted.data.absolute(), port=wanted.port, gpus=wanted.gpus)
-    return start(
-        settings, on_ready=lambda: populate(settings), next_lines=next_lines(wanted.data, wanted.port)
-    )
+    try:
+        return start(
+            settings, on_ready=lambda: populate(settings), next_lines=next_lines(wanted.data, wanted.port)
+        )
+    except click.ClickException as refused:
+        refused.show()
+        if refused.exit_code == BUSY:
+            click.echo(f"  With make: make up PORT={wanted.port + 1}", err=True)
+        return refused.exit_code
 
 
 def next_lines(data: Path, port: int) -> list[str]:
     """What to type in a second terminal, in the folder of the clone: sign in, run a job, read."""
-    here = f"LEITSTAND_URL=http://127.0.0.1:{port} LEITSTAND_TOKEN=$(cat {data / 'admin.token'})"
+    here = f"LEITSTAND_URL=http://127.0.0.1:{port} LEITSTAND_TOKEN=$(cat {shlex.quote(str(data / 'admin.token'))})"
     return [
         f'export PATH="$PWD/.venv/bin:$PATH" {here}',
         "leitstand run examples/digits/job.yaml",
