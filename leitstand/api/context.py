@@ -79,6 +79,11 @@ class Faces(msgspec.Struct):
     limits: Limits
     closing: asyncio.Event
 
+    def check_writer(self) -> None:
+        """Problem 503 if there is nobody to ask, before anything is written for the request."""
+        if not self.follower.link.connected:
+            raise _away(WriterAway(unknown=False))
+
     async def ask(self, who: Identity, tenant: str, observation: Observation) -> Settled:
         """The writer's answer, when its facts are durable and folded here; a Problem for every refusal."""
         claims = [(f"token {who.token!r}", ASKS_MAX)]

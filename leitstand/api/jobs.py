@@ -68,15 +68,11 @@ async def submit(request: Request[Any, Any, Any]) -> Job:
             f"workdir {asked.workdir} was not uploaded",
             hint="PUT it to /v1/blobs/SHA256 first",
         )
+    faces.check_writer()
     if faces.disk_low():
         raise disk_full()
     digests = _digests(faces, who, header(request.scope, b"idempotency-key"), asked)
-    try:
-        spec = await faces.commit.put(asked.tenant, who.subject, run_spec(asked))
-    except TooManyWaiting as error:
-        raise Problem(429, "busy", str(error), retry_after_s=1) from None
-    except sqlite3.OperationalError:
-        raise disk_full() from None
+    spec = await _keep(faces, who, asked)
     settled = await faces.ask(who, asked.tenant, observation(asked, user=who.subject, spec=spec, **digests))
     found = found_job(faces, settled.job)
     if found.job.state == "rejected":
@@ -124,6 +120,20 @@ def found_job(faces: Faces, job_id: FromPath[str]) -> JobView:
             404, "unknown-job", f"there is no job {job_id[:80]!r}", hint="GET /v1/jobs lists the jobs"
         )
     return found
+
+
+async def _keep(faces: Faces, who: Identity, asked: JobRequest) -> str:
+    """Keep what must not enter the journal, durably; the digest that names it."""
+    try:
+        return await faces.commit.put(asked.tenant, who.subject, run_spec(asked))
+    except TooManyWaiting as error:
+        raise Problem(429, "busy", str(error), retry_after_s=1) from None
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise disk_full() from None
+        raise Problem(
+            503, "records-away", f"the records cannot be written: {error}", retry_after_s=1
+        ) from None
 
 
 def _digests(faces: Faces, who: Identity, key: bytes, asked: JobRequest) -> dict[str, str]:

@@ -3,7 +3,7 @@
 
 import asyncio
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -23,6 +23,7 @@ from leitstand.views.rows import ENDED
 
 CHUNK: Final = 64 * 1024
 CHUNKS_MAX: Final = 16  # of one task before the next one has its turn
+TASKS_MAX: Final = 64  # looked at between two breaths of the event loop
 OFFSET_MAX: Final = 2**53
 LOOK_S: Final = (0.05, 0.1, 0.2, 0.4)  # between looks at a log that does not grow; the last one repeats
 
@@ -84,6 +85,7 @@ async def _whole(faces: Faces, found: JobView, query: LogQuery) -> AsyncIterator
 
 
 async def _follow(faces: Faces, job_id: str, query: LogQuery) -> AsyncIterator[bytes]:
+    """Looks at the logs, often while they grow, else less and less often; with many tasks less often, too."""
     offsets: dict[int, int] = {} if query.task is None else {query.task: query.offset}
     run, idle, quiet_s = "", 0, 0.0
     while not faces.closing.is_set():
@@ -93,12 +95,12 @@ async def _follow(faces: Faces, job_id: str, query: LogQuery) -> AsyncIterator[b
             if run:
                 offsets = dict.fromkeys(offsets, 0)  # another run begins its own log
             run = found.runs[-1].run
+        tasks = range(max(found.job.nodes, 1)) if query.task is None else (query.task,)
         grown = False
-        for task in range(max(found.job.nodes, 1)) if query.task is None else (query.task,):
-            for _ in range(CHUNKS_MAX):
-                text = _text(faces, found, task, offsets.get(task, 0), ended)
-                if text is None:
-                    break
+        for task in tasks:
+            if task % TASKS_MAX == TASKS_MAX - 1:
+                await asyncio.sleep(0)
+            for text in _new(faces, found, task, offsets.get(task, 0), ended):
                 yield streams.event("log", text)
                 offsets[task] = text.offset + len(text.text.encode())
                 grown = True
@@ -109,11 +111,22 @@ async def _follow(faces: Faces, job_id: str, query: LogQuery) -> AsyncIterator[b
         if ended:
             continue
         idle = 0 if grown else min(idle + 1, len(LOOK_S) - 1)
-        quiet_s = 0.0 if grown else quiet_s + LOOK_S[idle]
+        pause_s = LOOK_S[idle] * (1 + len(tasks) // TASKS_MAX)
+        quiet_s = 0.0 if grown else quiet_s + pause_s
         if quiet_s >= streams.KEEP_ALIVE_S:
             yield streams.KEEP_ALIVE
             quiet_s = 0.0
-        await asyncio.sleep(LOOK_S[idle])
+        await asyncio.sleep(pause_s)
+
+
+def _new(faces: Faces, found: JobView, task: int, offset: int, final: bool) -> Iterator[LogText]:
+    """What one task has written since `offset`, up to CHUNKS_MAX pieces before others have their turn."""
+    for _ in range(CHUNKS_MAX):
+        text = _text(faces, found, task, offset, final)
+        if text is None:
+            return
+        yield text
+        offset = text.offset + len(text.text.encode())
 
 
 def _chunk(faces: Faces, found: JobView, task: int, offset: int) -> bytes:

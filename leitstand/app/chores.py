@@ -37,8 +37,8 @@ def sign_head(settings: Settings, tail: SqliteReader) -> None:
     """Sign the journal's head and keep the line, unless it is the last one already."""
     try:
         head = tail.head
-        known = heads.load_heads(settings.heads) if settings.heads.exists() else []
-        if head.seq and (not known or known[-1].seq != head.seq):
+        known = heads.last_recorded(settings.heads)
+        if head.seq and (known is None or known.seq != head.seq):
             heads.record(settings.heads, heads.Signer(settings.keys).sign(tail.journal_id, head))
     except (OSError, ValueError) as error:
         _say(f"the journal's head was not signed: {error}")
@@ -76,7 +76,8 @@ def _last_snapshot(settings: Settings) -> int:
         names = os.listdir(settings.snapshots)
     except FileNotFoundError:
         return 0
-    return max((int(name.partition(".")[0]) for name in names if name[:19].isdigit()), default=0)
+    stems = (name.removesuffix(".snapshot") for name in names if name.endswith(".snapshot"))
+    return max((int(stem) for stem in stems if stem.isdigit()), default=0)
 
 
 async def _prune_blobs(faces: Faces) -> None:

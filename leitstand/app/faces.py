@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -120,7 +121,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     state, head = snapshots.restore(tail, settings.snapshots)
     views = Database(settings.views, tail.journal_id, tail.head.seq)
     follower = Follower(tail, state, head.seq, views, settings.inbox)
-    with _views_dropped_if_broken(settings.views):
+    with views_dropped_if_broken(settings.views):
         follower.catch_up()
         gc.collect()
         gc.freeze()  # what was restored lives long: the collector need not walk it again
@@ -143,7 +144,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             faces.commit.close()
-            views.close()
+            with contextlib.suppress(sqlite3.Error):  # they are droppable
+                views.close()
             chores.sign_head(settings, tail)
 
 
@@ -257,7 +259,7 @@ def _nothing() -> None:
 
 
 @contextlib.contextmanager
-def _views_dropped_if_broken(views: Path) -> Iterator[None]:
+def views_dropped_if_broken(views: Path) -> Iterator[None]:
     """Views that cannot take an entry are deleted; the next start makes them anew from the journal."""
     try:
         yield

@@ -3,6 +3,7 @@
 the journal."""
 
 import hashlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,30 @@ def test_without_a_writer_nothing_is_accepted_and_readings_go_on(plant: Plant) -
         assert answer.headers["retry-after"] == "1"
     assert plant.ask("GET", "/v1/jobs/operator-1").status_code == 200
     assert len(plant.ask("GET", "/v1/jobs").json()["items"]) == 1
+
+
+def test_without_a_writer_not_even_a_record_is_written(plant: Plant) -> None:
+    plant.writer.connected = False
+    problem(plant.submit(name="x"), 503, "writer-away")
+    assert plant.faces.records._read("SELECT count(*) FROM records", ()) == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(sqlite3.SQLITE_FULL, 507, "disk-full"), (sqlite3.SQLITE_BUSY, 503, "records-away")],
+)
+def test_a_record_that_cannot_be_written_refuses_the_job_unasked(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, error: int, status: int, code: str
+) -> None:
+    def refuse(_: object) -> None:
+        raised = sqlite3.OperationalError("no")
+        raised.sqlite_errorcode = error
+        raise raised
+
+    monkeypatch.setattr(plant.faces.records, "put_all", refuse)
+    head = plant.writer.journal.head
+    problem(plant.submit(), status, code)
+    assert plant.writer.journal.head == head
 
 
 def test_a_busy_writer_is_told_with_retry_after(plant: Plant) -> None:
