@@ -144,3 +144,13 @@ def test_a_backup_never_overwrites_and_needs_a_journal(made: Path, tmp_path: Pat
     with pytest.raises(JournalUnusable, match="there is no journal"):
         backup(tmp_path / "none.db", tmp_path / "copy.db")
     assert not list(tmp_path.glob("copy*"))
+
+
+def test_a_copy_that_does_not_verify_is_reported_and_not_kept(made: Path, tmp_path: Path) -> None:
+    journal = SqliteJournal(made / "journal.db")
+    journal._db.execute("UPDATE facts SET at = at + 1 WHERE seq = 5")
+    journal.close()
+    report = backup(made / "journal.db", tmp_path / "copy.db")
+    assert report.bad is not None
+    assert report.bad.seq == 5
+    assert not list(tmp_path.glob("copy*"))

@@ -3,7 +3,6 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -247,6 +246,40 @@ def test_a_body_that_cannot_be_decoded_in_a_whole_chain_is_named(data: Path, bod
     assert named(check(data)) == (25, "undecodable")
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "what"),
+    [
+        ("at", "'x'", "malformed"),
+        ("at", "NULL", "malformed"),
+        ("at", "1.5", "malformed"),
+        ("body", "'text'", "malformed"),
+        ("body", "NULL", "malformed"),
+        ("hash", "NULL", "hash mismatch"),
+        ("hash", "'text'", "hash mismatch"),
+    ],
+)
+def test_a_column_of_another_type_is_named(data: Path, column: str, value: str, what: str) -> None:
+    change(
+        data,
+        "ALTER TABLE facts RENAME TO strict_facts",
+        "CREATE TABLE facts (seq INTEGER PRIMARY KEY, at, body, hash)",
+        "INSERT INTO facts SELECT * FROM strict_facts",
+        f"UPDATE facts SET {column} = {value} WHERE seq IN (5, 8)",
+    )
+    assert named(check(data)) == (5, what)
+
+
+@pytest.mark.parametrize("value", ["'x'", "NULL"])
+def test_a_head_row_of_another_type_is_named(data: Path, value: str) -> None:
+    change(
+        data,
+        "DROP TABLE head",
+        "CREATE TABLE head (one, seq, at, hash)",
+        f"INSERT INTO head SELECT 1, {value}, at, hash FROM facts WHERE seq = {ENTRIES}",
+    )
+    assert named(check(data)) == (ENTRIES + 1, "unreadable")
+
+
 def edit_heads(data: Path, old: str, new: str, line: int) -> None:
     lines = (data / "heads.jsonl").read_text().splitlines(keepends=True)
     assert old in lines[line]
@@ -319,7 +352,14 @@ def test_another_database_is_reported_as_such(data: Path) -> None:
     assert "not a journal of Leitstand" in report.bad.detail
 
 
-CONTENT = Callable[[Path], list[tuple[int, int, bytes]]]
+def test_damage_that_touches_no_entry_but_the_next_writer_is_reported(data: Path) -> None:
+    whole = bytearray((data / "journal.db").read_bytes())
+    whole[39] = 5  # free pages, says the header; there are none
+    (data / "journal.db").write_bytes(whole)
+    report = check(data)
+    assert report.bad is not None
+    assert report.bad.what == "unreadable"
+    assert "the entries are whole, but the database file is damaged" in report.bad.detail
 
 
 def content(path: Path) -> list[tuple[int, int, bytes]]:
@@ -372,6 +412,7 @@ def test_entries_appended_during_the_walk_are_no_fault(
             yield row
             if row[0] % 4096 == 0:
                 journal.append(journal.head, 2, [NodeRemoved("m")] * 5)
+        journal.append(journal.head, 2, [NodeRemoved("m")] * 5)  # also between the last row and the head row
 
     monkeypatch.setattr(SqliteReader, "_select", meanwhile)
     report = verify(tmp_path / "journal.db")
