@@ -84,7 +84,7 @@ def _checks_of(kind: type[Input]) -> tuple[tuple[str, str, Check | None], ...]:
     """Attribute, name outside and check of every field that has one; None for a struct with checks of its own."""
     found: list[tuple[str, str, Check | None]] = []
     for field in msgspec.structs.fields(kind):
-        if isinstance(field.type, type) and issubclass(field.type, Input):
+        if _is_input(field.type):
             found.append((field.name, field.encode_name, None))
         elif field.name in kind.checks:
             found.append((field.name, field.encode_name, kind.checks[field.name]))
@@ -109,7 +109,7 @@ def _walk(given: Any, kind: type[Input], path: str, strict: bool) -> list[Fault]
 
 
 def _field(given: Any, kind: Any, check: Check | None, where: str, strict: bool) -> list[Fault]:
-    if isinstance(kind, type) and issubclass(kind, Input) and isinstance(given, dict):
+    if _is_input(kind) and isinstance(given, dict):
         return _walk(given, kind, where, strict)
     try:
         value = msgspec.convert(given, kind, strict=strict)
@@ -126,11 +126,18 @@ def _field(given: Any, kind: Any, check: Check | None, where: str, strict: bool)
     return [Fault(where, fault)] if fault else []
 
 
-def _unknown(name: str, fields: Iterable[str]) -> str:
+def _unknown(name: str, fields: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, fields, 1)
     if near:
         return f"is unknown; did you mean {near[0]!r}?"
+    for outer, field in fields.items():
+        if _is_input(field.type) and name in field.type.__struct_encode_fields__:
+            return f"is unknown here; it belongs into {outer!r}"
     return f"is unknown; known: {', '.join(fields)}"
+
+
+def _is_input(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Input)
 
 
 def _shown(given: Any) -> str:

@@ -81,6 +81,16 @@ def test_following_gives_all_tasks_and_then_the_end(plant: Plant) -> None:
     assert [name for name, _, _ in found].count("end") == 1
 
 
+def test_a_long_log_comes_whole_before_the_end(plant: Plant) -> None:
+    plant.submit(num_nodes=2)
+    long = b"0123456789abcde\n" * 200_000
+    plant.logs["operator-1.1", 0] = plant.logs["operator-1.1", 1] = long
+    plant.finish("operator-1.1")
+    found = parse(plant.ask("GET", "/v1/jobs/operator-1/logs?follow=true").content)
+    assert log_of(found, 0) == log_of(found, 1) == long
+    assert [name for name, _, _ in found].index("end") == len(found) - 1
+
+
 def test_following_one_task_resumes_at_its_offset(plant: Plant) -> None:
     plant.submit(num_nodes=2)
     plant.logs["operator-1.1", 0] = b"other"

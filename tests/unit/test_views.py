@@ -143,6 +143,23 @@ def test_usage_is_exact_beyond_64_bits(views: Database, reading: Reading) -> Non
     ]
 
 
+def test_a_job_with_two_runs_counts_once_and_shows_both_in_order(views: Database, reading: Reading) -> None:
+    facts = life("acme-1")[:-1]
+    for number in range(2, 12):
+        facts += [
+            f.RunPlaced(f"acme-1.{number}", "acme-1", (Task("node-1"),)),
+            f.RunStarted(f"acme-1.{number}", 50 * S),
+            f.RunEnded(f"acme-1.{number}", 60 * S, "exited", exit_code=0),
+            f.UsageMetered(f"acme-1.{number}", "acme", "default", 1 * S, 2 * S),
+        ]
+    views.apply(entries(*facts))
+    assert [(u.jobs, u.wall_us) for u in reading.usage()] == [(1, 21 * S)]
+    found = reading.job("acme-1")
+    assert found is not None
+    assert [run.run for run in found.runs] == [f"acme-1.{number}" for number in range(1, 12)]
+    assert (found.job.started_us, found.job.ended_us) == (33 * S, 60 * S)
+
+
 def test_a_batch_that_fails_leaves_nothing(views: Database, reading: Reading) -> None:
     with pytest.raises(KeyError):
         views.apply(entries(*life("acme-1"), f.JobEnded("nobody-1", "failed")))
