@@ -312,14 +312,14 @@ GERMAN: Final[dict[str, str]] = {
     "utilisation": "Auslastung",
     "digest": "Fingerabdruck",
     "CPU time": "CPU-Zeit",
-    "static": "geteilt",
+    "static": "fest zugeteilt",
     "shared": "gemeinsam",
     # the journal
     "A new file (else standard output).": "Eine neue Datei (sonst die Standardausgabe).",
     "BAD": "SCHLECHT",
     "Check an export instead.": "Stattdessen eine Ausgabe prüfen.",
-    "Check every entry of the hash chain and all signed heads. Exit code 1 names the first bad entry.": "Jeden "
-    "Eintrag der Hash-Kette und alle signierten Köpfe prüfen. Exit-Code 1 nennt den ersten schlechten Eintrag.",
+    "Check every entry, all signed heads and snapshots. Exit code 1 names the first bad entry.": "Jeden Eintrag, alle "
+    "signierten Köpfe und alle Schnappschüsse prüfen. Exit-Code 1 nennt den ersten schlechten Eintrag.",
     "Copied {count} entries to {path} and verified them.": "{count} Einträge nach {path} kopiert und geprüft.",
     "Copy the journal into the new file TARGET, also while it is in use, and verify the copy.": "Das Journal in die "
     "neue Datei TARGET kopieren, auch während es benutzt wird, und die Kopie prüfen.",

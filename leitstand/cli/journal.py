@@ -69,7 +69,7 @@ def journal() -> None:
 
 # ── verify ────────────────────────────────────────────────────────────────────────────────────────────────────────
 @journal.command(
-    help=t("Check every entry of the hash chain and all signed heads. Exit code 1 names the first bad entry.")
+    help=t("Check every entry, all signed heads and snapshots. Exit code 1 names the first bad entry.")
 )
 @data_option
 @click.option(
@@ -101,7 +101,9 @@ def verify(
     else:
         source = data / "journal.db"
         heads = heads or _if_there(data / "heads.jsonl")
-        report = verify_journal(source, heads, pub or _if_there(data / "keys" / "head.pub"))
+        report = verify_journal(
+            source, heads, pub or _if_there(data / "keys" / "head.pub"), data / "snapshots"
+        )
     if json_wanted:
         import msgspec
 

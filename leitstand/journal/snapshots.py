@@ -6,6 +6,7 @@ code are this code's, and the state made of it has the digest it claims. Otherwi
 whole journal is folded. Losing snapshots loses nothing.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ SNAPSHOT_BYTES_MAX: Final = 2 * 1024**3
 
 _NAME: Final = re.compile(r"\d{19}\.snapshot")
 _log = structlog.get_logger("leitstand.journal")
+
+
+# What `State.apply` raises for a fact that does not fit what stands before it.
+UNFIT: Final = (LookupError, ValueError, TypeError, AttributeError, AssertionError)
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +64,7 @@ def restore(journal: Chained, folder: Path) -> tuple[State, Head]:
     for entry in journal.read(head.seq):
         try:
             apply(entry.at, entry.fact)
-        except (LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        except UNFIT as error:
             raise JournalUnusable(
                 f"entry {entry.seq} ({type(entry.fact).__name__}) does not fit what the journal says before it: "
                 f"{type(error).__name__} {error}"
@@ -106,23 +111,39 @@ def load_latest(folder: Path, journal: Chained) -> tuple[State, Head] | None:
     return None
 
 
+def digests(folder: Path) -> dict[int, str]:
+    """Entry -> digest that its snapshot claims for the state, for those that this code would use."""
+    claimed = {}
+    for path in _files(folder):
+        with contextlib.suppress(ValueError, OSError):
+            snapshot = _read(path)
+            claimed[snapshot.seq] = snapshot.digest
+    return claimed
+
+
 def _load(path: Path, journal: Chained) -> tuple[State, Head]:
     """ValueError, with the reason, for a snapshot that must not be used."""
-    if path.stat().st_size > SNAPSHOT_BYTES_MAX:
-        raise ValueError(f"{path.stat().st_size} bytes are over the limit of {SNAPSHOT_BYTES_MAX}")
-    snapshot = msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
+    snapshot = _read(path)
     head = Head(snapshot.seq, snapshot.at, snapshot.hash)
     if journal.head_at(head.seq) != head:
         raise ValueError(f"the journal has another entry {head.seq}, or none")
+    state = State.restore(msgspec.msgpack.decode(snapshot.projection, type=Projection))
+    if state.digest() != snapshot.digest:
+        raise ValueError(f"the state has digest {state.digest()}, not {snapshot.digest}")
+    return state, head
+
+
+def _read(path: Path) -> Snapshot:
+    """ValueError for a file that is none of ours, or another version's."""
+    if path.stat().st_size > SNAPSHOT_BYTES_MAX:
+        raise ValueError(f"{path.stat().st_size} bytes are over the limit of {SNAPSHOT_BYTES_MAX}")
+    snapshot = msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
     if (snapshot.projection_version, snapshot.code_version) != (PROJECTION_VERSION, __version__):
         raise ValueError(
             f"projection {snapshot.projection_version} of version {snapshot.code_version}, "
             f"not {PROJECTION_VERSION} of {__version__}"
         )
-    state = State.restore(msgspec.msgpack.decode(snapshot.projection, type=Projection))
-    if state.digest() != snapshot.digest:
-        raise ValueError(f"the state has digest {state.digest()}, not {snapshot.digest}")
-    return state, head
+    return snapshot
 
 
 def _files(folder: Path) -> list[Path]:

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from leitstand.core.facts import Fact
+from leitstand.core.state import State
 from leitstand.core.units import INT64_MAX
 from leitstand.journal import chain, heads
 from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
 from leitstand.journal.heads import SignedHead
+from leitstand.journal.snapshots import UNFIT, digests
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.runtime.ports import Head
 
@@ -57,9 +60,14 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def verify(
-    path: Path, signed: Path | None = None, public: Path | None = None, codec: Codec = DEFAULT
+    path: Path,
+    signed: Path | None = None,
+    public: Path | None = None,
+    snapshots: Path | None = None,
+    codec: Codec = DEFAULT,
 ) -> Report:
-    """Checks the journal at `path`, against the signed heads in the file `signed` by the key in the file `public`.
+    """Checks the journal at `path`, against the signed heads in the file `signed` by the key in the file `public`, and
+    the snapshots in the folder `snapshots` against a fold of all entries.
 
     JournalUnusable if there is no file; everything that is wrong with one is in the report.
     """
@@ -70,10 +78,35 @@ def verify(
         with SqliteReader(path, codec) as reader:
             walk.begin(reader.journal_id)
             walk.trust(signed, public)
+            if snapshots is not None:
+                walk.fold = Fold(digests(snapshots))
             bad = walk.bad or _walk_database(walk, reader)
     except (sqlite3.Error, UnicodeDecodeError, JournalUnusable) as error:
         bad = Bad(walk.head.seq + 1 if walk.journal_id else 0, "unreadable", str(error))
     return walk.report(bad)
+
+
+class Fold:
+    """The state of all entries so far, held against what snapshots say of it."""
+
+    def __init__(self, claimed: dict[int, str]) -> None:
+        self.state = State()
+        self._claimed = claimed
+
+    def take(self, seq: int, at: int, fact: Fact) -> Bad | None:
+        """Entry `seq` does not fit what stands before it, or a snapshot taken at it holds another state."""
+        try:
+            self.state.apply(at, fact)
+        except UNFIT as error:
+            return Bad(seq, "does not fold", f"{type(fact).__name__}: {type(error).__name__} {error}")
+        claimed = self._claimed.get(seq)
+        if claimed is not None and claimed != self.state.digest():
+            return Bad(
+                seq,
+                "snapshot",
+                f"the snapshot of entry {seq} holds another state than the entries give; delete that file",
+            )
+        return None
 
 
 class Walk:
@@ -84,6 +117,7 @@ class Walk:
         self.head = Head(0, chain.BEFORE_ALL, b"")
         self.bad: Bad | None = None
         self.public: Ed25519PublicKey | None = None
+        self.fold: Fold | None = None
         self._decode = codec.decode
         self._signed: dict[int, list[SignedHead]] = {}
         self._checked: list[int] = []
@@ -114,7 +148,7 @@ class Walk:
     def over(self, rows: Iterable[Row], again: Rows) -> Bad | None:
         """The first bad one of the next `rows`; `again` gives all rows anew, to find what was put elsewhere."""
         seq, at, previous = self.head.seq, self.head.at, self.head.hash
-        decode, signed = self._decode, self._signed
+        decode, signed, fold = self._decode, self._signed, self.fold
         for number, stamp, body, stored in rows:
             try:
                 if number != seq + 1:
@@ -123,7 +157,7 @@ class Walk:
                     return self._mismatch(stored, again)
                 if stamp < at:
                     return Bad(number, "stamp", f"its stamp {stamp} is before the one of entry {seq}, {at}")
-                decode(body)
+                fact = decode(body)
             except (TypeError, StructError):
                 return Bad(seq + 1, "malformed", "a column holds another type than it must")
             except JournalUnusable as error:
@@ -131,6 +165,8 @@ class Walk:
             seq, at, previous = number, stamp, stored
             self.head = Head(seq, at, previous)
             if seq in signed and (bad := self._check_signed()):
+                return bad
+            if fold is not None and (bad := fold.take(seq, at, fact)):
                 return bad
         return None
 

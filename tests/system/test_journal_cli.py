@@ -19,36 +19,35 @@ from leitstand.core.facts import (
     JobAdmitted,
     JobEnded,
     JobSubmitted,
-    NodeRemoved,
+    NodeAdded,
     Resources,
-    RulesSet,
     RunPlaced,
     RunStarted,
+    SiteAdded,
     Task,
+    TenantAdded,
 )
-from leitstand.core.rules import Rules, digest
 from leitstand.journal import heads
 from leitstand.journal.heads import Signer
 from leitstand.journal.sqlite import SqliteJournal
 
-RULES = Rules()
-ENTRIES = 13  # one of the rules and six for each of two jobs
+ENTRIES = 13  # three of tenant and fleet, and five for each of two jobs
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     journal = SqliteJournal(folder / "journal.db", journal_id="j")
-    head = journal.append(journal.head, 1_700_000_000_123_456, [RulesSet(RULES, digest(RULES))])
+    fleet = [TenantAdded("acme"), SiteAdded("s", "simulated"), NodeAdded("n-1", "s", 8, 0, 0)]
+    head = journal.append(journal.head, 1_700_000_000_123_456, fleet)
     for number in (1, 2):
         job, run = f"acme-{number}", f"acme-{number}.1"
         facts = [
             JobSubmitted(job, "acme", "default", Resources(gpus=2)),
             JobAdmitted(job, "shared", 5_000_000),
-            RunPlaced(run, job, (Task("n-1", (0, 1)),)),
+            RunPlaced(run, job, (Task("n-1", (2 * number - 2, 2 * number - 1)),)),
             RunStarted(run, 1_700_000_000_200_000),
             JobEnded(job, "succeeded", exit_code=0),
-            NodeRemoved(f"n-{number}"),
         ]
         head = journal.append(head, 1_700_000_001_000_000 + number, facts)
     heads.record(folder / "heads.jsonl", Signer(folder / "keys").sign("j", journal.head))
@@ -135,8 +134,8 @@ def test_a_damaged_file_is_a_clear_error(command: str, data: Path, tmp_path: Pat
 def test_show_prints_the_newest_as_a_table(data: Path) -> None:
     lines = leitstand("show", "--data", data, "--limit", 2).stdout.splitlines()
     assert lines[0].split() == ["SEQ", "TIME", "FACT", "DETAIL"]
-    assert lines[1].split() == [
-        "12",
+    assert lines[2].split() == [
+        "13",
         "2023-11-14",
         "22:13:21.000002Z",
         "JobEnded",
@@ -148,9 +147,9 @@ def test_show_prints_the_newest_as_a_table(data: Path) -> None:
 
 
 def test_show_after_a_number_and_up_to_a_limit_as_json_lines(data: Path) -> None:
-    done = leitstand("show", "--data", data, "--after", 3, "--limit", 2, "--json")
+    done = leitstand("show", "--data", data, "--after", 5, "--limit", 2, "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["seq"] for line in lines] == [4, 5]
+    assert [line["seq"] for line in lines] == [6, 7]
     assert lines[0]["fact"] == {
         "fact": "RunPlaced",
         "run": "acme-1.1",
@@ -270,7 +269,7 @@ def test_a_backup_is_one_verified_file_that_a_control_plane_can_go_on_with(
     assert [path.name for path in folder.iterdir()] == ["journal.db"]
     assert (folder / "journal.db").stat().st_mode & 0o777 == 0o600
     journal = SqliteJournal(folder / "journal.db")
-    assert journal.append(journal.head, journal.head.at, [NodeRemoved("n")]).seq == ENTRIES + 1
+    assert journal.append(journal.head, journal.head.at, [TenantAdded("n")]).seq == ENTRIES + 1
     journal.close()
 
 
@@ -313,12 +312,12 @@ def test_an_export_to_a_full_disk_is_a_clear_error(data: Path) -> None:
 BUSY_WRITER = """
 import sys
 from pathlib import Path
-from leitstand.core.facts import NodeRemoved
+from leitstand.core.facts import TenantAdded
 from leitstand.journal.sqlite import SqliteJournal
 journal = SqliteJournal(Path(sys.argv[1]))
 at = journal.head.at
 while True:
-    journal.append(journal.head, at, [NodeRemoved("n" * 200)] * 3)
+    journal.append(journal.head, at, [TenantAdded("n" * 200)] * 3)
     print(journal.head.seq, flush=True)
 """
 

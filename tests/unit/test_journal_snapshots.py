@@ -17,6 +17,8 @@ from leitstand.journal import snapshots
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.memory import MemoryJournal
 from leitstand.journal.snapshots import Snapshot, load_latest, restore, write
+from leitstand.journal.sqlite import SqliteJournal
+from leitstand.journal.verify import verify
 from leitstand.runtime.ports import Head
 from tests.unit.story import ask, ended, started
 
@@ -244,3 +246,31 @@ def test_a_fact_that_does_not_fit_the_state_is_named_with_its_entry(tmp_path: Pa
     journal.append(journal.head, 0, [f.TenantAdded("acme"), f.JobAdmitted("acme-9", "shared", 5)])
     with pytest.raises(JournalUnusable, match=r"entry 2 \(JobAdmitted\) does not fit"):
         restore(journal, tmp_path)
+
+
+def test_verify_folds_all_entries_and_finds_a_snapshot_that_holds_another_state(tmp_path: Path) -> None:
+    """Its digest fits its own content, so a restart would take it: only the full fold can tell."""
+    life = Life()
+    head = life.some_jobs(5)
+    journal = SqliteJournal(tmp_path / "journal.db", journal_id=life.journal.journal_id)
+    for entry in life.journal.read(0):
+        journal.append(journal.head, entry.at, [entry.fact])
+    assert journal.head == head
+    journal.close()
+    folder = tmp_path / "snapshots"
+    write(folder, life.core.state, head)
+    life.some_jobs(3)
+    assert verify(tmp_path / "journal.db", snapshots=folder).ok
+    write(folder, life.core.state, head)  # a later state under the earlier entry
+    found = verify(tmp_path / "journal.db", snapshots=folder).bad
+    assert found is not None
+    assert (found.seq, found.what) == (head.seq, "snapshot")
+
+
+def test_verify_names_the_entry_that_does_not_fold(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.db")
+    journal.append(journal.head, 1, [f.TenantAdded("acme"), f.JobEnded("acme-1", "succeeded")])
+    journal.close()
+    found = verify(tmp_path / "journal.db", snapshots=tmp_path / "snapshots").bad
+    assert found is not None
+    assert (found.seq, found.what) == (2, "does not fold")
