@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Group commit: requests that arrive while a transaction is written share the next one. Used by the faces.
 
-One thread writes; the event loop never waits for the disk.
+One thread writes and another keeps the log short; the event loop never waits for the disk.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from leitstand.stores.records import Record, Records
 
 BATCH_MAX: Final = 256  # records of one transaction
 WAITING_MAX: Final = 10_000
+CHECKPOINT_BATCHES: Final = 200  # between two checkpoints
 
 _Batch = list[tuple[Record, asyncio.Future[str]]]
 
@@ -27,6 +28,8 @@ class GroupCommit:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
+        self._checkpoints = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._batches = 0
         self._waiting: _Batch = []
         self._writing = False
 
@@ -45,8 +48,12 @@ class GroupCommit:
     def close(self) -> None:
         """Wait for the transaction in progress."""
         self._thread.shutdown()
+        self._checkpoints.shutdown()
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._batches += 1
+        if self._batches % CHECKPOINT_BATCHES == 0:
+            self._checkpoints.submit(self._records.checkpoint)
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         work = self._thread.submit(self._records.put_all, [record for record, _ in batch])
         work.add_done_callback(lambda work: loop.call_soon_threadsafe(self._written, loop, batch, work))

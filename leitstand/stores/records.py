@@ -25,14 +25,16 @@ FORM: Final = 1  # of the tables below
 BATCH_MAX: Final = 900  # refs of one lookup; SQLite takes 999 parameters at least
 SPEC_BYTES_MAX: Final = 1024 * 1024
 CHECKPOINT_TRIES: Final = 50
+LOG_PAGES_MAX: Final = 20_000  # of the log, before a writer itself makes a checkpoint
 
 _TABLES: Final = """
 CREATE TABLE subjects(id INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL UNIQUE, key BLOB NOT NULL);
 CREATE TABLE records(
   ref TEXT PRIMARY KEY, subject INTEGER NOT NULL REFERENCES subjects(id) ON DELETE CASCADE, tenant TEXT NOT NULL,
   name TEXT NOT NULL, spec BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX records_of ON records(subject);
 """
+
+_KEY: Final = "SELECT id, key FROM subjects WHERE subject = ?"
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(RunSpec).decode
@@ -60,6 +62,7 @@ class Records:
         _prepare(self._writes, path)
         self._reads_lock = threading.Lock()
         self._reads = _connect(path)
+        self._path = path
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
     def put(self, tenant: str, subject: str, spec: RunSpec) -> str:
@@ -88,7 +91,9 @@ class Records:
         return [row[0] for row in rows]
 
     def erase(self, subject: str) -> int:
-        """Destroy the key and all records of `subject`; how many records there were. Gone from disk on return."""
+        """Destroy the key and all records of `subject`; how many records there were. Gone from disk on return.
+
+        Walks all records: keeping an index on subjects would cost every submission."""
         with self._lock:
             self._writes.execute("BEGIN IMMEDIATE")
             try:
@@ -109,11 +114,20 @@ class Records:
             f"records of {subject!r} are erased, but readers keep old pages in the log; try again"
         )
 
+    def checkpoint(self) -> None:
+        """Bring the log into the file, beside writers and readers. Who writes much calls it now and then from a
+        thread of its own, so that no writer has to wait for it."""
+        connection = _connect(self._path)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.close()
+
     def digest(self, subject: str, *parts: bytes) -> str:
         """Keyed digest of `parts` under the key of `subject`, 64 hex digits; makes a durable key at first need."""
-        found = self._read("SELECT key FROM subjects WHERE subject = ?", (subject,))
+        found = self._read(_KEY, (subject,))
         if found:
-            key = found[0][0]
+            key = found[0][1]
         else:
             with self._lock:
                 key = self._key(subject)[1]
@@ -141,12 +155,14 @@ class Records:
 
     # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _key(self, subject: str) -> tuple[int, bytes]:
-        self._writes.execute(
-            "INSERT OR IGNORE INTO subjects(subject, key) VALUES(?,?)", (subject, secrets.token_bytes(32))
-        )
-        row: tuple[int, bytes] = self._writes.execute(
-            "SELECT id, key FROM subjects WHERE subject = ?", (subject,)
-        ).fetchone()
+        """Number and key of a subject, made at first need; nothing is written if there is one."""
+        found = self._writes.execute(_KEY, (subject,)).fetchone()
+        if found is None:
+            self._writes.execute(
+                "INSERT OR IGNORE INTO subjects(subject, key) VALUES(?,?)", (subject, secrets.token_bytes(32))
+            )
+            found = self._writes.execute(_KEY, (subject,)).fetchone()
+        row: tuple[int, bytes] = found
         return row
 
     def _rows(self, column: str, refs: Iterable[str]) -> Iterable[tuple[str, Any]]:
@@ -167,6 +183,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
     return connection
 
 

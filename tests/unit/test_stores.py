@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from leitstand.runtime.spec import RunSpec
+from leitstand.stores import commit
 from leitstand.stores.blobs import Blobs, Retention, TooLarge, WrongDigest
 from leitstand.stores.commit import GroupCommit
 from leitstand.stores.records import FORM, NewerRecords, Record, Records
@@ -105,9 +106,9 @@ def test_requests_of_one_tick_share_one_transaction(
     monkeypatch.setattr(records, "put_all", counted)
 
     async def main() -> list[str]:
-        commit = GroupCommit(records)
-        refs = await asyncio.gather(*(commit.put("acme", "u1", RunSpec(name=f"n{i}")) for i in range(300)))
-        commit.close()
+        group = GroupCommit(records)
+        refs = await asyncio.gather(*(group.put("acme", "u1", RunSpec(name=f"n{i}")) for i in range(300)))
+        group.close()
         return refs
 
     refs = asyncio.run(main())
@@ -115,19 +116,44 @@ def test_requests_of_one_tick_share_one_transaction(
     assert [records.get(ref).name for ref in refs] == [f"n{i}" for i in range(300)]  # type: ignore[union-attr]
 
 
+def test_the_log_is_brought_into_the_file_by_a_thread_of_its_own(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "CHECKPOINT_BATCHES", 3)
+
+    async def main() -> None:
+        group = GroupCommit(records)
+        for number in range(7):
+            await group.put("acme", "u1", RunSpec(name=f"name-{number}"))
+        group.close()
+
+    asyncio.run(main())
+    stored = (tmp_path / "records.db").read_bytes()
+    assert b"name-1" in stored  # the file itself, without its log
+
+
+def test_what_is_there_already_writes_nothing(records: Records, tmp_path: Path) -> None:
+    records.put("acme", "u1", SPEC)
+    size = (tmp_path / "records.db-wal").stat().st_size
+    assert size > 0
+    for _ in range(5):
+        records.put("acme", "u1", SPEC)
+    assert (tmp_path / "records.db-wal").stat().st_size == size
+
+
 def test_a_failed_transaction_fails_every_request_in_it_and_the_next_one_works(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        commit = GroupCommit(records)
+        group = GroupCommit(records)
         with monkeypatch.context() as broken:
             broken.setattr(records, "put_all", _disk_full)
             results = await asyncio.gather(
-                *(commit.put("a", "u", SPEC) for _ in range(3)), return_exceptions=True
+                *(group.put("a", "u", SPEC) for _ in range(3)), return_exceptions=True
             )
         assert [type(result) for result in results] == [sqlite3.OperationalError] * 3
-        assert records.get(await commit.put("a", "u", SPEC)) == SPEC
-        commit.close()
+        assert records.get(await group.put("a", "u", SPEC)) == SPEC
+        group.close()
 
     asyncio.run(main())
 
