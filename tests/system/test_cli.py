@@ -152,11 +152,27 @@ class Forgetful:
             except OSError:
                 return
             with client, socket.create_connection(("127.0.0.1", self.target)) as plane:
-                plane.sendall(client.recv(1 << 20))
+                plane.sendall(whole_request(client))
                 answer = plane.recv(1 << 20)  # the control plane has done it
                 self.passed += 1
                 if self.passed > self.losses:
                     client.sendall(answer)
+
+
+def whole_request(client: socket.socket) -> bytes:
+    """Head and body, in however many packets they come."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += client.recv(1 << 20)
+    head, _, body = data.partition(b"\r\n\r\n")
+    (length,) = (
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length:")
+    )
+    while len(body) < length:
+        body += client.recv(1 << 20)
+    return head + b"\r\n\r\n" + body
 
 
 def test_a_lost_answer_never_doubles_a_job(plane: Plane) -> None:
