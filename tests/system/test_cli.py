@@ -152,14 +152,14 @@ class Forgetful:
             except OSError:
                 return
             with client, socket.create_connection(("127.0.0.1", self.target)) as plane:
-                plane.sendall(whole_request(client))
-                answer = plane.recv(1 << 20)  # the control plane has done it
+                plane.sendall(whole_message(client))
+                answer = whole_message(plane)  # the control plane has done it
                 self.passed += 1
                 if self.passed > self.losses:
                     client.sendall(answer)
 
 
-def whole_request(client: socket.socket) -> bytes:
+def whole_message(client: socket.socket) -> bytes:
     """Head and body, in however many packets they come."""
     data = b""
     while b"\r\n\r\n" not in data:
