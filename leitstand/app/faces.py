@@ -8,6 +8,7 @@ on, it says so in one line on standard error and ends with a code of `EXIT_CODES
 
 import asyncio
 import contextlib
+import errno
 import gc
 import ipaddress
 import os
@@ -42,7 +43,7 @@ from leitstand.stores.records import NewerRecords, Records
 from leitstand.views.database import Database
 from leitstand.views.reading import Reading
 
-EXIT_CODES: Final = {"failed": 1, "insecure": 2, "busy": 3, "unusable": 5}
+EXIT_CODES: Final = {"failed": 1, "insecure": 2, "busy": 3, "unusable": 5, "full": 7}
 JOURNAL_S: Final = 600.0  # how long the writer may take to make or restore its journal
 LINK_S: Final = 30.0  # how long `ready` waits for the writer
 POLL_S: Final = 0.02
@@ -70,6 +71,9 @@ def main() -> None:
     except (JournalUnusable, NewerRecords) as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_CODES["unusable"])
+    except (OSError, sqlite3.Error) as error:
+        print(f"the data folder {settings.data} cannot be used: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODES["full" if is_full(error) else "failed"])
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -260,15 +264,25 @@ def _nothing() -> None:
 
 @contextlib.contextmanager
 def views_dropped_if_broken(views: Path) -> Iterator[None]:
-    """Views that cannot take an entry are deleted; the next start makes them anew from the journal."""
+    """Views that cannot take an entry are deleted; the next start makes them anew from the journal. A full disk is not
+    their fault."""
     try:
         yield
     except ViewBroken as error:
+        if is_full(error.__cause__):
+            raise CannotServe("full", f"no room for {views}; free some disk, then it goes on") from error
         for suffix in ("", "-wal", "-shm"):
             views.with_name(views.name + suffix).unlink(missing_ok=True)
         raise CannotServe(
             "failed", f"the views were damaged and are rebuilt at the next start: {error}"
         ) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether it says that the disk has no room."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _allow_connections() -> None:

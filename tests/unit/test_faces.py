@@ -4,6 +4,7 @@
 import asyncio
 import hashlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ def test_broken_views_are_deleted_so_that_the_next_start_makes_them_anew(tmp_pat
         raise ViewBroken("entries 1 to 2")
     assert ended.value.code == EXIT_CODES["failed"]
     assert [path.name for path in tmp_path.iterdir()] == ["journal.db"]
+
+
+def test_a_full_disk_is_not_the_fault_of_the_views(tmp_path: Path) -> None:
+    views = tmp_path / "views.db"
+    views.write_text("x")
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    with pytest.raises(CannotServe, match="no room") as ended, views_dropped_if_broken(views):
+        raise ViewBroken("entries 1 to 2") from full
+    assert ended.value.code == EXIT_CODES["full"]
+    assert views.exists()
 
 
 @pytest.mark.parametrize(
