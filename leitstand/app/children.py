@@ -24,6 +24,7 @@ RESTART_WINDOW_S: Final = 300.0  # within this time
 FAILED_STARTS_MAX: Final = 5  # in a row, each without becoming ready
 BACKOFF_MAX_S: Final = 5.0
 READY_S: Final = 600.0  # the first start, restoring a large journal included
+LOOK_S: Final = 1.0  # at least so often the waiting thread looks up
 STOP_S: Final = 15.0  # per child, before it is killed
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024  # of one log file; one older file is kept
 LINE_BYTES_MAX: Final = 64 * 1024
@@ -172,6 +173,8 @@ class Children:
         while not all(child.ready for child in self.children):
             event = self._next(deadline)
             if event is None:
+                if time.monotonic() < deadline:
+                    continue
                 raise ChildFailed(next(c for c in self.children if not c.ready), 0)
             if event.what == "signal":
                 return False
@@ -219,11 +222,11 @@ class Children:
         return killed
 
     def _next(self, deadline: float | None) -> Event | None:
-        """The next event; None at the deadline (of `time.monotonic`)."""
+        """The next event; None at the deadline (of `time.monotonic`), or after LOOK_S: a signal that another thread
+        took does not interrupt the wait, its handler runs after it."""
+        wait = LOOK_S if deadline is None else min(LOOK_S, max(0.0, deadline - time.monotonic()))
         try:
-            if deadline is None:
-                return self.events.get()
-            return self.events.get(timeout=max(0.0, deadline - time.monotonic()))
+            return self.events.get(timeout=wait)
         except queue.Empty:
             return None
 

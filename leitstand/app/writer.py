@@ -200,6 +200,7 @@ def _stop_on(loop: Loop, clock: LiveClock) -> None:
             clock.unregister(0)
             stop()
 
+    clock.wake_on_signals()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when
     with contextlib.suppress(PermissionError):  # not a pipe: there is no parent to outlive

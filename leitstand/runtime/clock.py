@@ -3,6 +3,7 @@
 
 import contextlib
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -55,6 +56,11 @@ class LiveClock:
         """End the present or next `wait`; from any thread or signal handler."""
         with contextlib.suppress(BlockingIOError):  # as many wakes are under way as the socket holds
             self._waker.send(b"\0")
+
+    def wake_on_signals(self) -> None:
+        """From now on every signal with a handler ends the wait, also one that another thread took or that came in the
+        instant before the wait. Main thread only."""
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
 
     def _drain(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):
