@@ -127,6 +127,7 @@ def test_a_stale_writer_is_fenced_by_the_journal(start: Start, tmp_path: Path) -
     client = socket.socket(socket.AF_UNIX)
     client.connect(str(tmp_path / "inbox.sock"))
     client.sendall(pack(Ask(1, "t", TenantAdded("acme"))))
+    process.wait(timeout=30)  # of itself: reading what it said closes its standard input, which ends it too
     code, line = refusal(process)
     assert code == EXIT_CODES["fenced"]
     assert "another writer" in line
