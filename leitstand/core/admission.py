@@ -7,12 +7,12 @@ A refusal is a decision with a reason from `REASONS`, the amount asked and the l
 from typing import Final, NamedTuple
 
 from leitstand.core.facts import SubmitJob
-from leitstand.core.placement import place
 from leitstand.core.state import State
 
 REASONS: Final = {
     "shape": "the amounts do not divide by the number of nodes, or are out of range",
     "no_such_capacity": "no free fleet of this kind could ever hold the job",
+    "gang_too_wide": "more tasks than one placement can record",
     "limit": "the duration exceeds what the rules allow",
 }
 
@@ -43,7 +43,12 @@ def admit(state: State, job: SubmitJob) -> Verdict:
         return Verdict("limit", duration, rules.max_duration_limit_us)
     name = job.tenant if rules.static else "shared"
     pool = state.pools.get(name)
-    if pool is None or place(pool.whole, job.resources, pool.colocate) is None:
+    if pool is None:
+        return Verdict("no_such_capacity", job.resources.gpus, 0)
+    tasks = job.resources.nodes or -(-job.resources.gpus // max(pool.whole.size, 1))
+    if tasks > pool.tasks_max:
+        return Verdict("gang_too_wide", tasks, pool.tasks_max)
+    if not pool.could_hold(job.resources):
         return Verdict("no_such_capacity", job.resources.gpus, _largest(state, name))
     return Verdict("", pool=name, max_duration_us=duration)
 

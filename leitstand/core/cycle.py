@@ -16,11 +16,13 @@ from leitstand.core import facts as f
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
 from leitstand.core.metering import meter
-from leitstand.core.placement import place, tasks_of
+from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT
-from leitstand.core.state import Pool, State
+from leitstand.core.state import Pool, State, Tenant
 
-REQUESTS_MAX: Final = 1_000_000  # Idempotency-Keys remembered at once
+ID_MAX: Final = 63  # characters of a tenant, project, site, node or pool
+DIGEST_MAX: Final = 128
+_ID: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 class Answer(NamedTuple):
@@ -82,21 +84,20 @@ class Core:
     def _plan(self) -> None:
         strict = self.state.rules.discipline in STRICT
         touched, self._touched = self._touched, {}
-        for name in touched:
-            pool = self.state.pools.get(name)
-            if pool is not None and pool.queue.waiting:
+        for name, pool in self.state.pools.items():  # in the order of the fleet, whatever was touched first
+            if name in touched and pool.queue.waiting:
                 self._plan_pool(name, pool, strict)
 
     def _plan_pool(self, name: str, pool: Pool, strict: bool) -> None:
-        """Heads in order of their keys; the first of a class that does not fit sends its class to sleep (or, under a
-        strict discipline, ends the plan)."""
+        """Heads in order of their keys; the first of a class that does not fit sends its class to sleep. Under a strict
+        discipline it ends the plan, unless the fleet has become too small for it: nobody waits for what cannot be."""
         asleep: set[f.Resources] = set() if strict else self._asleep.setdefault(name, set())
         heads = pool.queue.heads(asleep)
         while heads:
             (_, _, job), shape = heads[0]
-            places = place(pool.free, shape, pool.colocate)
+            places = pool.find(shape)
             if places is None:
-                if strict:
+                if strict and pool.could_hold(shape):
                     return
                 asleep.add(shape)
                 heappop(heads)
@@ -118,11 +119,14 @@ class Core:
                 if known.digest != asked.request_digest:
                     return Answer(refused="request_reused", detail=known.job)
                 return Answer(known.job)
-            if len(state.requests) >= REQUESTS_MAX:
-                return Answer(refused="busy", detail=str(REQUESTS_MAX))
         tenant = state.tenants.get(asked.tenant)
         if tenant is None:
-            return Answer(refused="unknown_tenant", detail=asked.tenant)
+            return Answer(refused="unknown_tenant", detail=asked.tenant[:ID_MAX])
+        digests = (asked.user, asked.spec, asked.request, asked.request_digest)
+        if not _is_id(asked.project) or max(map(len, digests)) > DIGEST_MAX:
+            return Answer(refused="invalid", detail=asked.project[:ID_MAX])
+        if asked.request and self._remembers_too_much(tenant):
+            return Answer(refused="busy", detail=str(state.rules.requests_max))
         if tenant.pending >= state.rules.pending_jobs_max:
             return Answer(refused="busy", detail=str(state.rules.pending_jobs_max))
         job = f"{asked.tenant}-{tenant.jobs + 1}"
@@ -150,13 +154,21 @@ class Core:
                 self._touched[verdict.pool] = None
         return Answer(job)
 
+    def _remembers_too_much(self, tenant: Tenant) -> bool:
+        """Whether the tenant's Idempotency-Keys are at their limit, and none of all of them has expired."""
+        state = self.state
+        if tenant.requests < state.rules.requests_max:
+            return False
+        oldest = next(iter(state.requests.values()))
+        return oldest.at > self._now - state.rules.request_ttl_us
+
     def _cancel(self, asked: f.CancelJob) -> Answer:
         job = self.state.jobs.get(asked.job)
         if job is None:
             return Answer(refused="unknown_job", detail=asked.job)
         if job.state == "stopping":
             return Answer(job.id)
-        self._emit(f.CancelRequested(job.id, asked.user))
+        self._emit(f.CancelRequested(job.id, asked.user[:DIGEST_MAX]))
         if job.run:
             self._emit(f.RunStopOrdered(job.run, "cancel"))
         else:
@@ -222,6 +234,8 @@ class Core:
     def _tenant_added(self, fact: f.TenantAdded) -> Answer:
         if fact.tenant in self.state.tenants:
             return Answer(refused="exists", detail=fact.tenant)
+        if not _is_id(fact.tenant):
+            return Answer(refused="invalid", detail=fact.tenant[:ID_MAX])
         if fact.tenant_class not in bundle.TENANT_CLASSES:
             return Answer(refused="invalid", detail=fact.tenant_class)
         self._emit(fact)
@@ -239,6 +253,8 @@ class Core:
     def _node_added(self, fact: f.NodeAdded) -> Answer:
         if fact.site not in self.state.sites:
             return Answer(refused="invalid", detail=fact.site)
+        if not (_is_id(fact.node) and _is_id(fact.pool)):
+            return Answer(refused="invalid", detail=fact.node[:ID_MAX])
         if min(fact.gpus, fact.cpus_milli, fact.memory_mib) < 0:
             return Answer(refused="invalid", detail=fact.node)
         node = self.state.nodes.get(fact.node)
@@ -256,6 +272,10 @@ class Core:
         if node.in_service:
             self._emit(fact)
         return _NOTED
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= ID_MAX and _ID.issuperset(text)
 
 
 def _amounts(node: Any) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ import msgspec
 
 from leitstand.core.admission import admit
 from leitstand.core.facts import SubmitJob, Task
-from leitstand.core.placement import place, tasks_of
+from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT, rank
 from leitstand.core.state import Pool, State
 
@@ -36,7 +36,7 @@ def plan(state: State, asked: SubmitJob) -> Plan:
         return Plan(True, waits_for="order", jobs_ahead=ahead)
     places = None
     if asked.resources not in pool.queue.classes:  # else one of its own class waits already
-        places = place(pool.free, asked.resources, pool.colocate)
+        places = pool.find(asked.resources)
     if places is None:
         return Plan(True, waits_for="capacity", jobs_ahead=ahead)
     tasks = tasks_of(places, pool.free, pool.names)
@@ -44,14 +44,15 @@ def plan(state: State, asked: SubmitJob) -> Plan:
 
 
 def waits_for(state: State, job_id: str) -> str:
-    """Why a pending job does not run: `order` or `capacity`; '' for a job that does not wait. KeyError: not live."""
+    """Why a pending job does not run: `order`, `capacity`, or `no_such_capacity` if the fleet has become too small for
+    it; '' for a job that does not wait. KeyError: not live."""
     job = state.jobs[job_id]
     if job.state != "pending":
         return ""
     pool = state.pools[job.pool]
-    if place(pool.free, job.resources, pool.colocate) is None:
-        return "capacity"
-    return "order"
+    if pool.find(job.resources) is not None:
+        return "order"
+    return "capacity" if pool.could_hold(job.resources) else "no_such_capacity"
 
 
 def _ahead(pool: Pool, order: int, number: int) -> int:

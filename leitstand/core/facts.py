@@ -12,6 +12,7 @@ Facts carry no time of their own: the journal stamps each with `at`, integer mic
 Engine reports (`RunStarted`, `RunEnded`) and operator facts (`NodeAdded`, …) arrive as the facts they become.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -46,14 +47,38 @@ class Resources(
     cpus_milli: int = 0
     memory_mib: int = 0
 
+    def part(self, gpus: int) -> tuple[int, int]:
+        """(cpus_milli, memory_mib) that a task with `gpus` GPUs holds: an equal part, or one in proportion to its GPUs,
+        rounded up. Folds of every version rely on it."""
+        if self.nodes == 1:
+            return self.cpus_milli, self.memory_mib
+        if self.nodes:
+            return self.cpus_milli // self.nodes, self.memory_mib // self.nodes
+        return -(-self.cpus_milli * gpus // self.gpus), -(-self.memory_mib * gpus // self.gpus)
 
-class Task(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
-    """One member of a placed gang; its index in the placement is its node rank."""
+
+class Task(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """One member of a placed gang; its index in the placement is its node rank. Stored as [node, mask], for a gang may
+    have thousands. `mask`: bit i is GPU i of the node, hexadecimal. CPU and memory follow from `Resources.part`."""
 
     node: str
-    gpus: tuple[int, ...] = ()
-    cpus_milli: int = 0
-    memory_mib: int = 0
+    mask: str = "0"
+
+    @classmethod
+    def of(cls, node: str, gpus: Iterable[int]) -> "Task":
+        """The task that holds the GPUs with these indices."""
+        return cls(node, format(sum(1 << index for index in gpus), "x"))
+
+    @property
+    def bits(self) -> int:
+        """The GPUs as a bit mask."""
+        return int(self.mask, 16)
+
+    @property
+    def gpus(self) -> tuple[int, ...]:
+        """The GPUs as indices, ascending."""
+        bits = self.bits
+        return tuple(index for index in range(bits.bit_length()) if bits >> index & 1)
 
 
 # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,9 +11,11 @@ def meter(job: Job, run: Run, ended_us: int) -> UsageMetered:
     assert wall_us >= 0, "a run ended before it started"
     gpus = cpus_milli = memory_mib = 0
     for task in run.tasks:
-        gpus += len(task.gpus)
-        cpus_milli += task.cpus_milli
-        memory_mib += task.memory_mib
+        count = task.bits.bit_count()
+        part = job.resources.part(count)
+        gpus += count
+        cpus_milli += part[0]
+        memory_mib += part[1]
     return UsageMetered(
         run.id,
         job.tenant,

@@ -5,10 +5,14 @@ This is the seam for topology, fractions and elastic jobs: whatever comes, `plac
 is free and what is asked to tasks or None.
 """
 
+from typing import Final
+
 from leitstand.core.facts import Resources, Task
 from leitstand.core.fit import Availability
 
-Place = tuple[int, int, int, int]  # position, GPUs, cpus_milli, memory_mib
+Place = tuple[int, int]  # position of the node in its pool, GPUs on it
+
+RECORD_BYTES_MAX: Final = 64 * 1024 - 512  # of the tasks of one placement: a fact has 64 KiB
 
 
 def place(free: Availability, asked: Resources, colocate: bool = False) -> list[Place] | None:
@@ -17,19 +21,15 @@ def place(free: Availability, asked: Resources, colocate: bool = False) -> list[
     Best fit: the node with the fewest free GPUs that holds a task, lowest position on ties. `colocate`: if the tasks
     do not find nodes of their own, they may share.
     """
-    if asked.nodes == 1:
-        return _one(free, asked)
+    if asked.nodes == 1 or (asked.nodes == 0 and asked.gpus <= free.size):
+        position = free.tightest(asked.gpus, asked.cpus_milli, asked.memory_mib)
+        return None if position < 0 else [(position, asked.gpus)]
     if asked.nodes == 0:
-        return _one(free, asked) if asked.gpus <= free.size else _fewest_nodes(free, asked)
+        return _fewest_nodes(free, asked)
     places = _equal_tasks(free, asked, share=False)
     if places is None and colocate:
         places = _equal_tasks(free, asked, share=True)
     return places
-
-
-def _one(free: Availability, asked: Resources) -> list[Place] | None:
-    position = free.tightest(asked.gpus, asked.cpus_milli, asked.memory_mib)
-    return None if position < 0 else [(position, asked.gpus, asked.cpus_milli, asked.memory_mib)]
 
 
 def _fewest_nodes(free: Availability, asked: Resources) -> list[Place] | None:
@@ -38,35 +38,30 @@ def _fewest_nodes(free: Availability, asked: Resources) -> list[Place] | None:
     if size == 0:
         return None
     whole, rest = divmod(asked.gpus, size)
+    cpus_milli, memory_mib = asked.part(size)
     places: list[Place] = []
     chosen = 0
     for position in free.ascending(size):
         if len(places) == whole:
             break
-        share = _part(asked, size)
-        if free.cpus_milli[position] >= share[1] and free.memory_mib[position] >= share[2]:
-            places.append((position, *share))
+        if free.cpus_milli[position] >= cpus_milli and free.memory_mib[position] >= memory_mib:
+            places.append((position, size))
             chosen |= 1 << position
     if len(places) < whole:
         return None
     if rest:
-        share = _part(asked, rest)
-        position = free.tightest(rest, share[1], share[2], excluded=chosen)
+        position = free.tightest(rest, *asked.part(rest), excluded=chosen)
         if position < 0:
             return None
-        places.append((position, *share))
+        places.append((position, rest))
     return places
-
-
-def _part(asked: Resources, gpus: int) -> tuple[int, int, int]:
-    """What goes with `gpus` of the gang's GPUs, rounded up."""
-    return gpus, -(-asked.cpus_milli * gpus // asked.gpus), -(-asked.memory_mib * gpus // asked.gpus)
 
 
 def _equal_tasks(free: Availability, asked: Resources, share: bool) -> list[Place] | None:
     """`nodes` equal tasks, each on a node of its own or (`share`) as many on a node as it holds."""
     count = asked.nodes
-    gpus, cpus_milli, memory_mib = asked.gpus // count, asked.cpus_milli // count, asked.memory_mib // count
+    gpus = asked.gpus // count
+    cpus_milli, memory_mib = asked.part(gpus)
     places: list[Place] = []
     for position in free.ascending(gpus):
         room = min(
@@ -76,7 +71,7 @@ def _equal_tasks(free: Availability, asked: Resources, share: bool) -> list[Plac
             count - len(places),
             count if share else 1,
         )
-        places.extend([(position, gpus, cpus_milli, memory_mib)] * room)
+        places.extend([(position, gpus)] * room)
         if len(places) == count:
             return places
     return None
@@ -86,13 +81,16 @@ def tasks_of(places: list[Place], free: Availability, names: list[str]) -> tuple
     """Places with names and GPU indices (the lowest free ones of each node). `names`: node ids by position."""
     left: dict[int, int] = {}
     tasks = []
-    for position, count, cpus_milli, memory_mib in places:
-        mask = left.get(position, free.gpus[position])
-        indices = []
+    for position, count in places:
+        bits = left.get(position, free.gpus[position])
+        rest = bits
         for _ in range(count):
-            low = mask & -mask
-            indices.append(low.bit_length() - 1)
-            mask ^= low
-        left[position] = mask
-        tasks.append(Task(names[position], tuple(indices), cpus_milli, memory_mib))
+            rest &= rest - 1  # without its lowest bit
+        left[position] = rest
+        tasks.append(Task(names[position], format(bits ^ rest, "x")))
     return tuple(tasks)
+
+
+def tasks_max(size: int, name_bytes: int) -> int:
+    """How many tasks one placement can record, with `size` GPUs on the largest node and node ids of `name_bytes`."""
+    return RECORD_BYTES_MAX // (name_bytes + -(-size // 4) + len('["",""],'))

@@ -12,6 +12,7 @@ import msgspec
 from leitstand.core.units import DAY_US, HOUR_US
 
 DISCIPLINES: Final = ("fifo-strict", "fifo-greedy", "sjf", "priority")
+NAME_MAX: Final = 63
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
 
 
@@ -32,6 +33,7 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fie
     max_duration_limit_us: int = 30 * DAY_US
     pending_jobs_max: int = 100_000  # live jobs that wait, per tenant
     request_ttl_us: int = DAY_US  # how long an Idempotency-Key is remembered
+    requests_max: int = 250_000  # of them, per tenant: about 100 MB
 
 
 def digest(rules: Rules) -> str:
@@ -42,6 +44,10 @@ def digest(rules: Rules) -> str:
 def check(rules: Rules) -> list[str]:
     """What is wrong with the bundle, one sentence per fault; empty if it can be put in force."""
     faults = []
+    if not 0 < len(rules.name) <= NAME_MAX:
+        faults.append(f"the name has {len(rules.name)} characters, not 1..{NAME_MAX}")
+    if set(rules.max_duration_default_us) != set(TENANT_CLASSES):
+        faults.append(f"max_duration_default_us names other classes than {', '.join(TENANT_CLASSES)}")
     if rules.discipline not in DISCIPLINES:
         faults.append(f"discipline {rules.discipline!r} is unknown; known: {', '.join(DISCIPLINES)}")
     for tenant_class in TENANT_CLASSES:

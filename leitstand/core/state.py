@@ -13,6 +13,7 @@ import msgspec
 
 from leitstand.core import facts as f
 from leitstand.core.fit import Availability
+from leitstand.core.placement import Place, place, tasks_max
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
 
@@ -44,12 +45,14 @@ class Node(msgspec.Struct, gc=False):
 
 
 class Tenant(msgspec.Struct, gc=False):
-    """`jobs`: how many it has ever submitted; the next id's number. `pending`: how many wait now."""
+    """`jobs`: how many it has ever submitted; the next id's number. `pending`: how many wait now. `requests`: how many
+    Idempotency-Keys of its submissions are remembered."""
 
     id: str
     tenant_class: str
     jobs: int = 0
     pending: int = 0
+    requests: int = 0
 
 
 class Job(msgspec.Struct, gc=False):
@@ -110,14 +113,27 @@ class Projection(msgspec.Struct):
 class Pool:
     """The nodes that share a queue. `free`: now; `whole`: as if nothing ran."""
 
-    __slots__ = ("colocate", "free", "names", "queue", "whole")
+    __slots__ = ("colocate", "free", "name_bytes", "names", "queue", "tasks_max", "whole")
 
     def __init__(self) -> None:
         self.free = Availability()
         self.whole = Availability()
         self.names: list[str] = []
+        self.name_bytes = 0  # of the longest node id
+        self.tasks_max = 0  # of one gang, so that a fact can hold its placement
         self.queue = Queue()
         self.colocate = False
+
+    def find(self, asked: f.Resources) -> list[Place] | None:
+        """Places for a gang now, or None."""
+        return self._recordable(place(self.free, asked, self.colocate))
+
+    def could_hold(self, asked: f.Resources) -> bool:
+        """Whether the gang would find places if nothing ran."""
+        return self._recordable(place(self.whole, asked, self.colocate)) is not None
+
+    def _recordable(self, places: list[Place] | None) -> list[Place] | None:
+        return None if places is None or len(places) > self.tasks_max else places
 
     def withdraw(self, position: int) -> None:
         """Take the node at `position` out of service."""
@@ -126,9 +142,11 @@ class Pool:
         self.resize()
 
     def resize(self) -> None:
-        """Note the size of the largest node in service."""
+        """Note the size of the largest node in service, and what follows from it."""
         levels = self.whole.levels
-        self.free.size = self.whole.size = max((size for size, mask in enumerate(levels) if mask), default=0)
+        size = max((size for size, mask in enumerate(levels) if mask), default=0)
+        self.free.size = self.whole.size = size
+        self.tasks_max = tasks_max(size, self.name_bytes)
 
 
 class State:
@@ -201,6 +219,7 @@ class State:
         pool = self.pools[node.pool]
         if node.position == len(pool.names):
             pool.names.append(node.id)
+            pool.name_bytes = max(pool.name_bytes, len(node.id))
         pool.colocate = node.site in self.sites and self.sites[node.site].colocate
         every = (1 << node.gpus) - 1
         gpus, cpus_milli, memory_mib = held.get(node.id, (0, 0, 0))
@@ -220,13 +239,12 @@ class State:
         """By node: the GPUs (mask), CPU and memory that runs hold."""
         held: dict[str, _Held] = {}
         for run in self.runs.values():
+            resources = self.jobs[run.job].resources
             for task in run.tasks:
                 gpus, cpus_milli, memory_mib = held.get(task.node, (0, 0, 0))
-                held[task.node] = (
-                    gpus | _mask(task.gpus),
-                    cpus_milli + task.cpus_milli,
-                    memory_mib + task.memory_mib,
-                )
+                bits = task.bits
+                part = resources.part(bits.bit_count())
+                held[task.node] = gpus | bits, cpus_milli + part[0], memory_mib + part[1]
         return held
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,19 +264,21 @@ class State:
             fact.spec,
             at,
         )
+        self._forget_requests(at)
         if fact.request:
-            self._remember(at, fact)
+            self.requests[fact.request] = Remembered(fact.job, fact.request_digest, at)
+            self.tenants[fact.tenant].requests += 1
 
-    def _remember(self, at: int, fact: f.JobSubmitted) -> None:
-        requests = self.requests
-        requests.pop(fact.request, None)  # an expired one: the order is by age
-        requests[fact.request] = Remembered(fact.job, fact.request_digest, at)
+    def _forget_requests(self, at: int) -> None:
+        """Drop what is older than the rules say; the order is by age."""
         oldest_kept = at - self.rules.request_ttl_us
-        while requests:
-            request = next(iter(requests))
-            if requests[request].at > oldest_kept:
-                break
-            del requests[request]
+        while self.requests:
+            request = next(iter(self.requests))
+            remembered = self.requests[request]
+            if remembered.at > oldest_kept:
+                return
+            del self.requests[request]
+            self.tenants[remembered.job.rpartition("-")[0]].requests -= 1
 
     def _job_admitted(self, at: int, fact: f.JobAdmitted) -> None:
         job = self.jobs[fact.job]
@@ -296,10 +316,10 @@ class State:
         job.runs += 1
         job.run = fact.run
         self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
-        free = self.pools[job.pool].free
         for task in fact.tasks:
-            node = self.nodes[task.node]
-            free.take(node.position, _mask(task.gpus), task.cpus_milli, task.memory_mib)
+            node, bits = self.nodes[task.node], task.bits
+            free = self.pools[node.pool].free
+            free.take(node.position, bits, *job.resources.part(bits.bit_count()))
 
     def _run_stop_ordered(self, at: int, fact: f.RunStopOrdered) -> None:
         run = self.runs[fact.run]
@@ -316,11 +336,13 @@ class State:
 
     def _run_ended(self, at: int, fact: f.RunEnded) -> None:
         run = self.runs.pop(fact.run)
-        self.jobs[run.job].run = ""
+        job = self.jobs[run.job]
+        job.run = ""
         for task in run.tasks:
-            node = self.nodes[task.node]
-            mask = _mask(task.gpus) & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
-            self.pools[node.pool].free.give(node.position, mask, task.cpus_milli, task.memory_mib)
+            node, bits = self.nodes[task.node], task.bits
+            left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
+            free = self.pools[node.pool].free
+            free.give(node.position, left, *job.resources.part(bits.bit_count()))
 
     def _usage_metered(self, at: int, fact: f.UsageMetered) -> None:
         pass
@@ -373,15 +395,6 @@ class State:
     def digest(self) -> str:
         """SHA-256 of the projection's JSON, hexadecimal: equal states, equal digests."""
         return hashlib.sha256(msgspec.json.encode(self.project())).hexdigest()
-
-
-def _mask(indices: tuple[int, ...]) -> int:
-    if len(indices) == 1:
-        return 1 << indices[0]
-    mask = 0
-    for index in indices:
-        mask |= 1 << index
-    return mask
 
 
 _APPLY: Final[dict[type[f.Fact], Callable[[State, int, Any], None]]] = {

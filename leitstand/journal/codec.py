@@ -110,7 +110,7 @@ class Codec:
             return UnknownFact(
                 f"fact {name!r} is unknown to this version; it was written by a newer one: use a newer leitstand"
             )
-        if "unknown field" in str(error):
+        if "unknown field" in str(error) or "at most length" in str(error):
             return UnknownFact(
                 f"fact {name!r} carries more than this version knows ({error}): use a newer leitstand"
             )

@@ -77,8 +77,8 @@ class Inbox(Settling):
         for _ in range(min(len(queue), self._limits.batch)):
             asked = queue.popleft()
             ask = asked[1]
-            self._by_token[ask.token] -= 1
-            self._by_tenant[_tenant(ask)] -= 1
+            _count_down(self._by_token, ask.token)
+            _count_down(self._by_tenant, _tenant(ask))
             self._taken.append(asked)
         return [ask.observation for _, ask in self._taken]
 
@@ -192,6 +192,12 @@ class Inbox(Settling):
         self._connections.pop(connection, None)
         self._clock.unregister(connection.channel)
         connection.channel.close()
+
+
+def _count_down(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _tenant(ask: Ask) -> str:

@@ -118,7 +118,7 @@ class LocalCase(Case):
     def execution(self, run: str, spec: RunSpec, tasks: int = 1, limit_us: int = 3600 * SECOND) -> StartRun:
         """An order to execute `spec` on node-1, rank r of the gang with GPU r."""
         self.specs[f"spec of {run}"] = spec
-        placed = tuple(Task("node-1", (rank,)) for rank in range(tasks))
+        placed = tuple(Task.of("node-1", (rank,)) for rank in range(tasks))
         job, now = run.rsplit(".", 1)[0], time.time_ns() // 1000
         return StartRun(run, job, "acme", "p", placed, Resources(), f"spec of {run}", limit_us, now)
 

@@ -45,7 +45,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts = [
             JobSubmitted(job, "acme", "default", Resources(gpus=2)),
             JobAdmitted(job, "shared", 5_000_000),
-            RunPlaced(run, job, (Task("n-1", (2 * number - 2, 2 * number - 1)),)),
+            RunPlaced(run, job, (Task.of("n-1", (2 * number - 2, 2 * number - 1)),)),
             RunStarted(run, 1_700_000_000_200_000),
             JobEnded(job, "succeeded", exit_code=0),
         ]

@@ -18,6 +18,7 @@ def cluster(
     colocate: bool = False,
     pools: Sequence[str] = (),
     tenants: Sequence[str] = ("acme", "beta"),
+    prefix: str = "n",
 ) -> Core:
     """A core at time 0 with nodes n0, n1, … of these GPU counts and two tenants."""
     core = Core()
@@ -26,7 +27,7 @@ def cluster(
     seen.append(f.SiteAdded("s", "simulated", logical=True, colocate=colocate))
     for i, count in enumerate(gpus):
         pool = pools[i] if pools else "shared"
-        seen.append(f.NodeAdded(f"n{i}", "s", count, cpus_milli, memory_mib, pool=pool))
+        seen.append(f.NodeAdded(f"{prefix}{i}", "s", count, cpus_milli, memory_mib, pool=pool))
     core.cycle(0, seen)
     assert [a for a in core.answers if a.refused] == []
     return core

@@ -66,8 +66,8 @@ THIRD = Codec([Weighed3, NodeRemoved], {Weighed: second_of, Weighed2: third_of})
             b'{"fact":"JobSubmitted","job":"acme-1","tenant":"acme","project":"p","resources":{"gpus":8}}',
         ),
         (
-            RunPlaced(run="acme-1.1", job="acme-1", tasks=(Task(node="n-1", gpus=(0, 1)),)),
-            b'{"fact":"RunPlaced","run":"acme-1.1","job":"acme-1","tasks":[{"node":"n-1","gpus":[0,1]}]}',
+            RunPlaced(run="acme-1.1", job="acme-1", tasks=(Task.of("n-1", (0, 1)),)),
+            b'{"fact":"RunPlaced","run":"acme-1.1","job":"acme-1","tasks":[["n-1","3"]]}',
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_older_code_refuses_newer_facts_by_entry_and_name() -> None:
     [
         b'{"fact":"JobAdmitted","job":"a-1","pool":"p","max_duration_us":1,"colour":"red"}',
         b'{"fact":"JobSubmitted","job":"a-1","tenant":"a","project":"p","resources":{"gpus":1,"tpus":2}}',
-        b'{"fact":"RunPlaced","run":"a-1.1","job":"a-1","tasks":[{"node":"n","slice":3}]}',
+        b'{"fact":"RunPlaced","run":"a-1.1","job":"a-1","tasks":[["n","3",7]]}',
         b'{"fact":"RulesSet","digest":"","rules":{"colour":"red"}}',
     ],
 )

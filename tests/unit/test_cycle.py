@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the core decides, as stories: given a cluster, when something is observed, then these facts."""
 
+import msgspec
 import pytest
 
 from leitstand.core import facts as f
@@ -8,6 +9,8 @@ from leitstand.core.explain import plan, waits_for
 from leitstand.core.rules import Rules
 from leitstand.core.units import DAY_US, SECOND_US
 from tests.unit.story import ask, at, cluster, ended, placed, started
+
+RACK = "muc1-b12-r03-"  # node ids as long as those of a large site
 
 
 def names(facts: list[f.Fact]) -> list[str]:
@@ -131,6 +134,31 @@ class TestRequests:
         assert at(core, 0, ask(tenant="nobody"), f.CancelJob("acme-7")) == []
         assert [answer.refused for answer in core.answers] == ["unknown_tenant", "unknown_job"]
 
+    def test_keys_at_their_limit_are_taken_again_when_the_oldest_has_expired(self) -> None:
+        core = cluster(8, rules=Rules(requests_max=2, request_ttl_us=10 * SECOND_US))
+        at(
+            core,
+            0,
+            ask(request="a"),
+            ask(request="b"),
+            ask(request="c"),
+            ask(),
+            ask(tenant="beta", request="d"),
+        )
+        assert [answer.refused for answer in core.answers] == ["", "", "busy", "", ""]
+        at(core, 9, ask(request="c"))
+        assert core.answers[0].refused == "busy"
+        at(core, 10, ask(request="c"))
+        assert core.answers[0].refused == ""
+        assert list(core.state.requests) == ["c"]
+
+    def test_expired_keys_are_dropped_by_submissions_without_one(self) -> None:
+        core = cluster(8, rules=Rules(request_ttl_us=10 * SECOND_US))
+        at(core, 0, ask(request="a"))
+        at(core, 10, ask())
+        assert core.state.requests == {}
+        assert core.state.tenants["acme"].requests == 0
+
 
 class TestAdmission:
     @pytest.mark.parametrize(
@@ -154,6 +182,49 @@ class TestAdmission:
         assert names(facts) == ["JobSubmitted", "JobRejected"]
         assert facts[1] == f.JobRejected("acme-1", *rejection)
         assert not core.state.jobs
+
+    @pytest.mark.parametrize("asked", [f.Resources(0, 4000), f.Resources(4000, 4000), f.Resources(16_000, 0)])
+    def test_a_gang_whose_placement_no_fact_could_hold_is_rejected(self, asked: f.Resources) -> None:
+        core = cluster(*[4] * 4000, colocate=True, prefix=RACK)
+        facts = at(core, 0, f.SubmitJob("acme", "default", asked))
+        assert names(facts)[1] == "JobRejected"
+        assert facts[1] == f.JobRejected(
+            "acme-1", "gang_too_wide", 4000, core.state.pools["shared"].tasks_max
+        )
+
+    def test_the_widest_gang_is_recorded_in_one_fact_of_64_kib(self) -> None:
+        core = cluster(*[4] * 4000, prefix=RACK)
+        most = core.state.pools["shared"].tasks_max
+        assert most >= 2500, "10,000 GPUs on nodes with 4"
+        facts = at(core, 0, f.SubmitJob("acme", "p" * 63, f.Resources(4 * most, most)))
+        assert names(facts)[2] == "RunPlaced"
+        assert max(len(msgspec.json.encode(fact)) for fact in facts) <= 64 * 1024
+
+    def test_a_gang_that_became_too_wide_for_a_fact_waits(self) -> None:
+        """Admitted while node ids were short, it meets longer ones."""
+        core = cluster(*[4] * 2000)
+        at(core, 0, *[ask(4)] * 2000)
+        at(core, 1, ask(8000, nodes=2000))
+        at(core, 2, f.NodeAdded("n" * 63, "s", 4, 64_000, 512_000))
+        runs = list(core.state.runs)
+        assert placed(at(core, 3, *(ended(run, 3) for run in runs))) == {}
+        assert waits_for(core.state, "acme-2001") == "no_such_capacity"
+
+    def test_text_that_is_no_id_is_refused_before_it_is_recorded(self) -> None:
+        core = cluster(8)
+        long = "x" * 70_000
+        requests: list[f.Observation] = [
+            f.SubmitJob("acme", long, f.Resources(1)),
+            f.SubmitJob("acme", "default", f.Resources(1), spec=long),
+            f.SubmitJob(long, "default", f.Resources(1)),
+            f.TenantAdded(long),
+            f.NodeAdded(long, "s", 1, 0, 0),
+            f.NodeAdded('n"', "s", 1, 0, 0),
+            f.RulesSet(Rules(name=long), ""),
+        ]
+        assert at(core, 0, *requests) == []
+        assert {answer.refused for answer in core.answers} == {"invalid", "unknown_tenant"}
+        assert max(len(answer.detail) for answer in core.answers) < 200
 
     def test_a_job_that_names_no_duration_gets_the_default_of_its_class(self) -> None:
         core = cluster(8)
@@ -185,6 +256,19 @@ class TestQueue:
         at(core, 0, ask(4))
         at(core, 1, ask(4), ask(4, priority=7), ask(4, priority=7, tenant="beta"))
         assert list(placed(at(core, 2, ended("acme-1.1", 2)))) == ["acme-3.1"]
+
+    def test_a_head_that_the_fleet_became_too_small_for_blocks_nobody(self) -> None:
+        core = cluster(8, rules=Rules(discipline="fifo-strict"))
+        at(core, 0, ask(8))
+        at(core, 1, ask(8), ask(4))
+        at(core, 2, f.NodeAdded("n0", "s", 4, 64_000, 512_000))
+        assert list(placed(at(core, 3, ended("acme-1.1", 3)))) == ["acme-3.1"]
+        assert waits_for(core.state, "acme-2") == "no_such_capacity"
+
+    def test_pools_are_planned_in_the_order_of_the_fleet_whatever_was_touched_first(self) -> None:
+        core = cluster(4, 4, pools=("acme", "beta"), rules=Rules(static=True))
+        facts = at(core, 0, ask(tenant="beta"), ask(tenant="acme"))
+        assert list(placed(facts)) == ["acme-1.1", "beta-1.1"]
 
     def test_a_cancelled_head_unblocks_a_strict_queue(self) -> None:
         core = cluster(4, rules=Rules(discipline="fifo-strict"))

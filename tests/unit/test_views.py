@@ -29,7 +29,7 @@ def life(job: str, tenant: str = "acme", project: str = "default", gpu_us: int =
     return [
         f.JobSubmitted(job, tenant, project, Resources(1, 1, 2000, 512), priority=3, spec="ref-" + job),
         f.JobAdmitted(job, "shared", 60 * S),
-        f.RunPlaced(run, job, (Task("node-1", (0, 1)),)),
+        f.RunPlaced(run, job, (Task.of("node-1", (0, 1)),)),
         f.RunStarted(run, 33 * S),
         f.RunEnded(run, 44 * S, "exited", exit_code=0),
         f.UsageMetered(run, tenant, project, 11 * S, gpu_us, 22 * S, 7),
@@ -76,7 +76,7 @@ def test_a_job_shows_each_state_of_its_life(views: Database, reading: Reading) -
     )
     assert (job.max_duration_us, job.exit_code, job.reason) == (60 * S, 0, "")
     assert runs[0].usage == f"{11 * S} {5 * S} {22 * S} 7"
-    assert runs[0].tasks == b'[{"node":"node-1","gpus":[0,1]}]'
+    assert runs[0].tasks == b'[["node-1","3"]]'
 
 
 def test_a_job_ends_rejected_cancelled_or_killed(views: Database, reading: Reading) -> None:
