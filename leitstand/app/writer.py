@@ -102,7 +102,7 @@ def serve(settings: Settings) -> None:
         raise CannotServe("unusable", str(error)) from error
     journal = SqliteJournal(settings.journal)
     state, head = snapshots.restore(journal, settings.snapshots)
-    clock = LiveClock(head.at)
+    clock = LiveClock(head.at, _say_lag)
     now = clock.wait(0)
     if clock.lag_us > LAG_MAX_US:
         raise CannotServe(
@@ -133,6 +133,14 @@ def serve(settings: Settings) -> None:
         engine.close()
         journal.close()
         records.close()
+
+
+def _say_lag(lag_us: int) -> None:
+    seconds = lag_us / SECOND_US
+    print(
+        f"this machine's clock is {seconds:.1f} s behind; stamps stand still until it caught up",
+        file=sys.stderr,
+    )
 
 
 class Opening:

@@ -7,8 +7,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import Final
 
 from leitstand.core.units import SECOND_US
+
+LAG_ALERT_US: Final = SECOND_US  # more than clock discipline ever steps back
 
 Ready = Callable[[int], None]  # gets the selector's event mask
 
@@ -31,10 +34,13 @@ class LiveClock:
     """The wall clock, never going back behind `last` (µs), and a selector: waits for a due time, a wake, or a socket.
 
     A wall clock that lags behind the last stamp holds time still until it has caught up; `lag_us` tells by how much.
+    A lag over LAG_ALERT_US is told once to `alert`, in µs.
     """
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, alert: Callable[[int], None] = lambda lag_us: None) -> None:
         self._last = last
+        self._alert = alert
+        self._alerted = False
         self.lag_us = 0
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = socket.socketpair()
@@ -77,6 +83,9 @@ class LiveClock:
         wall = time.time_ns() // 1000
         self.lag_us = max(0, self._last - wall)
         self._last = max(self._last, wall)
+        if self.lag_us > LAG_ALERT_US and not self._alerted:
+            self._alert(self.lag_us)
+        self._alerted = self.lag_us > LAG_ALERT_US or (self._alerted and self.lag_us > 0)
         return self._last
 
     def close(self) -> None:
