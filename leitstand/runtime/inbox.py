@@ -7,7 +7,6 @@ is answered `busy` at once and never recorded.
 """
 
 import contextlib
-import os
 import selectors
 import socket
 from collections import Counter, deque
@@ -22,6 +21,7 @@ from leitstand.core.facts import CancelJob, NodeRemoved, Observation, RulesSet, 
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.loop import Settling
 from leitstand.runtime.ports import Head
+from leitstand.runtime.sockets import listen
 from leitstand.runtime.wire import Advanced, Ask, Settled, pack, unpack
 
 ASKED: Final = (SubmitJob, CancelJob, TenantAdded, NodeRemoved, RulesSet)  # reports come from engines alone
@@ -203,22 +203,3 @@ def _count_down(counts: Counter[str], key: str) -> None:
 def _tenant(ask: Ask) -> str:
     observation = ask.observation
     return observation.tenant if isinstance(observation, SubmitJob) else ""
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening Unix socket at `path` (mode 0600), which is replaced if it exists; the caller holds the folder's
-    lock. Socket addresses are short (107 bytes): the folder is named through its descriptor."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.setblocking(False)
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        before = os.umask(0o177)
-        try:
-            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-        finally:
-            os.umask(before)
-    finally:
-        os.close(folder)
-    listener.listen(64)
-    return listener

@@ -8,13 +8,12 @@ others nobody knows the outcome, and they fail.
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 from leitstand.core.facts import CancelJob, Observation, SubmitJob
+from leitstand.runtime.sockets import connect
 from leitstand.runtime.wire import Advanced, Ask, Settled, pack, unpack
 
 IN_FLIGHT_MAX: Final = 4096
@@ -136,23 +135,6 @@ class Link(asyncio.Protocol):
         if self._transport is not None and self._unsent:
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
-
-
-def connect(path: Path) -> socket.socket:
-    """A connected Unix socket; OSError. Socket addresses are short (107 bytes): the folder is named through its
-    descriptor."""
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            channel.connect(f"/proc/self/fd/{folder}/{path.name}")
-        finally:
-            os.close(folder)
-        channel.setblocking(False)
-    except BaseException:
-        channel.close()
-        raise
-    return channel
 
 
 def _may_be_said_twice(observation: Observation) -> bool:
