@@ -83,7 +83,9 @@ def table(figures: Figures) -> str:
     rows = [("what", "value", "unit", "target", "")]
     for name, figure in figures.items():
         value = figure["value"]
-        shown = f"{value:,.4g}" if isinstance(value, float) and value < 1000 else f"{value:,.0f}"
+        shown = (
+            f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if value < 1000 else f"{value:,.2f}"
+        )
         rows.append((name, shown, figure["unit"], str(figure["target"]), "ok" if figure["ok"] else "MISSED"))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = []
