@@ -3,24 +3,22 @@
 
 Started by `leitstand up` as `python -m leitstand.app.writer SETTINGS`; says `ready` on standard output when it
 accepts requests, ends when its standard input does (the parent is gone), on SIGTERM, or with one line on standard
-error and a code of `EXIT_CODES` when it cannot go on.
+error and a code of `serving.EXIT_CODES` when it cannot go on.
 """
 
 import contextlib
-import fcntl
 import gc
+import logging
 import os
 import selectors
 import signal
 import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from leitstand import __version__
+from leitstand.app.serving import CannotServe, DiskLow, lock, saying_why
 from leitstand.app.settings import Settings
 from leitstand.core.cycle import Core
 from leitstand.core.facts import NodeRemoved, Observation, RulesSet, SiteAdded, TenantAdded, WriterStarted
@@ -30,68 +28,23 @@ from leitstand.core.units import SECOND_US
 from leitstand.engines.local.engine import Limits, LocalEngine, Surroundings
 from leitstand.engines.local.gpus import LocalSite, discover
 from leitstand.journal import snapshots
-from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
-from leitstand.runtime.ports import JournalFull, StaleHead
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.records import Records
 
 OPERATOR: Final = "operator"  # the built-in tenant of the admin token
 LAG_MAX_US: Final = 60 * SECOND_US
-DISK_LOOK_S: Final = 0.25  # how often the free disk is looked at, at most
-
-EXIT_CODES: Final = {"locked": 4, "unusable": 5, "fenced": 6, "full": 7, "clock": 8}
-
-
-class CannotServe(Exception):
-    """Why the writer does not start or go on: one line, and the name of its exit code."""
-
-    def __init__(self, code: str, line: str) -> None:
-        super().__init__(line)
-        self.code = EXIT_CODES[code]
+LOCK_S: Final = 1.0  # who starts another control plane holds the lock for a moment, to look
+_log = logging.getLogger("leitstand.writer")
 
 
 def main() -> None:
     settings = Settings.from_json(sys.argv[1])
-    try:
-        with lock(settings.lock):
-            serve(settings)
-    except CannotServe as reason:
-        print(reason, file=sys.stderr)
-        sys.exit(reason.code)
-    except JournalUnusable as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_CODES["unusable"])
-    except StaleHead:
-        print(f"another writer took over {settings.journal}; this one ends", file=sys.stderr)
-        sys.exit(EXIT_CODES["fenced"])
-    except JournalFull as error:
-        print(f"no room for {settings.journal} ({error}); free some disk, then it goes on", file=sys.stderr)
-        sys.exit(EXIT_CODES["full"])
-
-
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the data folder; CannotServe names the process that holds it. The lock goes with the process."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise CannotServe(
-                "locked",
-                f"data folder {path.parent} is in use by another control plane (process {holder}); "
-                "stop that one, or start this one with another --data",
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+    with saying_why(settings), lock(settings.lock, LOCK_S):
+        serve(settings)
 
 
 def serve(settings: Settings) -> None:
@@ -102,7 +55,7 @@ def serve(settings: Settings) -> None:
         raise CannotServe("unusable", str(error)) from error
     journal = SqliteJournal(settings.journal)
     state, head = snapshots.restore(journal, settings.snapshots)
-    clock = LiveClock(head.at, _say_lag)
+    clock = LiveClock(head.at)
     now = clock.wait(0)
     if clock.lag_us > LAG_MAX_US:
         raise CannotServe(
@@ -110,6 +63,7 @@ def serve(settings: Settings) -> None:
             f"this machine's clock is {clock.lag_us // SECOND_US} s behind the journal's last entry "
             f"(limit {LAG_MAX_US // SECOND_US} s); set the clock",
         )
+    clock.alert = _say_lag
     records = Records(settings.records)
     engine = LocalEngine(
         settings.runs,
@@ -136,10 +90,8 @@ def serve(settings: Settings) -> None:
 
 
 def _say_lag(lag_us: int) -> None:
-    seconds = lag_us / SECOND_US
-    print(
-        f"this machine's clock is {seconds:.1f} s behind; stamps stand still until it caught up",
-        file=sys.stderr,
+    _log.critical(
+        "this machine's clock is %.1f s behind; stamps stand still until it caught up", lag_us / SECOND_US
     )
 
 
@@ -176,24 +128,6 @@ def opening(state: State, settings: Settings, site: LocalSite) -> list[Observati
         if node.site == site_id and node.id not in present
     ]
     return seen
-
-
-class DiskLow:
-    """Whether the disk of the data folder has less free than the reserve; looked at now and then."""
-
-    def __init__(self, folder: Path, reserve_bytes: int) -> None:
-        self._folder = folder
-        self._reserve_bytes = reserve_bytes
-        self._looked_s = -DISK_LOOK_S
-        self._low = False
-
-    def __call__(self) -> bool:
-        now_s = time.monotonic()
-        if now_s - self._looked_s >= DISK_LOOK_S:
-            self._looked_s = now_s
-            disk = os.statvfs(self._folder)
-            self._low = disk.f_bavail * disk.f_frsize < self._reserve_bytes
-        return self._low
 
 
 def _stop_on(loop: Loop, clock: LiveClock) -> None:

@@ -37,9 +37,9 @@ class LiveClock:
     A lag over LAG_ALERT_US is told once to `alert`, in µs.
     """
 
-    def __init__(self, last: int, alert: Callable[[int], None] = lambda lag_us: None) -> None:
+    def __init__(self, last: int) -> None:
         self._last = last
-        self._alert = alert
+        self.alert: Callable[[int], None] = lambda lag_us: None
         self._alerted = False
         self.lag_us = 0
         self._selector = selectors.DefaultSelector()
@@ -84,7 +84,7 @@ class LiveClock:
         self.lag_us = max(0, self._last - wall)
         self._last = max(self._last, wall)
         if self.lag_us > LAG_ALERT_US and not self._alerted:
-            self._alert(self.lag_us)
+            self.alert(self.lag_us)
         self._alerted = self.lag_us > LAG_ALERT_US or (self._alerted and self.lag_us > 0)
         return self._last
 

@@ -34,7 +34,8 @@ def test_time_stands_still_while_the_machines_clock_lags_and_goes_on_after(wall:
 
 def test_a_lag_over_the_limit_is_told_once_until_it_is_made_up(wall: Wall) -> None:
     told: list[int] = []
-    clock = LiveClock(0, told.append)
+    clock = LiveClock(0)
+    clock.alert = told.append
     clock.wait(0)
     wall.now_us -= LAG_ALERT_US
     clock.wait(0)
