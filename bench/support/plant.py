@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from leitstand.app.serving import lock
 from leitstand.app.settings import Settings
-from leitstand.app.writer import OPERATOR, Opening, lock
+from leitstand.app.writer import OPERATOR, Opening
 from leitstand.core.cycle import Core
 from leitstand.core.facts import Fact, NodeAdded, Observation, RulesSet, SiteAdded, TenantAdded, WriterStarted
 from leitstand.core.rules import Rules

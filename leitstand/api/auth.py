@@ -6,9 +6,6 @@ There is one token, the administrator's. Whatever identities come later come in 
 
 import hashlib
 import hmac
-import os
-import secrets
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -64,25 +61,6 @@ def header(scope: Any, name: bytes) -> bytes:
         if found == name:
             return bytes(value)
     return b""
-
-
-def load_admin_token(path: Path) -> str:
-    """The token in `path`, made (mode 0600) if there is none; OSError, or ValueError for a file without a token."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        token = path.read_text().strip()
-        if len(token) < 16:
-            raise ValueError(
-                f"{path} holds no token of at least 16 characters; delete it for a new one"
-            ) from None
-        return token
-    token = secrets.token_urlsafe(32)
-    with os.fdopen(fd, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(fd)
-    return token
 
 
 def _hash(token: bytes) -> bytes:

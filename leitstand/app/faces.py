@@ -3,14 +3,12 @@
 
 Started by `leitstand up` as `python -m leitstand.app.faces SETTINGS`; says `ready` on standard output when it serves,
 ends when its standard input does (the parent is gone) or on SIGTERM, after answering what it has. When it cannot go
-on, it says so in one line on standard error and ends with a code of `EXIT_CODES`.
+on, it says so in one line on standard error and ends with a code of `serving.EXIT_CODES`.
 """
 
 import asyncio
 import contextlib
-import errno
 import gc
-import ipaddress
 import os
 import resource
 import signal
@@ -27,23 +25,33 @@ import uvloop
 from litestar.types import ASGIApp
 
 from leitstand.api import app as api
-from leitstand.api.auth import Tokens, load_admin_token
+from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
 from leitstand.app import chores
+from leitstand.app.serving import (
+    CannotServe,
+    DiskLow,
+    addresses,
+    admin_token,
+    is_loopback,
+    is_open,
+    lock,
+    saying_why,
+)
 from leitstand.app.settings import Settings
-from leitstand.app.writer import DiskLow
 from leitstand.engines.local.folder import RunFolders
 from leitstand.journal import snapshots
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.sqlite import SqliteReader
+from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import Follower, ViewBroken
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.commit import GroupCommit
-from leitstand.stores.records import NewerRecords, Records
-from leitstand.views.database import Database
+from leitstand.stores.records import Records
+from leitstand.views.database import Database, drop
 from leitstand.views.reading import Reading
 
-EXIT_CODES: Final = {"failed": 1, "insecure": 2, "busy": 3, "unusable": 5, "full": 7}
+LOCK_S: Final = 15.0  # how long the faces before these may take to end
 JOURNAL_S: Final = 600.0  # how long the writer may take to make or restore its journal
 LINK_S: Final = 30.0  # how long `ready` waits for the writer
 POLL_S: Final = 0.02
@@ -52,43 +60,27 @@ CONNECTIONS_MAX: Final = 4096
 BACKLOG: Final = 1024
 
 
-class CannotServe(Exception):
-    """Why the faces do not start or go on: one line, and the name of its exit code."""
-
-    def __init__(self, code: str, line: str) -> None:
-        super().__init__(line)
-        self.code = EXIT_CODES[code]
-
-
 def main() -> None:
     settings = Settings.from_json(sys.argv[1])
-    try:
-        with listen(settings) as listener:
-            uvloop.run(serve(settings, listener))
-    except CannotServe as reason:
-        print(reason, file=sys.stderr)
-        sys.exit(reason.code)
-    except (JournalUnusable, NewerRecords) as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_CODES["unusable"])
-    except (OSError, sqlite3.Error) as error:
-        print(f"the data folder {settings.data} cannot be used: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODES["full" if is_full(error) else "failed"])
+    with (
+        saying_why(settings),
+        lock(settings.faces_lock, LOCK_S),  # one at a time: they write the views
+        listen(settings) as listener,
+    ):
+        uvloop.run(serve(settings, listener))
 
 
 def listen(settings: Settings) -> socket.socket:
     """The listening socket; CannotServe for an address that is taken, foreign, or open to others without TLS."""
     host, port = settings.host, settings.port
-    if not (is_loopback(host) or settings.behind_proxy or (settings.tls_cert and settings.tls_key)):
-        raise CannotServe(
-            "insecure",
-            f"refusing to listen on {host} without TLS: others could read the token; give --tls-cert and --tls-key, "
-            "or --behind-proxy if a proxy does TLS",
-        )
     try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        if is_open(settings):
+            raise CannotServe(
+                "insecure",
+                f"refusing to listen on {host} without TLS: others could read the token; give --tls-cert and "
+                "--tls-key, or --behind-proxy if a proxy does TLS",
+            )
+        family, address = addresses(host, port)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -104,14 +96,6 @@ def listen(settings: Settings) -> socket.socket:
             f"cannot listen on {host}:{port}: {error.strerror}; stop what uses it, or give another --port",
         ) from error
     return listener
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def serve(settings: Settings, listener: socket.socket) -> None:
@@ -190,7 +174,7 @@ def _is_whole(journal: Path) -> bool:
 def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
     records = Records(settings.records)
     try:
-        token = load_admin_token(settings.admin_token)
+        token = admin_token(settings.admin_token)
     except (OSError, ValueError) as error:
         raise CannotServe("unusable", f"no admin token: {error}") from error
     return Faces(
@@ -271,18 +255,10 @@ def views_dropped_if_broken(views: Path) -> Iterator[None]:
     except ViewBroken as error:
         if is_full(error.__cause__):
             raise CannotServe("full", f"no room for {views}; free some disk, then it goes on") from error
-        for suffix in ("", "-wal", "-shm"):
-            views.with_name(views.name + suffix).unlink(missing_ok=True)
+        drop(views)
         raise CannotServe(
             "failed", f"the views were damaged and are rebuilt at the next start: {error}"
         ) from error
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Whether it says that the disk has no room."""
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _allow_connections() -> None:

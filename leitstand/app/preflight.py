@@ -4,26 +4,23 @@
 Called by `leitstand.app.up`. Every refusal names the thing, the value, the limit and the remedy.
 """
 
-import contextlib
 import errno
-import fcntl
-import ipaddress
 import os
-import secrets
 import socket
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from leitstand.app.serving import EXIT_CODES, addresses, admin_token, holder, is_open, locked
 from leitstand.app.settings import Settings
 from leitstand.cli.text import t
 
 SIZE_MAX: Final = 1 << 50
 POLL_S: Final = 0.05
-BUSY: Final = 3
-LOCKED: Final = 4
+BUSY: Final = EXIT_CODES["busy"]
+LOCKED: Final = EXIT_CODES["locked"]
 
 
 class CannotStart(click.ClickException):
@@ -49,7 +46,11 @@ def check(settings: Settings) -> None:
         if size > SIZE_MAX:
             raise _bad(option, t("{size} bytes is over the limit of {limit}", size=size, limit=SIZE_MAX))
     _check_tls(settings)
-    if not (_is_loopback(settings) or settings.tls_cert or settings.behind_proxy):
+    try:
+        exposed = is_open(settings)
+    except (OSError, UnicodeError) as error:
+        raise _no_address(settings) from error
+    if exposed:
         raise _bad(
             "--host",
             t(
@@ -74,18 +75,8 @@ def _check_tls(settings: Settings) -> None:
         raise _bad("--tls-cert", message) from error
 
 
-def _is_loopback(settings: Settings) -> bool:
-    return all(ipaddress.ip_address(address[0]).is_loopback for _, address in _addresses(settings))
-
-
-def _addresses(settings: Settings) -> list[tuple[socket.AddressFamily, Any]]:
-    try:
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, UnicodeError) as error:
-        raise _bad("--host", t('"{host}" is not an address of this machine', host=settings.host)) from error
-    return [(family, address) for family, _, _, _, address in found]
+def _no_address(settings: Settings) -> click.BadParameter:
+    return _bad("--host", t('"{host}" is not an address of this machine', host=settings.host))
 
 
 def _bad(option: str, message: str) -> click.BadParameter:
@@ -102,71 +93,44 @@ def prepare_folder(settings: Settings) -> None:
             raise _bad("--data", t("{folder} holds other things; name a new or empty folder", folder=data))
         data.chmod(0o700)
         (data / "log").mkdir(mode=0o700, exist_ok=True)
-        _keep_token(settings.admin_token)
+        admin_token(settings.admin_token)
     except FileExistsError as error:
         raise _bad("--data", t("{folder} is not a folder", folder=error.filename)) from error
     except OSError as error:
         message = t("{folder} cannot be used: {error}", folder=data, error=error.strerror or error)
         raise _bad("--data", message) from error
+    except ValueError as error:
+        raise _bad("--data", str(error)) from error
 
 
-def _keep_token(path: Path) -> None:
-    if path.exists() and path.read_text().strip():
-        path.chmod(0o600)
-        return
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
-
-
-def await_lock(settings: Settings, deadline: float) -> None:
-    """Return once nobody holds DIR/writer.lock; CannotStart (4) at the deadline, with the holder's process id."""
+def await_lock(path: Path, deadline: float) -> None:
+    """Return once nobody holds the lock file `path` of a data folder; CannotStart (4) at the deadline, with the
+    holder's process id."""
     try:
-        file = os.open(settings.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        message = t("{folder} cannot be used: {error}", folder=settings.lock, error=error.strerror)
+        message = t("{folder} cannot be used: {error}", folder=path, error=error.strerror)
         raise _bad("--data", message) from error
     try:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    holder = _holder(file)
-                    message = t(
-                        "{folder} is in use by another control plane (process {pid}). Stop that one, or name another "
-                        "folder with --data.",
-                        folder=settings.data,
-                        pid=holder or "?",
-                    )
-                    raise CannotStart(message, LOCKED) from error
-                time.sleep(POLL_S)
+        if not locked(file, deadline):
+            message = t(
+                "{folder} is in use by another control plane (process {pid}). Stop that one, or name another "
+                "folder with --data.",
+                folder=path.parent,
+                pid=holder(file),
+            )
+            raise CannotStart(message, LOCKED)
     finally:
         os.close(file)
 
 
-def _holder(file: int) -> str:
-    """The process id that holds the lock: what stands in the file, else what the kernel says."""
-    written = os.pread(file, 32, 0).decode(errors="replace").strip()
-    if written.isdigit():
-        return written
-    inode = str(os.fstat(file).st_ino)
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
-                return fields[4]
-    return ""
-
-
 def await_port(settings: Settings, deadline: float) -> None:
     """Return once the address can be bound; CannotStart (3) if it is still busy at the deadline."""
-    for family, address in _addresses(settings):
+    try:
+        found = addresses(settings.host, settings.port)
+    except (OSError, UnicodeError) as error:
+        raise _no_address(settings) from error
+    for family, address in found:
         while True:
             try:
                 with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -180,8 +144,7 @@ def await_port(settings: Settings, deadline: float) -> None:
                 raise _bad("--port", message) from error
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    message = t('"{host}" is not an address of this machine', host=settings.host)
-                    raise _bad("--host", message) from error
+                    raise _no_address(settings) from error
                 if time.monotonic() > deadline:
                     message = t(
                         "port {port} of {host} is in use by another program; choose another with --port.",

@@ -75,5 +75,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data / "writer.lock"
 
     @property
+    def faces_lock(self) -> Path:
+        return self.data / "faces.lock"
+
+    @property
     def admin_token(self) -> Path:
         return self.data / "admin.token"

@@ -22,6 +22,7 @@ import click
 from leitstand import __version__
 from leitstand.app.children import ChildFailed, Children, Ends, Event
 from leitstand.app.preflight import BUSY, LOCKED, await_lock, await_port, check, prepare_folder
+from leitstand.app.serving import EXIT_CODES
 from leitstand.app.settings import Settings
 from leitstand.cli.amounts import parse_bytes, reading
 from leitstand.cli.text import t
@@ -30,10 +31,14 @@ from leitstand.core.rules import DISCIPLINES
 GPUS_MAX: Final = 4096  # of one machine
 NODES_MAX: Final = 1024
 PREDECESSOR_S: Final = 3.0  # a killed predecessor needs a moment to let go of folder and port
+DRAIN_S: Final = 10.0  # its faces first answer what they have
 FAILED: Final = 1
 FAILING: Final = 5
-# What `leitstand.app.writer` ends with: locked, unusable, fenced, clock; and a full disk, which is waited out.
-ENDS: Final = Ends(hopeless=frozenset({4, 5, 6, 8}), passing=frozenset({7}))
+# What the processes end with: after some codes another life is no use; a full disk is waited out.
+ENDS: Final = Ends(
+    hopeless=frozenset(EXIT_CODES[name] for name in ("locked", "unusable", "fenced", "clock")),
+    passing=frozenset({EXIT_CODES["full"]}),
+)
 URL_DEFAULT: Final = "http://127.0.0.1:8640"
 
 
@@ -107,9 +112,9 @@ def start(
     """
     check(settings)
     prepare_folder(settings)
-    deadline = time.monotonic() + PREDECESSOR_S
-    await_lock(settings, deadline)
-    await_port(settings, deadline)
+    await_lock(settings.lock, time.monotonic() + PREDECESSOR_S)
+    await_lock(settings.faces_lock, time.monotonic() + DRAIN_S)
+    await_port(settings, time.monotonic() + PREDECESSOR_S)
     children = Children(settings.data / "log", _commands(settings), verbose=verbose, ends=ENDS)
     with _signals_into(children):
         try:
@@ -236,7 +241,7 @@ def _say_failure(settings: Settings, failure: ChildFailed) -> int:
     if failure.last_line:
         _say("  " + t("Its last line: {line}", line=failure.last_line), err=True)
     _say("  " + t("Its log: {path}", path=settings.data / "log" / f"{failure.name}.log"), err=True)
-    if (failure.name, failure.status) in (("writer", LOCKED), ("faces", BUSY)):
+    if failure.status == LOCKED or (failure.name, failure.status) == ("faces", BUSY):
         return failure.status
     return FAILING if failure.was_ready else FAILED
 

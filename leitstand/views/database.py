@@ -73,8 +73,7 @@ class Database:
         self.path = path
         found = _open(path, journal, head_seq)
         if found is None:
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            drop(path)
             found = _create(path, journal)
         self.connection, self._seq = found
         self._committed = self._seq
@@ -212,6 +211,12 @@ class _Batch:
         for rows in (self._jobs, self._runs):
             while len(rows) > LIVE_MAX:
                 del rows[next(iter(rows))]
+
+
+def drop(path: Path) -> None:
+    """Delete the views at `path`; whoever opens them next makes them anew."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def usage_row(found: tuple[Any, ...]) -> UsageRow:

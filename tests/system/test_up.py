@@ -16,9 +16,8 @@ import pytest
 
 from leitstand.app import children as supervision
 from leitstand.app.children import ChildFailed, Children, Ends
-from leitstand.app.preflight import LOCKED
+from leitstand.app.serving import EXIT_CODES
 from leitstand.app.up import ENDS
-from leitstand.app.writer import EXIT_CODES
 from tests.plane import LEITSTAND, Plane, free_port
 
 WITHIN_S = 60.0
@@ -221,6 +220,26 @@ def test_when_the_parent_is_killed_its_processes_end_and_the_next_start_finds_al
     until(lambda: own.json("job", job)["state"] == "succeeded", "the job of before")
 
 
+def test_the_next_start_waits_for_faces_that_still_answer(own: Plane) -> None:
+    """Killed in the middle of an upload, they have a few seconds to finish it; they feed the views until they end."""
+    own.start()
+    for _ in range(20):
+        assert own.http("POST", "/v1/jobs", {"run": ["true"]})[0] == 201
+    faces = children(own)["faces"]
+    with socket.create_connection(("127.0.0.1", own.port)) as upload:
+        head = f"PUT /v1/blobs/{'0' * 64} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {own.token}\r\n"
+        upload.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode() + b"x" * 10)
+        until(lambda: list((own.data / "blobs").glob("upload-*")), "the upload is under way")
+        assert own.process is not None
+        own.process.kill()
+        own.process.wait()
+        own.start()
+        assert gone(faces), "two of them would write the views"
+        assert own.http("POST", "/v1/jobs", {"run": ["true"]})[0] == 201
+    assert "the views were damaged" not in (own.data / "log" / "faces.log").read_text()
+    assert len(own.http("GET", "/v1/jobs")[1]["items"]) == 21
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_in_order_and_running_jobs_go_on(own: Plane, number: int, tmp_path: Path) -> None:
     own.start()
@@ -301,10 +320,14 @@ def test_a_process_that_says_that_it_is_no_use_is_not_started_again(tmp_path: Pa
     assert deaths == [5]
 
 
-def test_the_exit_codes_of_the_writer_are_known() -> None:
-    assert {*ENDS.hopeless, *ENDS.passing} == set(EXIT_CODES.values())
+def test_every_exit_code_is_another_try_but_those_that_need_the_operator_and_a_full_disk() -> None:
+    tried_again = set(EXIT_CODES.values()) - ENDS.hopeless - ENDS.passing
+    assert {name for name, code in EXIT_CODES.items() if code in tried_again} == {
+        "failed",
+        "insecure",
+        "busy",
+    }
     assert {EXIT_CODES["full"]} == ENDS.passing
-    assert EXIT_CODES["locked"] == LOCKED
 
 
 def test_the_log_of_a_process_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

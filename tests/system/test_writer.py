@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from leitstand.app.serving import EXIT_CODES
 from leitstand.app.settings import Settings
-from leitstand.app.writer import EXIT_CODES
 from leitstand.core.facts import NodeAdded, NodeRemoved, RulesSet, TenantAdded, WriterStarted
 from leitstand.journal.sqlite import SqliteJournal, SqliteReader
 from leitstand.runtime.wire import Ask, pack

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from leitstand.api import app as api
 from leitstand.api import auth, jobs, schema
-from leitstand.api.auth import Tokens, load_admin_token
+from leitstand.api.auth import Tokens
 from leitstand.api.problems import Problem
 from tests.unit.faces_story import TOKEN, Plant, problem
 
@@ -130,17 +130,6 @@ def test_the_description_names_every_route_and_every_reference_resolves() -> Non
     assert schemas[_name(body)]["required"] == ["run"]
     for reference in _references(document):
         assert _name({"$ref": reference}) in schemas
-
-
-def test_the_admin_token_is_made_once_private_and_kept(tmp_path: Path) -> None:
-    path = tmp_path / "admin.token"
-    token = load_admin_token(path)
-    assert len(token) >= 32
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert load_admin_token(path) == token
-    path.write_text("short\n")
-    with pytest.raises(ValueError, match="holds no token"):
-        load_admin_token(path)
 
 
 def test_tokens_are_kept_as_hashes_alone() -> None:

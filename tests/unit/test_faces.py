@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from leitstand.app import chores
-from leitstand.app.faces import EXIT_CODES, CannotServe, is_loopback, views_dropped_if_broken
+from leitstand.app.faces import views_dropped_if_broken
+from leitstand.app.serving import EXIT_CODES, CannotServe
 from leitstand.app.settings import Settings
 from leitstand.core.facts import Resources, SubmitJob, TenantAdded
 from leitstand.journal import heads
@@ -41,21 +42,6 @@ def test_a_full_disk_is_not_the_fault_of_the_views(tmp_path: Path) -> None:
         raise ViewBroken("entries 1 to 2") from full
     assert ended.value.code == EXIT_CODES["full"]
     assert views.exists()
-
-
-@pytest.mark.parametrize(
-    ("host", "closed"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-    ],
-)
-def test_only_loopback_is_closed_to_others(host: str, closed: bool) -> None:
-    assert is_loopback(host) is closed
 
 
 def test_a_head_is_signed_once_however_often_one_asks(tmp_path: Path) -> None:
