@@ -19,7 +19,7 @@ from leitstand.runtime.ports import Entry
 from leitstand.views.rows import ENDED, JobRow, RunRow, UsageRow, fold
 
 FORM: Final = (
-    1  # of the tables below and of what `rows.fold` writes into them: raise it with every change of either
+    2  # of the tables below and of what `rows.fold` writes into them: raise it with a change of either
 )
 CACHE_KIB: Final = 8192
 WAL_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -87,14 +87,18 @@ class Database:
         return self._seq
 
     def apply(self, entries: Iterable[Entry]) -> None:
-        """Fold entries; those with seq ≤ self.seq are skipped. If it raises, nothing of what is not committed stays."""
+        """Fold entries; those with seq ≤ self.seq are skipped, ValueError if one is missing. If it raises, nothing of
+        what is not committed stays."""
         batch = _Batch(self.connection, self._jobs, self._runs)
         seq = self._seq
         try:
             for entry in entries:
-                if entry.seq > seq:
-                    seq = entry.seq
-                    fold(batch, entry)
+                if entry.seq <= seq:
+                    continue
+                if entry.seq != seq + 1:
+                    raise ValueError(f"entry {seq + 1} is missing: entry {entry.seq} came after entry {seq}")
+                seq = entry.seq
+                fold(batch, entry)
             if seq == self._seq:
                 return
             if not self.connection.in_transaction:
@@ -110,10 +114,14 @@ class Database:
             self.commit()
 
     def commit(self) -> None:
-        """Make what was applied visible to other connections."""
+        """Make what was applied visible to other connections. If it raises, `seq` is back at the last commit."""
         if self._seq > self._committed:
-            self.connection.execute("UPDATE progress SET seq = ?", (self._seq,))
-            self.connection.execute("COMMIT")
+            try:
+                self.connection.execute("UPDATE progress SET seq = ?", (self._seq,))
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self._undo()
+                raise
             self._committed = self._seq
 
     def _undo(self) -> None:
@@ -186,14 +194,14 @@ class _Batch:
         astuple = msgspec.structs.astuple
         if self._new_jobs:
             self._save(_INSERT_JOB, map(astuple, self._new_jobs.values()))
-        if self._old_jobs:
-            self._save(
-                _UPDATE_JOB, ((*astuple(row)[_JOB_KEPT:], row.number) for row in self._old_jobs.values())
-            )
+        if jobs := self._old_jobs.values():
+            saved = self._save(_UPDATE_JOB, ((*astuple(row)[_JOB_KEPT:], row.number) for row in jobs))
+            _check_changed("jobs", len(jobs), saved.rowcount)
         if self._new_runs:
             self._save(_INSERT_RUN, map(astuple, self._new_runs.values()))
-        if self._old_runs:
-            self._save(_UPDATE_RUN, ((*astuple(row)[_RUN_KEPT:], row.run) for row in self._old_runs.values()))
+        if runs := self._old_runs.values():
+            saved = self._save(_UPDATE_RUN, ((*astuple(row)[_RUN_KEPT:], row.run) for row in runs))
+            _check_changed("runs", len(runs), saved.rowcount)
         if self._usage:  # as text: sums may exceed 64 bits
             rows = map(astuple, self._usage.values())
             self._save(_PUT_USAGE, ((*row[:2], *map(str, row[2:])) for row in rows))
@@ -211,6 +219,11 @@ class _Batch:
         for rows in (self._jobs, self._runs):
             while len(rows) > LIVE_MAX:
                 del rows[next(iter(rows))]
+
+
+def _check_changed(table: str, wanted: int, changed: int) -> None:
+    if changed != wanted:
+        raise ValueError(f"{wanted} rows of {table} were to change, {changed} did")
 
 
 def drop(path: Path) -> None:

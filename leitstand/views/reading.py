@@ -79,12 +79,17 @@ class Reading:
     def _page(self, page: Page) -> list[JobView]:
         limit = min(page.limit, LIMIT_MAX + 1)
         with self._lock:
-            rows: list[JobRow] = []
-            # by tenant or state, each state is a walk down its own index; merged here
-            for state in page.states or (STATES if page.tenant else ("",)):
-                rows += _walk(self._pages, page, state, limit)
-            rows.sort(key=lambda row: -row.number)
-            return _with_runs(self._pages, rows[:limit])
+            self._pages.execute("BEGIN")  # all queries see one moment
+            try:
+                rows: list[JobRow] = []
+                # by tenant or state, each state is a walk down its own index; merged here
+                for state in page.states or (STATES if page.tenant else ("",)):
+                    rows += _walk(self._pages, page, state, limit)
+                rows.sort(key=lambda row: -row.number)
+                return _with_runs(self._pages, rows[:limit])
+            finally:
+                if self._pages.in_transaction:
+                    self._pages.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the connection."""

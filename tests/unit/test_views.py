@@ -2,10 +2,13 @@
 """What the views promise: every job with its runs, exact usage, stable paging, and a file that may be dropped."""
 
 import asyncio
+import resource
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +16,11 @@ from hypothesis import strategies as st
 
 from leitstand.core import facts as f
 from leitstand.core.facts import Fact, Resources, Task
+from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import Entry
 from leitstand.views.database import FORM, Database
 from leitstand.views.reading import JobView, Page, Reading
+from leitstand.views.rows import JobRow
 
 S = 1_000_000
 
@@ -167,6 +172,75 @@ def test_a_batch_that_fails_leaves_nothing(views: Database, reading: Reading) ->
     assert asyncio.run(reading.page(Page())) == []
     views.apply(entries(*life("acme-1")))
     assert views.seq == 7
+
+
+@contextmanager
+def files_that_cannot_grow() -> Iterator[None]:
+    """The operating system refuses every write past the first byte of a file, as a full disk or a quota does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_commit_that_finds_no_room_loses_nothing_silently(views: Database, reading: Reading) -> None:
+    """SQLite takes back what was not committed; what follows it must not be taken as if nothing had happened."""
+    views.apply(entries(*life("acme-1")))
+    views.commit()
+    views.apply(entries(*life("acme-2"), after=7))
+    with files_that_cannot_grow(), pytest.raises(sqlite3.OperationalError) as refused:
+        asyncio.run(reading.page(Page()))
+    assert is_full(refused.value)
+    assert views.seq == 7
+    with pytest.raises(ValueError, match="entry 8 is missing: entry 15 came after entry 7"):
+        views.apply(entries(*life("acme-3"), after=14))
+    views.apply(entries(*life("acme-2"), *life("acme-3"), after=7))
+    assert len(asyncio.run(reading.page(Page()))) == 3
+    assert [used.jobs for used in reading.usage()] == [3]
+
+
+def test_a_batch_with_a_gap_inside_leaves_nothing(views: Database) -> None:
+    facts = entries(*life("acme-1"))
+    with pytest.raises(ValueError, match="entry 3 is missing"):
+        views.apply(facts[:2] + facts[3:])
+    assert views.seq == 0
+
+
+@pytest.mark.parametrize("table", ["jobs", "runs"])
+def test_a_row_that_went_missing_is_an_error_and_not_a_change_of_nothing(views: Database, table: str) -> None:
+    facts = entries(*life("acme-1"))
+    views.apply(facts[:3])
+    views.commit()
+    with sqlite3.connect(views.path) as other:
+        other.execute(f"DELETE FROM {table}")
+    with pytest.raises(ValueError, match=f"1 rows of {table} were to change, 0 did"):
+        views.apply(facts[3:])
+    assert views.seq == 3
+
+
+def test_a_page_over_several_states_is_of_one_moment(
+    views: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that changes its state between two of the page's queries is on it once, neither twice nor never."""
+    from leitstand.views import reading as module
+
+    views.apply(entries(*life("acme-1")[:3]))  # starting
+    views.commit()
+    walk = module._walk
+
+    def walk_while_it_changes(*args: Any) -> list[JobRow]:
+        found = walk(*args)
+        with sqlite3.connect(views.path) as other:
+            other.execute("UPDATE jobs SET state = iif(state = 'starting', 'running', 'starting')")
+        other.close()
+        return found
+
+    monkeypatch.setattr(module, "_walk", walk_while_it_changes)
+    for states in (("starting", "running"), ("running", "starting")):
+        found = asyncio.run(Reading(views).page(Page(states=states)))
+        assert [view.job.job for view in found] == ["acme-1"]
 
 
 def test_reopened_views_go_on_where_they_were(views: Database) -> None:
