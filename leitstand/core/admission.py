@@ -6,15 +6,29 @@ A refusal is a decision with a reason from `REASONS`, the amount asked and the l
 
 from typing import Final, NamedTuple
 
-from leitstand.core.facts import SubmitJob
-from leitstand.core.state import State
+from leitstand.core.facts import Resources, SubmitJob
+from leitstand.core.placement import tasks_held
+from leitstand.core.state import Pool, State
 
 REASONS: Final = {
-    "shape": "the amounts do not divide by the number of nodes, or are out of range",
-    "no_such_capacity": "no free fleet of this kind could ever hold the job",
+    "shape": "an amount of the gang does not divide by its number of nodes",
+    "limit": "an amount or a duration is over what the rules or this version allow",
     "gang_too_wide": "more tasks than one placement can record",
-    "limit": "the duration exceeds what the rules allow",
+    "no_such_capacity": "no fleet of this kind could ever hold the job",
 }
+# What `asked` and `limit` of a refusal count; '' where no single amount is to blame.
+RESOURCES: Final = (
+    "gpus",
+    "nodes",
+    "cpus_milli",
+    "memory_mib",
+    "max_duration_us",
+    "expected_us",
+    "gpus_per_node",
+    "cpus_milli_per_node",
+    "memory_mib_per_node",
+    "",
+)
 
 NODES_MAX: Final = 10_000  # of one gang
 GPUS_MAX: Final = 100_000
@@ -22,11 +36,12 @@ AMOUNT_MAX: Final = 2**53  # of CPU and memory: exact in every JSON reader
 
 
 class Verdict(NamedTuple):
-    """`reason` '' : admitted to `pool` with `max_duration_us`; else refused, `asked` against `limit`."""
+    """`reason` '': admitted to `pool` with `max_duration_us`; else refused, `asked` of `resource` against `limit`."""
 
     reason: str
     asked: int = 0
     limit: int = 0
+    resource: str = ""
     pool: str = ""
     max_duration_us: int = 0
 
@@ -40,40 +55,67 @@ def admit(state: State, job: SubmitJob) -> Verdict:
     tenant = state.tenants[job.tenant]
     duration = job.max_duration_us or rules.max_duration_default_us[tenant.tenant_class]
     if duration > rules.max_duration_limit_us:
-        return Verdict("limit", duration, rules.max_duration_limit_us)
+        return Verdict("limit", duration, rules.max_duration_limit_us, "max_duration_us")
     name = job.tenant if rules.static else "shared"
     pool = state.pools.get(name)
     if pool is None:
-        return Verdict("no_such_capacity", job.resources.gpus, 0)
+        return Verdict("no_such_capacity", job.resources.gpus, 0, "gpus")
     tasks = job.resources.nodes or -(-job.resources.gpus // max(pool.whole.size, 1))
     if tasks > pool.tasks_max:
-        return Verdict("gang_too_wide", tasks, pool.tasks_max)
+        return Verdict("gang_too_wide", tasks, pool.tasks_max, "nodes")
     if not pool.could_hold(job.resources):
-        return Verdict("no_such_capacity", job.resources.gpus, _largest(state, name))
+        return Verdict("no_such_capacity", *lacking(pool, job.resources))
     return Verdict("", pool=name, max_duration_us=duration)
 
 
 def _shape_fault(job: SubmitJob) -> Verdict | None:
     asked = job.resources
-    for amount, limit in (
-        (asked.gpus, GPUS_MAX),
-        (asked.nodes, NODES_MAX),
-        (asked.cpus_milli, AMOUNT_MAX),
-        (asked.memory_mib, AMOUNT_MAX),
-        (job.max_duration_us, AMOUNT_MAX),
-        (job.expected_us, AMOUNT_MAX),
+    for amount, limit, resource in (
+        (asked.gpus, GPUS_MAX, "gpus"),
+        (asked.nodes, NODES_MAX, "nodes"),
+        (asked.cpus_milli, AMOUNT_MAX, "cpus_milli"),
+        (asked.memory_mib, AMOUNT_MAX, "memory_mib"),
+        (job.max_duration_us, AMOUNT_MAX, "max_duration_us"),
+        (job.expected_us, AMOUNT_MAX, "expected_us"),
     ):
         if not 0 <= amount <= limit:
-            return Verdict("shape", amount, limit)
+            return Verdict("limit", amount, limit, resource)
     if asked.nodes == 0 and asked.gpus == 0:
-        return Verdict("shape", 0, 1)
+        return Verdict("shape", 0, 1, "gpus")
     if asked.nodes > 1:
-        for amount in (asked.gpus, asked.cpus_milli, asked.memory_mib):
+        for amount, resource in (
+            (asked.gpus, "gpus"),
+            (asked.cpus_milli, "cpus_milli"),
+            (asked.memory_mib, "memory_mib"),
+        ):
             if amount % asked.nodes:
-                return Verdict("shape", amount, asked.nodes)
+                return Verdict("shape", amount, asked.nodes, resource)
     return None
 
 
-def _largest(state: State, pool: str) -> int:
-    """GPUs in service in the pool."""
-    return sum(node.gpus for node in state.nodes.values() if node.pool == pool and node.in_service)
+def lacking(pool: Pool, asked: Resources) -> tuple[int, int, str]:
+    """(asked, limit, resource) of what the whole fleet of `pool` lacks for this gang, the first that does."""
+    whole = pool.whole
+    in_service = list(whole.ascending(0))
+    gpus = asked.gpus // asked.nodes if asked.nodes else min(asked.gpus, whole.size)
+    cpus_milli, memory_mib = asked.part(gpus)
+    for amount, limit, resource in (
+        (asked.gpus, sum(whole.gpus[position].bit_count() for position in in_service), "gpus"),
+        (gpus, whole.size, "gpus_per_node"),
+        (
+            cpus_milli,
+            max((whole.cpus_milli[position] for position in in_service), default=0),
+            "cpus_milli_per_node",
+        ),
+        (
+            memory_mib,
+            max((whole.memory_mib[position] for position in in_service), default=0),
+            "memory_mib_per_node",
+        ),
+    ):
+        if amount > limit:
+            return amount, limit, resource
+    if asked.nodes > 1:
+        held = (tasks_held(whole, position, asked) for position in in_service)
+        return asked.nodes, sum(held if pool.colocate else (min(1, room) for room in held)), "nodes"
+    return 0, 0, ""

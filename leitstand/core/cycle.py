@@ -147,7 +147,7 @@ class Core:
         )
         verdict = admit(state, asked)
         if verdict.reason:
-            self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit))
+            self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit, verdict.resource))
         else:
             self._emit(f.JobAdmitted(job, verdict.pool, verdict.max_duration_us))
             if asked.resources not in self._asleep.get(verdict.pool, ()):

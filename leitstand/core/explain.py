@@ -18,6 +18,7 @@ class Plan(msgspec.Struct, frozen=True):
     reason: str = ""
     asked: int = 0
     limit: int = 0
+    resource: str = ""
     starts_now: bool = False
     waits_for: str = ""
     tasks: tuple[Task, ...] = ()
@@ -28,7 +29,7 @@ def plan(state: State, asked: SubmitJob) -> Plan:
     """The plan for a job of a known tenant; changes nothing."""
     verdict = admit(state, asked)
     if verdict.reason:
-        return Plan(False, verdict.reason, verdict.asked, verdict.limit)
+        return Plan(False, *verdict[:4])
     pool = state.pools[verdict.pool]
     order = rank(state.rules.discipline, asked.priority, asked.expected_us, verdict.max_duration_us)
     ahead = _ahead(pool, order, state.submitted + 1)

@@ -180,12 +180,14 @@ class JobAdmitted(Fact, frozen=True, gc=False):
 
 
 class JobRejected(Fact, frozen=True, gc=False):
-    """The job will never run. `reason`: see `leitstand.core.admission.REASONS`; `asked` exceeds `limit`."""
+    """The job will never run. `reason`: one of `leitstand.core.admission.REASONS`; it asked for `asked` of `resource`
+    (one of `leitstand.core.admission.RESOURCES`) against `limit`."""
 
     job: str
     reason: str
     asked: int = 0
     limit: int = 0
+    resource: str = ""
 
 
 class CancelRequested(Fact, frozen=True, gc=False):

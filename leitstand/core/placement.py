@@ -61,20 +61,25 @@ def _equal_tasks(free: Availability, asked: Resources, share: bool) -> list[Plac
     """`nodes` equal tasks, each on a node of its own or (`share`) as many on a node as it holds."""
     count = asked.nodes
     gpus = asked.gpus // count
-    cpus_milli, memory_mib = asked.part(gpus)
     places: list[Place] = []
     for position in free.ascending(gpus):
-        room = min(
-            free.gpus[position].bit_count() // gpus if gpus else count,
-            free.cpus_milli[position] // cpus_milli if cpus_milli else count,
-            free.memory_mib[position] // memory_mib if memory_mib else count,
-            count - len(places),
-            count if share else 1,
-        )
-        places.extend([(position, gpus)] * room)
+        room = tasks_held(free, position, asked) if share else min(1, tasks_held(free, position, asked))
+        places.extend([(position, gpus)] * min(room, count - len(places)))
         if len(places) == count:
             return places
     return None
+
+
+def tasks_held(free: Availability, position: int, asked: Resources) -> int:
+    """How many of the equal tasks of a gang the node at `position` holds at once."""
+    count = asked.nodes
+    gpus = asked.gpus // count
+    cpus_milli, memory_mib = asked.part(gpus)
+    return min(
+        free.gpus[position].bit_count() // gpus if gpus else count,
+        free.cpus_milli[position] // cpus_milli if cpus_milli else count,
+        free.memory_mib[position] // memory_mib if memory_mib else count,
+    )
 
 
 def tasks_of(places: list[Place], free: Availability, names: list[str]) -> tuple[Task, ...]:

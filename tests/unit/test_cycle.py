@@ -164,18 +164,21 @@ class TestAdmission:
     @pytest.mark.parametrize(
         ("job", "rejection"),
         [
-            (ask(9), ("no_such_capacity", 9, 12)),
-            (ask(16, nodes=0), ("no_such_capacity", 16, 12)),
-            (ask(8, nodes=4), ("no_such_capacity", 8, 12)),
-            (ask(1, cpus_milli=64_001), ("no_such_capacity", 1, 12)),
-            (ask(3, nodes=2), ("shape", 3, 2)),
-            (ask(-1), ("shape", -1, 100_000)),
-            (ask(10**30), ("shape", 10**30, 100_000)),
-            (ask(1, max_duration_us=31 * DAY_US), ("limit", 31 * DAY_US, 30 * DAY_US)),
+            (ask(13), ("no_such_capacity", 13, 12, "gpus")),
+            (ask(9), ("no_such_capacity", 9, 8, "gpus_per_node")),
+            (ask(16, nodes=0), ("no_such_capacity", 16, 12, "gpus")),
+            (ask(8, nodes=4), ("no_such_capacity", 4, 2, "nodes")),
+            (ask(0, cpus_milli=64_001), ("no_such_capacity", 64_001, 64_000, "cpus_milli_per_node")),
+            (ask(0, memory_mib=512_001), ("no_such_capacity", 512_001, 512_000, "memory_mib_per_node")),
+            (ask(3, nodes=2), ("shape", 3, 2, "gpus")),
+            (ask(2, nodes=2, memory_mib=3), ("shape", 3, 2, "memory_mib")),
+            (ask(-1), ("limit", -1, 100_000, "gpus")),
+            (ask(10**30), ("limit", 10**30, 100_000, "gpus")),
+            (ask(1, max_duration_us=31 * DAY_US), ("limit", 31 * DAY_US, 30 * DAY_US, "max_duration_us")),
         ],
     )
     def test_what_could_never_run_is_rejected_with_its_number(
-        self, job: f.SubmitJob, rejection: tuple[str, int, int]
+        self, job: f.SubmitJob, rejection: tuple[str, int, int, str]
     ) -> None:
         core = cluster(8, 4)
         facts = at(core, 0, job)
@@ -188,9 +191,8 @@ class TestAdmission:
         core = cluster(*[4] * 4000, colocate=True, prefix=RACK)
         facts = at(core, 0, f.SubmitJob("acme", "default", asked))
         assert names(facts)[1] == "JobRejected"
-        assert facts[1] == f.JobRejected(
-            "acme-1", "gang_too_wide", 4000, core.state.pools["shared"].tasks_max
-        )
+        most = core.state.pools["shared"].tasks_max
+        assert facts[1] == f.JobRejected("acme-1", "gang_too_wide", 4000, most, "nodes")
 
     def test_the_widest_gang_is_recorded_in_one_fact_of_64_kib(self) -> None:
         core = cluster(*[4] * 4000, prefix=RACK)
@@ -225,6 +227,12 @@ class TestAdmission:
         assert at(core, 0, *requests) == []
         assert {answer.refused for answer in core.answers} == {"invalid", "unknown_tenant"}
         assert max(len(answer.detail) for answer in core.answers) < 200
+
+    def test_amounts_that_no_single_node_has_together_blame_none_of_them(self) -> None:
+        core = cluster(8, cpus_milli=1000)
+        at(core, 0, f.NodeAdded("cpu", "s", 0, 64_000, 512_000))
+        facts = at(core, 1, ask(1, cpus_milli=2000))
+        assert facts[1] == f.JobRejected("acme-1", "no_such_capacity", 0, 0, "")
 
     def test_a_job_that_names_no_duration_gets_the_default_of_its_class(self) -> None:
         core = cluster(8)
