@@ -6,6 +6,7 @@ Handlers raise `Problem`; `on_exception` turns everything else into one. Called 
 
 import http
 import secrets
+import sqlite3
 import sys
 import traceback
 from typing import Any, Final
@@ -13,6 +14,9 @@ from typing import Any, Final
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException
+
+from leitstand.runtime.disk import is_full
+from leitstand.runtime.follower import ViewBroken
 
 MEDIA_TYPE: Final = "application/problem+json"
 DETAIL_MAX: Final = 2000  # characters of a sentence that goes back
@@ -83,6 +87,13 @@ def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[
     return response
 
 
+def disk_full() -> Problem:
+    """The disk has no room, or is below its reserve."""
+    return Problem(
+        507, "disk-full", "free disk space is below the reserve", hint="free disk space; running jobs go on"
+    )
+
+
 def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
@@ -104,6 +115,12 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
             return Problem(413, "too-large", "the body exceeds the limit of 1 MiB")
         if error.status_code < 500:
             return Problem(error.status_code, "invalid-request", error.detail)
+    if is_full(error) or is_full(error.__cause__):
+        return disk_full()
+    if isinstance(error, sqlite3.OperationalError | ViewBroken):
+        print(f"{request.scope['method']} {path} met: {error}", file=sys.stderr, flush=True)
+        detail = "what the data folder holds cannot be read or written now"
+        return Problem(503, "storage-away", detail, hint="try again", retry_after_s=1)
     trace = "".join(traceback.format_exception(error))
     return Problem(
         500, "internal", trace, hint="the log of the control plane has the details under this request_id"

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 
 from leitstand.api import decode
 from leitstand.api.auth import identity
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id
+from leitstand.api.problems import Problem
 from leitstand.core.facts import TenantAdded
 from leitstand.core.rules import TENANT_CLASSES
 
@@ -52,10 +53,18 @@ async def list_tenants(request: Request[Any, Any, Any]) -> Tenants:
 
 
 @post("/tenants", opt={"body": TenantRequest}, summary="Add a tenant")
-async def add(request: Request[Any, Any, Any]) -> TenantAnswer:
-    """201 with the tenant; 409 if it exists."""
+async def add(request: Request[Any, Any, Any]) -> Response[TenantAnswer]:
+    """201 with the tenant; 200 if it is there already, of the same class; 409 if it is of another one."""
     faces, who = faces_of(request), identity(request)
     asked = decode.body(await request.body(), TenantRequest)
-    await faces.ask(who, "", TenantAdded(asked.id, asked.tenant_class))
+    status = 201
+    try:
+        await faces.ask(who, "", TenantAdded(asked.id, asked.tenant_class))
+    except Problem as problem:
+        there = faces.follower.state.tenants.get(asked.id)
+        if problem.code != "exists" or there is None or there.tenant_class != asked.tenant_class:
+            raise
+        status = 200  # the answer to an earlier try may have been lost
     tenant = faces.follower.state.tenants[asked.id]
-    return TenantAnswer(tenant.id, tenant.tenant_class, tenant.jobs, tenant.pending)
+    answer = TenantAnswer(tenant.id, tenant.tenant_class, tenant.jobs, tenant.pending)
+    return Response(answer, status_code=status)

@@ -179,7 +179,7 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         raise CannotServe("unusable", f"no admin token: {error}") from error
     return Faces(
         follower=follower,
-        reading=Reading(views),
+        reading=Reading(views, follower.show),
         records=records,
         commit=GroupCommit(records),
         blobs=Blobs(settings.blobs),

@@ -52,6 +52,7 @@ class Follower:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap by seq
         self._woken = asyncio.Event()
         self._next_batch: asyncio.Future[None] | None = None
+        self._broken: ViewBroken | None = None
 
     def catch_up(self) -> None:
         """Fold all that there is now, at once; for the start, before anybody asks."""
@@ -97,6 +98,16 @@ class Follower:
             await asyncio.wait([self._next_batch], timeout=timeout_s)
         return self.folded > seq
 
+    def show(self) -> None:
+        """Make everything that is folded visible to other readers of the view's file. ViewBroken if that failed: then
+        the view has fallen back, and following ends."""
+        try:
+            self._view.commit()
+        except Exception as error:
+            self._broken = ViewBroken(f"what was applied up to entry {self.folded}: {error!r}")
+            self._woken.set()
+            raise self._broken from error
+
     def release(self) -> None:
         """Let everybody who waits in `moved` look again, though nothing has moved."""
         if self._next_batch is not None:
@@ -110,6 +121,8 @@ class Follower:
 
     def _fold_batch(self) -> bool:
         """Fold up to BATCH entries; whether there may be more."""
+        if self._broken is not None:
+            raise self._broken
         entries = list(self._tail.read(self.folded, BATCH))
         if not entries:
             return False

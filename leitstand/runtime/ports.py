@@ -128,3 +128,6 @@ class View(Protocol):
 
     def apply(self, entries: Iterable[Entry]) -> None:
         """Fold entries; those with seq ≤ self.seq are skipped."""
+
+    def commit(self) -> None:
+        """Make what was applied visible to other readers; if it raises, `seq` may be back at an earlier entry."""

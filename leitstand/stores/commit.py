@@ -34,12 +34,13 @@ class GroupCommit:
         self._writing = False
 
     async def put(self, tenant: str, subject: str, spec: RunSpec) -> str:
-        """Keep one record, durable on return; its ref. TooManyWaiting over WAITING_MAX, else as `Records.put_all`."""
+        """Keep one record, durable on return; its ref. TooManyWaiting over WAITING_MAX, else as `Records.put`."""
+        record = Record.of(tenant, subject, spec)  # before it joins: its faults are no others'
         if len(self._waiting) >= WAITING_MAX:
             raise TooManyWaiting(f"{WAITING_MAX} records wait for the disk")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str] = loop.create_future()
-        self._waiting.append((Record(tenant, subject, spec), done))
+        self._waiting.append((record, done))
         if not self._writing:
             self._writing = True
             loop.call_soon(self._write, loop)  # requests of the same tick come along

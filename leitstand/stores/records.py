@@ -13,7 +13,8 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,12 +41,25 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(RunSpec).decode
 
 
+class SpecTooLarge(ValueError):
+    """The spec takes more than SPEC_BYTES_MAX as it is stored."""
+
+
 class Record(msgspec.Struct, frozen=True):
-    """One record to keep: what `subject` wants to run in `tenant`."""
+    """One record to keep: what `subject` wants to run in `tenant`; `spec` as it is stored."""
 
     tenant: str
     subject: str
-    spec: RunSpec
+    name: str
+    spec: bytes
+
+    @classmethod
+    def of(cls, tenant: str, subject: str, spec: RunSpec) -> "Record":
+        """The record that keeps `spec`; SpecTooLarge."""
+        encoded = _encode(spec)
+        if len(encoded) > SPEC_BYTES_MAX:
+            raise SpecTooLarge(f"run spec of {len(encoded)} bytes exceeds the limit of {SPEC_BYTES_MAX}")
+        return cls(tenant, subject, spec.name, encoded)
 
 
 class NewerRecords(Exception):
@@ -66,28 +80,20 @@ class Records:
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
     def put(self, tenant: str, subject: str, spec: RunSpec) -> str:
-        """Keep one record; its ref. As `put_all`."""
-        return self.put_all([Record(tenant, subject, spec)])[0]
+        """Keep one record; its ref. SpecTooLarge, else as `put_all`."""
+        return self.put_all([Record.of(tenant, subject, spec)])[0]
 
     def put_all(self, records: Sequence[Record]) -> list[str]:
         """Keep records in one transaction, durable on return; their refs (64 hex digits), equal for equal records.
-
-        ValueError for a spec over SPEC_BYTES_MAX, sqlite3.Error if the disk refuses.
-        """
-        with self._lock:
-            self._writes.execute("BEGIN IMMEDIATE")
-            try:
-                keys: dict[str, tuple[int, bytes]] = {}
-                rows = []
-                for record in records:
-                    if record.subject not in keys:
-                        keys[record.subject] = self._key(record.subject)
-                    rows.append(_row(record, *keys[record.subject]))
-                self._writes.executemany("INSERT OR IGNORE INTO records VALUES(?,?,?,?,?)", rows)
-                self._writes.execute("COMMIT")
-            except BaseException:
-                self._writes.execute("ROLLBACK")
-                raise
+        sqlite3.Error if the disk refuses."""
+        with self._lock, self._transaction():
+            keys: dict[str, tuple[int, bytes]] = {}
+            rows = []
+            for record in records:
+                if record.subject not in keys:
+                    keys[record.subject] = self._key(record.subject)
+                rows.append(_row(record, *keys[record.subject]))
+            self._writes.executemany("INSERT OR IGNORE INTO records VALUES(?,?,?,?,?)", rows)
         return [row[0] for row in rows]
 
     def erase(self, subject: str) -> int:
@@ -95,17 +101,12 @@ class Records:
 
         Walks all records: keeping an index on subjects would cost every submission."""
         with self._lock:
-            self._writes.execute("BEGIN IMMEDIATE")
-            try:
+            with self._transaction():
                 (count,) = self._writes.execute(
                     "SELECT count(*) FROM records JOIN subjects s ON s.id = records.subject WHERE s.subject = ?",
                     (subject,),
                 ).fetchone()
                 self._writes.execute("DELETE FROM subjects WHERE subject = ?", (subject,))
-                self._writes.execute("COMMIT")
-            except BaseException:
-                self._writes.execute("ROLLBACK")
-                raise
             for _ in range(CHECKPOINT_TRIES):  # the log still holds old pages until nobody reads them
                 (busy, _, _) = self._writes.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if not busy:
@@ -154,6 +155,17 @@ class Records:
             self._writes.close()
 
     # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writes.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writes.execute("COMMIT")
+        except BaseException:
+            if self._writes.in_transaction:  # a full disk has taken it back already
+                self._writes.execute("ROLLBACK")
+            raise
+
     def _key(self, subject: str) -> tuple[int, bytes]:
         """Number and key of a subject, made at first need; nothing is written if there is one."""
         found = self._writes.execute(_KEY, (subject,)).fetchone()
@@ -203,11 +215,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _row(record: Record, subject: int, key: bytes) -> tuple[str, int, str, str, bytes]:
-    spec = _encode(record.spec)
-    if len(spec) > SPEC_BYTES_MAX:
-        raise ValueError(f"run spec of {len(spec)} bytes exceeds the limit of {SPEC_BYTES_MAX}")
-    ref = _hmac(key, b"spec", record.tenant.encode(), spec)
-    return ref, subject, record.tenant, record.spec.name, spec
+    ref = _hmac(key, b"spec", record.tenant.encode(), record.spec)
+    return ref, subject, record.tenant, record.name, record.spec
 
 
 def _hmac(key: bytes, *parts: bytes) -> str:

@@ -8,7 +8,7 @@ in a thread of their own.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -42,8 +42,10 @@ class Page(msgspec.Struct, frozen=True):
 class Reading:
     """See the module. Answers hold everything that `views` has applied."""
 
-    def __init__(self, views: Database) -> None:
+    def __init__(self, views: Database, show: Callable[[], None] | None = None) -> None:
+        """`show` makes visible to other connections what `views` has applied; by default it is asked itself."""
         self._views = views
+        self._show = show or views.commit
         self._lock = threading.Lock()
         self._pages = sqlite3.connect(
             f"{views.path.absolute().as_uri()}?mode=ro",
@@ -72,8 +74,8 @@ class Reading:
         return [usage_row(row) for row in rows]
 
     async def page(self, page: Page) -> list[JobView]:
-        """At most `limit` jobs, newest first; the next page begins before the last one's number."""
-        self._views.commit()
+        """At most `limit` jobs, newest first; the next page begins before the last one's number. What `show` raises."""
+        self._show()
         return await asyncio.to_thread(self._page, page)
 
     def _page(self, page: Page) -> list[JobView]:

@@ -80,7 +80,7 @@ class Plant:
         records = Records(folder / "records.db")
         self.faces = Faces(
             follower=follower,
-            reading=Reading(views),
+            reading=Reading(views, follower.show),
             records=records,
             commit=GroupCommit(records),
             blobs=Blobs(folder / "blobs", bytes_max=1000),

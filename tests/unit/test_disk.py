@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 
 from leitstand.runtime.disk import is_full, write_whole
-
-
-def sqlite_error(code: int) -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("as SQLite says it")
-    error.sqlite_errorcode = code
-    return error
+from tests.unit.faults import sqlite_error
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,11 @@ class Seen:
         self.seq = seq
         self.batches: list[list[int]] = []
         self.broken = False
+        self.no_room = False
+
+    def commit(self) -> None:
+        if self.no_room:
+            raise OSError(28, "No space left on device")
 
     def apply(self, entries: Iterable[Entry]) -> None:
         seqs = [entry.seq for entry in entries if entry.seq > self.seq]
@@ -183,6 +188,27 @@ def test_a_view_that_fails_ends_the_follower_with_a_name(writer: Writer) -> None
         view.broken = True
         with pytest.raises(ViewBroken, match="entries 1 to"):
             await following(writer, view).run()
+
+    run(main())
+
+
+def test_a_view_that_cannot_show_what_it_has_ends_the_follower_at_once_and_says_why(writer: Writer) -> None:
+    """Nobody may go on with it: what it lost lies behind what is folded, and would never be read again."""
+
+    async def main() -> None:
+        view = Seen()
+        follower = following(writer, view)
+        following_on = asyncio.create_task(follower.run())
+        await follower.reached(writer.journal.head.seq)
+        follower.show()
+        view.no_room = True
+        with pytest.raises(ViewBroken, match="No space"):
+            follower.show()
+        writer.submit(1)
+        with pytest.raises(ViewBroken) as ended:
+            await following_on
+        assert isinstance(ended.value.__cause__, OSError)
+        assert follower.folded < writer.journal.head.seq
 
     run(main())
 

@@ -29,12 +29,7 @@ from leitstand.app.settings import Settings
 from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.ports import JournalFull, StaleHead
 from leitstand.stores.records import NewerRecords
-
-
-def sqlite_error(code: int) -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("as SQLite says it")
-    error.sqlite_errorcode = code
-    return error
+from tests.unit.faults import sqlite_error
 
 
 @pytest.mark.parametrize(

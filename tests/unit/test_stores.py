@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from leitstand.runtime.disk import is_full
 from leitstand.runtime.spec import RunSpec
 from leitstand.stores import commit
 from leitstand.stores.blobs import Blobs, Retention, TooLarge, WrongDigest
 from leitstand.stores.commit import GroupCommit
-from leitstand.stores.records import FORM, NewerRecords, Record, Records
+from leitstand.stores.records import FORM, NewerRecords, Record, Records, SpecTooLarge
+from tests.unit.faults import files_that_cannot_grow
 
 SPEC = RunSpec(name="secret-project-name", argv=("python", "train.py"), envs={"B": "2", "A": "1"})
 
@@ -35,10 +37,10 @@ def test_equal_records_share_a_ref_and_others_do_not(records: Records) -> None:
     same = RunSpec(name=SPEC.name, argv=SPEC.argv, envs={"A": "1", "B": "2"})
     refs = records.put_all(
         [
-            Record("acme", "u1", SPEC),
-            Record("acme", "u1", same),
-            Record("umbrella", "u1", SPEC),
-            Record("acme", "u2", SPEC),
+            Record.of("acme", "u1", SPEC),
+            Record.of("acme", "u1", same),
+            Record.of("umbrella", "u1", SPEC),
+            Record.of("acme", "u2", SPEC),
         ]
     )
     assert refs[0] == refs[1]
@@ -78,11 +80,34 @@ def test_only_the_owner_may_read_the_file(records: Records, tmp_path: Path) -> N
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_spec_over_the_limit_is_refused_and_nothing_of_its_batch_is_kept(records: Records) -> None:
-    small = RunSpec(name="small")
-    with pytest.raises(ValueError, match="exceeds the limit"):
-        records.put_all([Record("acme", "u1", small), Record("acme", "u1", RunSpec(script="x" * 1_100_000))])
-    assert records._read("SELECT count(*) FROM records", ()) == [(0,)]
+def test_a_spec_over_the_limit_is_refused_before_it_can_harm_others(records: Records) -> None:
+    """Requests share a transaction: what is wrong with one of them must be found before it joins."""
+    too_large = RunSpec(script="x" * 1_100_000)
+
+    async def main() -> list[str | BaseException]:
+        group = GroupCommit(records)
+        specs = (RunSpec(name="one"), too_large, RunSpec(name="two"))
+        puts = (group.put("acme", "u1", spec) for spec in specs)
+        refs = await asyncio.gather(*puts, return_exceptions=True)
+        group.close()
+        return refs
+
+    one, refused, two = asyncio.run(main())
+    assert isinstance(refused, SpecTooLarge)
+    assert [records.get(str(ref)) for ref in (one, two)] == [RunSpec(name="one"), RunSpec(name="two")]
+    with pytest.raises(SpecTooLarge, match="exceeds the limit"):
+        records.put("acme", "u1", too_large)
+    assert records._read("SELECT count(*) FROM records", ()) == [(2,)]
+
+
+def test_a_disk_without_room_is_told_as_such_and_records_go_on_when_there_is_some(records: Records) -> None:
+    records.put("acme", "u1", RunSpec(name="before"))
+    with files_that_cannot_grow(), pytest.raises(sqlite3.OperationalError) as refused:
+        records.put("acme", "u1", RunSpec(name="lost"))
+    assert is_full(refused.value)
+    ref = records.put("acme", "u1", RunSpec(name="after"))
+    assert records.get(ref) == RunSpec(name="after")
+    assert records._read("SELECT count(*) FROM records", ()) == [(2,)]
 
 
 def test_a_file_of_a_newer_release_is_refused(records: Records, tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 """What the views promise: every job with its runs, exact usage, stable paging, and a file that may be dropped."""
 
 import asyncio
-import resource
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,11 @@ from leitstand.core import facts as f
 from leitstand.core.facts import Fact, Resources, Task
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import Entry
+from leitstand.views import database
 from leitstand.views.database import FORM, Database
 from leitstand.views.reading import JobView, Page, Reading
 from leitstand.views.rows import JobRow
+from tests.unit.faults import files_that_cannot_grow
 
 S = 1_000_000
 
@@ -174,19 +174,11 @@ def test_a_batch_that_fails_leaves_nothing(views: Database, reading: Reading) ->
     assert views.seq == 7
 
 
-@contextmanager
-def files_that_cannot_grow() -> Iterator[None]:
-    """The operating system refuses every write past the first byte of a file, as a full disk or a quota does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_commit_that_finds_no_room_loses_nothing_silently(views: Database, reading: Reading) -> None:
+def test_a_commit_that_finds_no_room_loses_nothing_silently(
+    views: Database, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLite takes back what was not committed; what follows it must not be taken as if nothing had happened."""
+    monkeypatch.setattr(database, "COMMIT_S", 3600)
     views.apply(entries(*life("acme-1")))
     views.commit()
     views.apply(entries(*life("acme-2"), after=7))

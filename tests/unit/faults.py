@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of the world, for tests: what SQLite says, and files that take no more."""
+
+import resource
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    """An error as SQLite raises it with this (extended) code."""
+    error = sqlite3.OperationalError("as SQLite says it")
+    error.sqlite_errorcode = code
+    return error
+
+
+@contextmanager
+def files_that_cannot_grow() -> Iterator[None]:
+    """The operating system refuses every write past the first byte of a file, as a full disk or a quota does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
