@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+from leitstand.app.serving import ALERT
+
 RESTART_DELAY_S: Final = 0.05
 RESTARTS_MAX: Final = 60  # of one child
 RESTART_WINDOW_S: Final = 300.0  # within this time
@@ -120,7 +122,8 @@ class Child:
 
 
 class Log:
-    """A log file of bounded size; a copy goes to stderr if `verbose`. A full disk silences it, never the child."""
+    """A log file of bounded size; alerts go to stderr, too, and all of it if `verbose`. A full disk silences it, never
+    the child."""
 
     def __init__(self, path: Path, verbose: bool) -> None:
         self.path = path
@@ -132,7 +135,7 @@ class Log:
 
     def write(self, line: bytes) -> None:
         """Append a line; start a new file when this one is full."""
-        if self.verbose:
+        if self.verbose or line.startswith(ALERT.encode()):
             with contextlib.suppress(OSError):
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()

@@ -5,15 +5,16 @@ Called by `leitstand.app.faces`. None of it is needed for correctness; a chore t
 """
 
 import asyncio
-import os
+import logging
 import subprocess
 import sys
 import time
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 from leitstand.api.context import Faces
 from leitstand.app.settings import Settings
-from leitstand.journal import heads
+from leitstand.journal import heads, snapshots
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.stores.blobs import Retention
 
@@ -22,78 +23,95 @@ SNAPSHOT_LOOK_S: Final = 5.0
 SNAPSHOT_FACTS: Final = 200_000  # since the last one
 SNAPSHOT_AGAIN_S: Final = 600.0  # after one that came to nothing
 PRUNE_EVERY_S: Final = 3600.0
+_log = logging.getLogger("leitstand.chores")
 
 
-def start(settings: Settings, tail: SqliteReader, faces: Faces) -> list[asyncio.Task[None]]:
+class Chore(NamedTuple):
+    """`do` is done every `every_s`; after it failed, in `again_s`."""
+
+    name: str
+    do: Callable[[], Awaitable[None]]
+    every_s: float
+    again_s: float
+
+
+def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
     """The chores as tasks that never end."""
-    return [
-        asyncio.create_task(_sign_heads(settings, tail), name="signing of heads"),
-        asyncio.create_task(_snapshots(settings, faces), name="writing of snapshots"),
-        asyncio.create_task(_prune_blobs(faces), name="pruning of blobs"),
-    ]
+    chores = (
+        Chore("signing the journal's head", lambda: sign_now(settings), SIGN_EVERY_S, SIGN_EVERY_S),
+        Chore(
+            "writing a snapshot", lambda: write_snapshot(settings, faces), SNAPSHOT_LOOK_S, SNAPSHOT_AGAIN_S
+        ),
+        Chore("deleting old work directories", lambda: prune_blobs(faces), PRUNE_EVERY_S, PRUNE_EVERY_S),
+    )
+    return [asyncio.create_task(repeat(chore), name=chore.name) for chore in chores]
+
+
+async def repeat(chore: Chore) -> None:
+    """Do it for ever. Whatever it fails of is said and tried again: a chore never ends the faces."""
+    pause_s = chore.every_s
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            await chore.do()
+            pause_s = chore.every_s
+        except Exception as error:
+            pause_s = chore.again_s
+            _log.warning("%s failed; the next try is in %g s: %s", chore.name, pause_s, error)
+
+
+# ── signed heads ──────────────────────────────────────────────────────────────────────────────────────────────────
+async def sign_now(settings: Settings) -> None:
+    """Sign the journal's head, in a thread and by a connection of its own."""
+
+    def sign() -> None:
+        with SqliteReader(settings.journal) as own:
+            sign_head(settings, own)
+
+    await asyncio.to_thread(sign)
+
+
+def sign_last(settings: Settings, tail: SqliteReader) -> None:
+    """At the end of the faces: sign the head if that can be."""
+    try:
+        sign_head(settings, tail)
+    except Exception as error:
+        _log.warning("the journal's last head was not signed: %s", error)
 
 
 def sign_head(settings: Settings, tail: SqliteReader) -> None:
     """Sign the journal's head and keep the line, unless it is the last one already."""
+    head = tail.head
+    known = heads.last_recorded(settings.heads)
+    if head.seq and (known is None or known.seq != head.seq):
+        heads.record(settings.heads, heads.Signer(settings.keys).sign(tail.journal_id, head))
+
+
+# ── snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────
+async def write_snapshot(settings: Settings, faces: Faces) -> None:
+    """Have a snapshot written by a process of its own, if enough facts came since the last one."""
+    folded = faces.follower.folded
+    if folded - snapshots.latest(settings.snapshots, folded) < SNAPSHOT_FACTS:
+        return
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "leitstand.app.snapshot", settings.to_json(), stdin=subprocess.DEVNULL
+    )
     try:
-        head = tail.head
-        known = heads.last_recorded(settings.heads)
-        if head.seq and (known is None or known.seq != head.seq):
-            heads.record(settings.heads, heads.Signer(settings.keys).sign(tail.journal_id, head))
-    except (OSError, ValueError) as error:
-        _say(f"the journal's head was not signed: {error}")
+        status = await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        raise
+    if status:
+        raise RuntimeError(f"its process ended with exit code {status}")
 
 
-async def _sign_heads(settings: Settings, tail: SqliteReader) -> None:
-    while True:
-        await asyncio.sleep(SIGN_EVERY_S)
-        with SqliteReader(settings.journal) as own:  # the follower's connection belongs to the loop's thread
-            await asyncio.to_thread(sign_head, settings, own)
+# ── blobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def prune_blobs(faces: Faces) -> None:
+    """Delete work directories that nobody used for long and no live job needs."""
+    live = [job.spec for job in faces.follower.state.jobs.values()]
 
-
-async def _snapshots(settings: Settings, faces: Faces) -> None:
-    retry_at_s = 0.0
-    while True:
-        await asyncio.sleep(SNAPSHOT_LOOK_S)
-        if faces.follower.folded - _last_snapshot(settings) < SNAPSHOT_FACTS or time.monotonic() < retry_at_s:
-            continue
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "leitstand.app.snapshot", settings.to_json(), stdin=subprocess.DEVNULL
-        )
-        try:
-            status = await process.wait()
-        except asyncio.CancelledError:
-            process.terminate()
-            raise
-        if status:
-            retry_at_s = time.monotonic() + SNAPSHOT_AGAIN_S
-            _say(f"no snapshot was written (exit code {status}); the next try is in {SNAPSHOT_AGAIN_S:g} s")
-
-
-def _last_snapshot(settings: Settings) -> int:
-    """The entry of the latest snapshot; 0 if there is none."""
-    try:
-        names = os.listdir(settings.snapshots)
-    except FileNotFoundError:
-        return 0
-    stems = (name.removesuffix(".snapshot") for name in names if name.endswith(".snapshot"))
-    return max((int(stem) for stem in stems if stem.isdigit()), default=0)
-
-
-async def _prune_blobs(faces: Faces) -> None:
-    while True:
-        await asyncio.sleep(PRUNE_EVERY_S)
-        live = [job.spec for job in faces.follower.state.jobs.values()]
-        await asyncio.to_thread(_prune, faces, live)
-
-
-def _prune(faces: Faces, live: list[str]) -> None:
-    keep = {spec.workdir for spec in faces.records.get_all(live).values() if spec.workdir}
-    try:
+    def prune() -> None:
+        keep = {spec.workdir for spec in faces.records.get_all(live).values() if spec.workdir}
         faces.blobs.prune(time.time(), Retention(), keep)
-    except OSError as error:
-        _say(f"old work directories were not deleted: {error}")
 
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    await asyncio.to_thread(prune)

@@ -9,6 +9,7 @@ on, it says so in one line on standard error and ends with a code of `serving.EX
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import resource
 import signal
@@ -40,7 +41,7 @@ from leitstand.app.serving import (
 )
 from leitstand.app.settings import Settings
 from leitstand.engines.local.folder import RunFolders
-from leitstand.journal import snapshots
+from leitstand.journal import heads, snapshots
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.runtime.disk import is_full
@@ -58,14 +59,15 @@ POLL_S: Final = 0.02
 DRAIN_S: Final = 5  # for requests that are under way when the process is told to end
 CONNECTIONS_MAX: Final = 4096
 BACKLOG: Final = 1024
+_log = logging.getLogger("leitstand.faces")
 
 
 def main() -> None:
     settings = Settings.from_json(sys.argv[1])
     with (
         saying_why(settings),
-        lock(settings.faces_lock, LOCK_S),  # one at a time: they write the views
         listen(settings) as listener,
+        lock(settings.faces_lock, LOCK_S),  # one at a time: they write the views
     ):
         uvloop.run(serve(settings, listener))
 
@@ -108,6 +110,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         return
     state, head = snapshots.restore(tail, settings.snapshots)
     views = Database(settings.views, tail.journal_id, tail.head.seq)
+    _say_lost_end(settings, tail.head.seq, views)
     follower = Follower(tail, state, head.seq, views, settings.inbox)
     with views_dropped_if_broken(settings.views):
         follower.catch_up()
@@ -119,7 +122,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(server.serve(sockets=[listener]), name="server"),
             asyncio.create_task(_say_ready(server, follower), name="ready"),
-            *chores.start(settings, tail, faces),
+            *chores.start(settings, faces),
         ]
         try:
             await _until(ending, tasks)
@@ -134,7 +137,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             faces.commit.close()
             with contextlib.suppress(sqlite3.Error):  # they are droppable
                 views.close()
-            chores.sign_head(settings, tail)
+            chores.sign_last(settings, tail)
 
 
 async def _until(ending: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
@@ -155,7 +158,7 @@ async def _open_journal(settings: Settings, ending: asyncio.Event) -> SqliteRead
     while not ending.is_set():
         try:
             return SqliteReader(settings.journal)
-        except JournalUnusable:
+        except (JournalUnusable, sqlite3.Error):
             if time.monotonic() > deadline or _is_whole(settings.journal):
                 raise
         with contextlib.suppress(TimeoutError):
@@ -169,6 +172,25 @@ def _is_whole(journal: Path) -> bool:
         return time.time() - journal.stat().st_mtime > 10
     except FileNotFoundError:
         return False
+
+
+def _say_lost_end(settings: Settings, last: int, views: Database) -> None:
+    """What was committed cannot vanish by itself: tell the operator if others know of more than the journal holds."""
+    signed = None
+    with contextlib.suppress(OSError, ValueError):
+        signed = heads.last_recorded(settings.heads)
+    known = {
+        settings.heads.name: signed.seq if signed else 0,
+        settings.snapshots.name: snapshots.latest(settings.snapshots),
+        settings.views.name: views.ahead,
+    }
+    witness, seq = max(known.items(), key=lambda item: item[1])
+    if seq > last:
+        _log.critical(
+            "%s ends at entry %d, but %s knows entry %d: it lost its end, or is an older copy, and what was "
+            "acknowledged since is gone; if you went back on purpose, move heads.jsonl and snapshots/ away",
+            settings.journal, last, witness, seq,
+        )  # fmt: skip
 
 
 def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:

@@ -7,6 +7,7 @@ Started by the faces as `python -m leitstand.app.snapshot SETTINGS`; nobody wait
 import os
 import sys
 
+from leitstand.app.serving import saying_why
 from leitstand.app.settings import Settings
 from leitstand.journal import snapshots
 from leitstand.journal.sqlite import SqliteReader
@@ -15,7 +16,7 @@ from leitstand.journal.sqlite import SqliteReader
 def main() -> None:
     settings = Settings.from_json(sys.argv[1])
     os.nice(19)
-    with SqliteReader(settings.journal) as journal:
+    with saying_why(settings), SqliteReader(settings.journal) as journal:
         state, head = snapshots.restore(journal, settings.snapshots)
         snapshots.write(settings.snapshots, state, head)
 

@@ -46,6 +46,8 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def guarded(*args: Any, **options: Any) -> None:
+        import sqlite3
+
         from leitstand.journal.codec import JournalUnusable
 
         try:
@@ -56,7 +58,7 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             raise click.ClickException(what) from error
-        except (JournalUnusable, ValueError) as error:
+        except (JournalUnusable, ValueError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from error
 
     return guarded

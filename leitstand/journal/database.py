@@ -9,7 +9,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,12 @@ FORMAT: Final = 1
 APPLICATION_ID: Final = 0x4C535444  # "LSTD" in the file's header
 BUSY_S: Final = 5.0  # how long to wait for a lock that another process holds
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024  # the write-ahead log is cut back to this after a checkpoint
+
+# What passes: locks of another process, too many open files, no memory, a disk that is full or fails just now.
+_PASSING: Final = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_INTERRUPT,
+)  # fmt: skip
 
 SCHEMA: Final = """
 CREATE TABLE facts (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
@@ -57,7 +63,7 @@ def open_writable(path: Path) -> sqlite3.Connection:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, also beside a writer or where one may only read; JournalUnusable."""
+    """A connection that cannot write, also beside a writer or where one may only read; errors as `naming`."""
     if not path.is_file():
         raise JournalUnusable(f"there is no journal at {path}; name the data folder of a control plane")
     db = connect(path, "ro")
@@ -65,9 +71,12 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         db.execute("SELECT 1 FROM sqlite_schema").fetchone()
     except sqlite3.OperationalError as error:
         db.close()
+        writable = os.access(path.parent, os.W_OK)
+        if passes(error) and writable:
+            raise
         log = path.with_name(path.name + "-wal")
         unopened = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-        if unopened and not (log.exists() and log.stat().st_size):
+        if unopened and not writable and not (log.exists() and log.stat().st_size):
             # A folder that we may not write, and no log: all there is stands in the file, and no writer is alive.
             return connect(path, "ro&immutable=1")
         raise JournalUnusable(
@@ -79,7 +88,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A bare connection; `mode` as in SQLite's URIs, may carry more parameters."""
+    """A bare connection; `mode` as in SQLite's URIs, may carry more parameters. Errors as `naming`."""
     try:
         db = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
@@ -89,6 +98,8 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
             check_same_thread=False,
         )
     except sqlite3.Error as error:
+        if passes(error) and os.access(path, os.R_OK | (os.W_OK if mode == "rw" else 0)):
+            raise
         raise JournalUnusable(f"cannot open the journal {path}: {error}; check its permissions") from error
     # a damaged or foreign file must not be able to do more than be refused
     db.execute("PRAGMA trusted_schema = OFF")
@@ -136,6 +147,17 @@ def identify(db: sqlite3.Connection, path: Path) -> str:
     return str(meta["journal"])
 
 
+def foreign_parts(db: sqlite3.Connection) -> str:
+    """Which parts of the database are not those of SCHEMA, by what SQLite keeps of their definitions; '' if none."""
+    query = "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema"
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(SCHEMA)
+        ours = set(fresh.execute(query))
+    found = set(db.execute(query))
+    wrong = sorted({name for name, _ in found ^ ours})
+    return f"these parts of the database are not those of a journal: {', '.join(wrong)}" if wrong else ""
+
+
 def checked_head(db: sqlite3.Connection, path: Path, journal_id: str) -> Head:
     """The head; JournalUnusable if it is not the last entry."""
     with naming(path):
@@ -159,8 +181,15 @@ def stored_head(db: sqlite3.Connection, path: Path) -> Head:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors into JournalUnusable with the path."""
+    """Turns SQLite's errors into JournalUnusable with the path; those that pass stay as they are."""
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:  # damage can stand in SQLite's own messages
+        if passes(error):
+            raise
         raise JournalUnusable(f"cannot read the journal {path}: {error}") from error
+
+
+def passes(error: Exception) -> bool:
+    """Whether another try, later, may well succeed."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signed chain heads: what stops even the journal's owner from rewriting it, once a head has left the house.
 
-The writer signs its head now and then with Ed25519 (RFC 8032) and appends it to `DIR/heads.jsonl`, one JSON object a
-line; `DIR/keys` holds `head.key` (private, mode 0600) and `head.pub`, both PEM. Read by verify and export. Whoever
+The faces sign it now and then with Ed25519 (RFC 8032) and append it to `DIR/heads.jsonl`, one JSON object a line;
+`DIR/keys` holds `head.key` (private, mode 0600) and `head.pub`, both PEM. Read by verify and export. Whoever
 keeps a copy of a line and of `head.pub` can later tell whether the journal still says the same.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from leitstand.runtime.disk import write_whole
 from leitstand.runtime.ports import Head
 
 if TYPE_CHECKING:  # loaded where used: whoever only reads plain journals does not pay for it
@@ -60,7 +61,7 @@ class Signer:
         self.public = key.public_key()
         self.key_id = key_id(self.public)
         if not (keys / "head.pub").exists():
-            _write_new(keys / "head.pub", _public_pem(self.public), 0o644)
+            write_whole(keys / "head.pub", _public_pem(self.public), 0o644, replace=False)
 
     def sign(self, journal_id: str, head: Head) -> SignedHead:
         """Vouches for `head` as an end of the journal `journal_id`."""
@@ -163,22 +164,10 @@ def _make_key(path: Path) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write_new(path, pem, 0o600)
+    write_whole(path, pem, replace=False)
 
 
 def _public_pem(public: "Ed25519PublicKey") -> bytes:
     from cryptography.hazmat.primitives import serialization
 
     return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """The whole file or none, also after a crash; never over one that exists."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.link(draft, path)
-    draft.unlink()

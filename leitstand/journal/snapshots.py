@@ -7,6 +7,7 @@ whole journal is folded. Losing snapshots loses nothing.
 """
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -14,18 +15,19 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
-import structlog
 
 from leitstand import __version__
 from leitstand.core.state import PROJECTION_VERSION, Projection, State
+from leitstand.core.units import INT64_MAX
 from leitstand.journal.codec import JournalUnusable
+from leitstand.runtime.disk import write_whole
 from leitstand.runtime.ports import Entry, Head
 
 KEPT_MAX: Final = 3
 SNAPSHOT_BYTES_MAX: Final = 2 * 1024**3
 
 _NAME: Final = re.compile(r"\d{19}\.snapshot")
-_log = structlog.get_logger("leitstand.journal")
+_log = logging.getLogger("leitstand.journal")
 
 
 # What `State.apply` raises for a fact that does not fit what stands before it.
@@ -77,7 +79,7 @@ def restore(journal: Chained, folder: Path) -> tuple[State, Head]:
 
 
 def write(folder: Path, state: State, head: Head) -> Path:
-    """Stores `state` as it is after `head`, keeps the latest KEPT_MAX files; OSError: nothing changed."""
+    """Stores `state` as it is after `head`, keeps the latest KEPT_MAX files up to it; OSError: nothing changed."""
     snapshot = Snapshot(
         seq=head.seq,
         at=head.at,
@@ -89,9 +91,11 @@ def write(folder: Path, state: State, head: Head) -> Path:
     )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{head.seq:019d}.snapshot"
-    _write_durably(path, msgspec.msgpack.encode(snapshot))
-    for old in _files(folder)[KEPT_MAX:]:
-        old.unlink(missing_ok=True)
+    for draft in folder.glob("*.draft"):  # of a process that was killed
+        draft.unlink(missing_ok=True)
+    write_whole(path, msgspec.msgpack.encode(snapshot))
+    for old in [file for file in _files(folder) if file.name <= path.name][KEPT_MAX:]:
+        old.unlink(missing_ok=True)  # those beyond show that the journal lost its end
     return path
 
 
@@ -107,17 +111,23 @@ def load_latest(folder: Path, journal: Chained) -> tuple[State, Head] | None:
             TypeError,
             AttributeError,
         ) as error:
-            _log.warning("snapshot not used", file=path.name, reason=str(error))
+            _log.warning("snapshot not used: file=%s reason=%s", path.name, error)
     return None
 
 
+def latest(folder: Path, most: int = INT64_MAX) -> int:
+    """The entry of the latest snapshot that was taken at `most` or before, by its name; 0 if there is none."""
+    return max((seq for path in _files(folder) if (seq := int(path.stem)) <= most), default=0)
+
+
 def digests(folder: Path) -> dict[int, str]:
-    """Entry -> digest that its snapshot claims for the state, for those that this code would use."""
+    """Entry -> digest that its snapshot claims for the state; '' where this code would not use it."""
     claimed = {}
     for path in _files(folder):
         with contextlib.suppress(ValueError, OSError):
-            snapshot = _read(path)
-            claimed[snapshot.seq] = snapshot.digest
+            snapshot = _decode(path)
+            if snapshot.seq == int(path.stem):
+                claimed[snapshot.seq] = "" if _foreign(snapshot) else snapshot.digest
     return claimed
 
 
@@ -135,15 +145,26 @@ def _load(path: Path, journal: Chained) -> tuple[State, Head]:
 
 def _read(path: Path) -> Snapshot:
     """ValueError for a file that is none of ours, or another version's."""
+    snapshot = _decode(path)
+    if foreign := _foreign(snapshot):
+        raise ValueError(foreign)
+    return snapshot
+
+
+def _decode(path: Path) -> Snapshot:
     if path.stat().st_size > SNAPSHOT_BYTES_MAX:
         raise ValueError(f"{path.stat().st_size} bytes are over the limit of {SNAPSHOT_BYTES_MAX}")
-    snapshot = msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
-    if (snapshot.projection_version, snapshot.code_version) != (PROJECTION_VERSION, __version__):
-        raise ValueError(
-            f"projection {snapshot.projection_version} of version {snapshot.code_version}, "
-            f"not {PROJECTION_VERSION} of {__version__}"
-        )
-    return snapshot
+    return msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
+
+
+def _foreign(snapshot: Snapshot) -> str:
+    """Of which other version it is; '' if of this one."""
+    if (snapshot.projection_version, snapshot.code_version) == (PROJECTION_VERSION, __version__):
+        return ""
+    return (
+        f"projection {snapshot.projection_version} of version {snapshot.code_version}, "
+        f"not {PROJECTION_VERSION} of {__version__}"
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -153,22 +174,3 @@ def _files(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     return [folder / name for name in names]
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """All of `content` under that name or nothing."""
-    draft = path.with_suffix(".draft")
-    try:
-        with open(draft, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

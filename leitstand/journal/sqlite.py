@@ -22,18 +22,17 @@ from leitstand.journal.database import (
     checked_head,
     connect,
     create_if_empty,
+    foreign_parts,
     identify,
     naming,
     open_read_only,
     open_writable,
     stored_head,
 )
+from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
 
 READ_ROWS: Final = 4096  # rows a query fetches: no read transaction outlives it, so the log never has to wait
-
-# errors of writing, before anything was committed: a full disk, a quota or a limit of file size
-_NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 _INSERT: Final = "INSERT INTO facts (seq, at, body, hash) VALUES (?, ?, ?, ?)"
 _FENCE: Final = "UPDATE head SET seq = ?, at = ?, hash = ? WHERE seq = ? AND hash = ?"
@@ -94,6 +93,11 @@ class SqliteReader:
             found = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
         return "" if found == "ok" else found
 
+    def foreign_parts(self) -> str:
+        """Which tables, indexes, triggers or views are not those of a journal; '' if none."""
+        with naming(self.path):
+            return foreign_parts(self._db)
+
     def copy_to(self, target: Path) -> None:
         """Copies the whole journal as of now into the empty file `target`, one file without a log; OSError if there is
         no room."""
@@ -103,7 +107,7 @@ class SqliteReader:
                 self._db.backup(copy, pages=-1)
                 copy.execute("PRAGMA journal_mode = DELETE")
             except sqlite3.Error as error:
-                if error.sqlite_errorcode in _NO_ROOM:
+                if is_full(error):
                     raise OSError(ENOSPC, "no room for the copy", str(target)) from error
                 raise
 
@@ -244,7 +248,7 @@ class SqliteJournal(SqliteReader):
             raise TimeoutError(
                 f"{self.path} was locked by another process for {BUSY_S:g} s; end what holds it"
             ) from error
-        if code in _NO_ROOM and stored_head(self._db, self.path) == self._committed:
+        if is_full(error) and stored_head(self._db, self.path) == self._committed:
             raise JournalFull(f"no room for {self.path} ({error}): free disk space") from error
 
 

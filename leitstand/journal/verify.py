@@ -21,6 +21,7 @@ from leitstand.core.state import State
 from leitstand.core.units import INT64_MAX
 from leitstand.journal import chain, heads
 from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
+from leitstand.journal.database import passes
 from leitstand.journal.heads import SignedHead
 from leitstand.journal.snapshots import UNFIT, digests
 from leitstand.journal.sqlite import SqliteReader
@@ -69,7 +70,8 @@ def verify(
     """Checks the journal at `path`, against the signed heads in the file `signed` by the key in the file `public`, and
     the snapshots in the folder `snapshots` against a fold of all entries.
 
-    JournalUnusable if there is no file; everything that is wrong with one is in the report.
+    JournalUnusable if there is no file, sqlite3.Error if it cannot be read just now; everything that is wrong with it
+    is in the report.
     """
     if not path.is_file():
         raise JournalUnusable(f"there is no journal at {path}; name the data folder of a control plane")
@@ -82,6 +84,8 @@ def verify(
                 walk.fold = Fold(digests(snapshots))
             bad = walk.bad or _walk_database(walk, reader)
     except (sqlite3.Error, UnicodeDecodeError, JournalUnusable) as error:
+        if passes(error):
+            raise
         bad = Bad(walk.head.seq + 1 if walk.journal_id else 0, "unreadable", str(error))
     return walk.report(bad)
 
@@ -100,13 +104,18 @@ class Fold:
         except UNFIT as error:
             return Bad(seq, "does not fold", f"{type(fact).__name__}: {type(error).__name__} {error}")
         claimed = self._claimed.get(seq)
-        if claimed is not None and claimed != self.state.digest():
+        if claimed and claimed != self.state.digest():
             return Bad(
                 seq,
                 "snapshot",
                 f"the snapshot of entry {seq} holds another state than the entries give; delete that file",
             )
         return None
+
+    @property
+    def last_claimed(self) -> int:
+        """The entry of the latest snapshot; 0 if there is none."""
+        return max(self._claimed, default=0)
 
 
 class Walk:
@@ -171,17 +180,21 @@ class Walk:
         return None
 
     def end(self) -> Bad | None:
-        """After the last row: does a signed head know of more?"""
-        beyond = [seq for seq in self._signed if not 0 < seq <= self.head.seq]
-        if not beyond:
-            return None
-        if min(beyond) < 1:
-            return Bad(0, "signed head", f"a signed head names entry {min(beyond)}")
-        return Bad(
-            self.head.seq + 1,
-            "dropped",
-            f"a signed head names entry {max(beyond)}, the last entry is {self.head.seq}: the end was cut off",
-        )
+        """After the last row: does a signed head or a snapshot know of more?"""
+        if min(self._signed, default=1) < 1:
+            return Bad(0, "signed head", f"a signed head names entry {min(self._signed)}")
+        witnesses = {
+            "signed head": max(self._signed, default=0),
+            "snapshot": self.fold.last_claimed if self.fold is not None else 0,
+        }
+        for witness, seq in witnesses.items():
+            if seq > self.head.seq:
+                return Bad(
+                    self.head.seq + 1,
+                    "dropped",
+                    f"a {witness} names entry {seq}, the last entry is {self.head.seq}: the end was cut off",
+                )
+        return None
 
     def report(self, bad: Bad | None) -> Report:
         """What was found, `bad` being the verdict."""
@@ -255,6 +268,8 @@ def _walk_database(walk: Walk, reader: SqliteReader) -> Bad | None:
     with reader.one_moment():
         bad = walk.over(reader.rows(walk.head.seq), everything)
         bad = bad or _head_row(walk.head, reader.head) or walk.end()
+        if bad is None and (found := reader.foreign_parts()):
+            bad = Bad(walk.head.seq, "schema", f"the entries are whole, but {found}")
         if bad is None and (found := reader.structure_fault()):
             bad = Bad(
                 walk.head.seq,

@@ -69,9 +69,15 @@ class Database:
     """Jobs, runs and usage; implements `leitstand.runtime.ports.View`. One thread writes."""
 
     def __init__(self, path: Path, journal: str, head_seq: int) -> None:
-        """Opens, or drops and makes anew, the views of the journal with the id `journal` whose head is `head_seq`."""
+        """Opens, or drops and makes anew, the views of the journal with the id `journal` whose head is `head_seq`.
+        `ahead`: the last entry of views that were dropped since they held more than the journal; else 0."""
         self.path = path
-        found = _open(path, journal, head_seq)
+        self.ahead = 0
+        found = _open(path, journal)
+        if found is not None and found[1] > head_seq:
+            self.ahead = found[1]
+            found[0].close()
+            found = None
         if found is None:
             drop(path)
             found = _create(path, journal)
@@ -246,7 +252,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _open(path: Path, journal: str, head_seq: int) -> tuple[sqlite3.Connection, int] | None:
+def _open(path: Path, journal: str) -> tuple[sqlite3.Connection, int] | None:
     """The file and its seq, if it can be gone on with."""
     if not path.exists():
         return None
@@ -256,7 +262,7 @@ def _open(path: Path, journal: str, head_seq: int) -> tuple[sqlite3.Connection, 
         (form,) = connection.execute("PRAGMA user_version").fetchone()
         if form == FORM:
             (found, seq) = connection.execute("SELECT journal, seq FROM progress").fetchone()
-            if found == journal and seq <= head_seq:
+            if found == journal:
                 return connection, seq
     except (sqlite3.DatabaseError, TypeError):  # damaged, or another form: the journal has it all
         pass

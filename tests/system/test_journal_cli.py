@@ -154,7 +154,7 @@ def test_show_after_a_number_and_up_to_a_limit_as_json_lines(data: Path) -> None
         "fact": "RunPlaced",
         "run": "acme-1.1",
         "job": "acme-1",
-        "tasks": [{"node": "n-1", "gpus": [0, 1]}],
+        "tasks": [["n-1", "3"]],
     }
     assert len(lines[0]["hash"]) == 64
 

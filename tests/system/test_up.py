@@ -340,6 +340,29 @@ def test_the_log_of_a_process_is_bounded(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "child.log").read_bytes().endswith(b"line 0099 of the log of a child\n")
 
 
+def test_only_alerts_reach_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = supervision.Log(tmp_path / "child.log", verbose=False)
+    log.write(b"CRITICAL the journal lost its end\n")
+    log.write(b"WARNING a chore failed\n")
+    assert capfd.readouterr().err == "CRITICAL the journal lost its end\n"
+    assert len((tmp_path / "child.log").read_text().splitlines()) == 2
+
+
+def test_a_journal_that_lost_its_end_is_said_loudly_at_the_next_start(own: Plane) -> None:
+    own.start()
+    own.stop()
+    whole = {path.name: path.read_bytes() for path in own.data.glob("journal.db*")}
+    own.start()
+    assert own.cli("run", "--", "true").returncode == 0
+    own.stop()
+    for path in own.data.glob("journal.db*"):
+        path.unlink()
+    for name, content in whole.items():
+        (own.data / name).write_bytes(content)
+    own.start()
+    until(lambda: "it lost its end" in own.output.read_text(), "the operator is told")
+
+
 def test_logs_of_the_processes_are_kept(own: Plane) -> None:
     own.start()
     assert {path.name for path in (own.data / "log").iterdir()} == {"writer.log", "faces.log"}

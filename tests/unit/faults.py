@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the world, for tests: what SQLite says, and files that take no more."""
+"""Faults of the world, for tests: what SQLite says, files that take no more, no more files."""
 
+import os
 import resource
 import sqlite3
 from collections.abc import Iterator
@@ -23,3 +24,16 @@ def files_that_cannot_grow() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """The process may not open another file."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import structlog.testing
 
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
@@ -135,13 +134,36 @@ def test_only_the_tail_after_the_snapshot_is_read(life: Life, tmp_path: Path) ->
 
 
 def test_the_latest_three_are_kept_and_drafts_are_not_mistaken(life: Life, tmp_path: Path) -> None:
-    (tmp_path / "0000000000000000099.draft").write_bytes(b"half")
+    (tmp_path / "0000000000000000099.snapshot.draft").write_bytes(b"half")
     heads = [life.some_jobs(1) for _ in range(5)]
     for head in heads:
         write(tmp_path, full_fold(life.journal), head)
     assert sorted(path.name for path in tmp_path.glob("*.snapshot")) == [
         f"{head.seq:019d}.snapshot" for head in heads[2:]
     ]
+    assert list(tmp_path.glob("*.draft")) == []
+    assert snapshots.latest(tmp_path) == heads[-1].seq
+
+
+def test_the_latest_is_told_by_name_also_up_to_an_entry(tmp_path: Path) -> None:
+    assert snapshots.latest(tmp_path / "none") == 0
+    for name in (f"{7:019d}.snapshot", f"{12:019d}.snapshot", f"{99:019d}.snapshot.draft", "x.snapshot"):
+        (tmp_path / name).touch()
+    assert (snapshots.latest(tmp_path), snapshots.latest(tmp_path, 11)) == (12, 7)
+
+
+def test_snapshots_beyond_the_journal_do_not_push_out_those_of_today(life: Life, tmp_path: Path) -> None:
+    """After a return to an older copy of the journal, those of before have the higher numbers."""
+    beyond = [tmp_path / f"{10**6 + number:019d}.snapshot" for number in range(5)]
+    for path in beyond:
+        path.write_bytes(b"of a longer journal")
+    heads = [life.some_jobs(1) for _ in range(4)]
+    for head in heads:
+        write(tmp_path, full_fold(life.journal), head)
+    found = load_latest(tmp_path, life.journal)
+    assert found is not None
+    assert found[1] == heads[-1]
+    assert sorted(tmp_path.iterdir())[3:] == beyond
 
 
 # ── what must not be used ─────────────────────────────────────────────────────────────────────────────────────────
@@ -173,19 +195,23 @@ def cut(path: Path) -> None:
     ],
 )
 def test_one_that_does_not_fit_is_passed_over_with_its_reason(
-    damage: Callable[[Path], None], reason: str, life: Life, tmp_path: Path
+    damage: Callable[[Path], None],
+    reason: str,
+    life: Life,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     write(tmp_path, life.core.state, life.journal.head)
     life.some_jobs(2)
     write(tmp_path, life.core.state, life.journal.head)
     newest = max(tmp_path.glob("*.snapshot"))
     damage(newest)
-    with structlog.testing.capture_logs() as logs:
-        found = load_latest(tmp_path, life.journal)
+    found = load_latest(tmp_path, life.journal)
     assert found is not None
     assert found[1].seq < life.journal.head.seq
-    assert [log["file"] for log in logs] == [newest.name]
-    assert reason in logs[0]["reason"]
+    (said,) = caplog.messages
+    assert said.startswith(f"snapshot not used: file={newest.name} reason=")
+    assert reason in said
     state, head = restore(life.journal, tmp_path)
     assert (state.digest(), head) == (life.core.state.digest(), life.journal.head)
 
@@ -216,13 +242,12 @@ def test_flipping_any_byte_never_changes_what_is_restored(life: Life, tmp_path: 
 
 
 def test_one_over_the_limit_is_not_even_read(
-    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, life.core.state, life.journal.head)
     monkeypatch.setattr(snapshots, "SNAPSHOT_BYTES_MAX", 100)
-    with structlog.testing.capture_logs() as logs:
-        assert load_latest(tmp_path, life.journal) is None
-    assert "over the limit of 100" in logs[0]["reason"]
+    assert load_latest(tmp_path, life.journal) is None
+    assert "over the limit of 100" in caplog.text
 
 
 def test_a_write_that_fails_leaves_no_trace(
@@ -265,6 +290,59 @@ def test_verify_folds_all_entries_and_finds_a_snapshot_that_holds_another_state(
     found = verify(tmp_path / "journal.db", snapshots=folder).bad
     assert found is not None
     assert (found.seq, found.what) == (head.seq, "snapshot")
+
+
+def sqlite_copy(journal: MemoryJournal, path: Path, most: int | None = None) -> None:
+    copy = SqliteJournal(path, journal_id=journal.journal_id)
+    for entry in journal.read(0, most):
+        copy.append(copy.head, entry.at, [entry.fact])
+    copy.close()
+
+
+@pytest.mark.parametrize("version", [None, "0.0.0"])
+def test_verify_misses_the_end_that_a_snapshot_knows(life: Life, tmp_path: Path, version: str | None) -> None:
+    """Whoever wrote the snapshot had read that far, whichever release it was."""
+    folder = tmp_path / "snapshots"
+    path = write(folder, life.core.state, life.journal.head)
+    if version:
+        with_fields(code_version=version)(path)
+    seq = life.journal.head.seq
+    sqlite_copy(life.journal, tmp_path / "whole.db")
+    assert verify(tmp_path / "whole.db", snapshots=folder).ok
+    sqlite_copy(life.journal, tmp_path / "cut.db", seq - 3)
+    assert verify(tmp_path / "cut.db").ok  # the chain alone cannot know
+    found = verify(tmp_path / "cut.db", snapshots=folder).bad
+    assert found is not None
+    assert (found.seq, found.what) == (seq - 2, "dropped")
+    assert f"a snapshot names entry {seq}" in found.detail
+
+
+def test_verify_does_not_take_a_damaged_snapshot_for_a_witness(life: Life, tmp_path: Path) -> None:
+    folder = tmp_path / "snapshots"
+    with_fields(seq=10**6)(write(folder, life.core.state, life.journal.head))
+    sqlite_copy(life.journal, tmp_path / "journal.db")
+    assert verify(tmp_path / "journal.db", snapshots=folder).ok
+
+
+def test_verify_misses_what_sqlite_leaves_out_of_a_damaged_log(life: Life, tmp_path: Path) -> None:
+    """SQLite takes a log up to its first damaged page and says nothing; the rest of it had been committed."""
+    folder = tmp_path / "snapshots"
+    write(folder, life.core.state, life.journal.head)
+    copy = SqliteJournal(tmp_path / "journal.db", journal_id=life.journal.journal_id)
+    for entry in life.journal.read(0):
+        copy.append(copy.head, entry.at, [entry.fact])
+    for name in ("journal.db", "journal.db-wal"):  # as a crash leaves them
+        (tmp_path / "crashed").mkdir(exist_ok=True)
+        (tmp_path / "crashed" / name).write_bytes((tmp_path / name).read_bytes())
+    copy.close()
+    log = tmp_path / "crashed" / "journal.db-wal"
+    assert verify(tmp_path / "crashed" / "journal.db", snapshots=folder).ok
+    whole = bytearray(log.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    log.write_bytes(whole)
+    found = verify(tmp_path / "crashed" / "journal.db", snapshots=folder).bad
+    assert found is not None
+    assert found.what == "dropped"
 
 
 def test_verify_names_the_entry_that_does_not_fold(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import pytest
 from leitstand.core.facts import NodeRemoved
 from leitstand.journal import database
 from leitstand.journal.codec import JournalUnusable
+from leitstand.journal.database import naming
 from leitstand.journal.sqlite import SqliteJournal, SqliteReader
 from leitstand.runtime.ports import JournalFull
+from tests.unit.faults import no_more_files, sqlite_error
 
 FACT = NodeRemoved("n-1")
 
@@ -288,3 +290,33 @@ def test_where_the_system_writes_no_more_the_outcome_is_known_and_room_heals_it(
     journal = SqliteJournal(path)
     assert journal.head.seq == seq + 1
     journal.close()
+
+
+# ── what passes and what stays ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("code", "passing"),
+    [
+        (sqlite3.SQLITE_BUSY, True),
+        (sqlite3.SQLITE_BUSY_RECOVERY, True),
+        (sqlite3.SQLITE_IOERR_READ, True),
+        (sqlite3.SQLITE_CANTOPEN, True),
+        (sqlite3.SQLITE_FULL, True),
+        (sqlite3.SQLITE_NOMEM, True),
+        (sqlite3.SQLITE_CORRUPT, False),
+        (sqlite3.SQLITE_NOTADB, False),
+        (sqlite3.SQLITE_READONLY, False),
+    ],
+)
+def test_only_what_will_not_pass_makes_a_journal_unusable(tmp_path: Path, code: int, passing: bool) -> None:
+    with (
+        pytest.raises(sqlite3.OperationalError if passing else JournalUnusable, match="as SQLite says it"),
+        naming(tmp_path),
+    ):
+        raise sqlite_error(code)
+
+
+def test_a_journal_that_cannot_be_opened_just_now_is_not_unusable(path: Path) -> None:
+    SqliteJournal(path).close()
+    with no_more_files(), pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        SqliteReader(path)
+    SqliteReader(path).close()

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from leitstand.core.facts import Fact, JobAdmitted, NodeRemoved, TenantAdded
 from leitstand.journal import chain, heads
 from leitstand.journal.codec import JournalUnusable
+from leitstand.journal.database import passes
 from leitstand.journal.heads import Signer
 from leitstand.journal.sqlite import SqliteJournal, SqliteReader
 from leitstand.journal.verify import Report, verify
 from leitstand.runtime.ports import Head
+from tests.unit.faults import no_more_files
 
 ENTRIES = 30
 SIGNED = (10, 20)
@@ -350,6 +352,35 @@ def test_another_database_is_reported_as_such(data: Path) -> None:
     report = check(data)
     assert report.bad is not None
     assert "not a journal of Leitstand" in report.bad.detail
+
+
+@pytest.mark.parametrize(
+    ("statement", "part"),
+    [
+        (
+            "CREATE TRIGGER t AFTER INSERT ON facts BEGIN UPDATE head SET hash = zeroblob(32); END",
+            "trigger t",
+        ),
+        ("CREATE TABLE more (x)", "table more"),
+        ("CREATE INDEX i ON facts (at)", "index i"),
+        ("CREATE VIEW v AS SELECT * FROM facts", "view v"),
+        ("ALTER TABLE facts ADD COLUMN x ANY", "table facts"),
+    ],
+)
+def test_a_part_that_is_not_of_a_journal_is_reported(data: Path, statement: str, part: str) -> None:
+    change(data, statement)
+    report = check(data)
+    assert report.bad is not None
+    assert (report.seq, report.bad.what) == (ENTRIES, "schema")
+    assert report.bad.detail.endswith(part)
+
+
+def test_what_only_passes_is_no_verdict(data: Path) -> None:
+    """A file that cannot be opened just now is no evidence of anything."""
+    with no_more_files(), pytest.raises(sqlite3.OperationalError) as passing:
+        check(data)
+    assert passes(passing.value)
+    assert check(data).ok
 
 
 def test_damage_that_touches_no_entry_but_the_next_writer_is_reported(data: Path) -> None:
