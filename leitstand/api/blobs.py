@@ -9,8 +9,8 @@ from litestar import Request, Response, put
 from litestar.params import FromPath
 
 from leitstand.api.auth import header, identity
-from leitstand.api.context import disk_full, faces_of
-from leitstand.api.problems import Problem
+from leitstand.api.context import faces_of
+from leitstand.api.problems import Problem, disk_full
 from leitstand.stores.blobs import BLOB_BYTES_MAX, TooLarge, Upload, WrongDigest
 
 UPLOADS_MAX: Final = 16  # of one token at once

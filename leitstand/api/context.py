@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request
 
 from leitstand.api.auth import Identity, Tokens
-from leitstand.api.problems import Problem
+from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
 from leitstand.runtime.follower import Follower
 from leitstand.runtime.link import TooManyAsked, WriterAway
@@ -136,13 +136,6 @@ def refusal(settled: Settled) -> Problem:
             return Problem(409, "exists", f"{detail!r} exists already")
         case _:
             return Problem(422, settled.refused.replace("_", "-"), detail or "the request is not valid")
-
-
-def disk_full() -> Problem:
-    """The disk is below its reserve."""
-    return Problem(
-        507, "disk-full", "free disk space is below the reserve", hint="free disk space; running jobs go on"
-    )
 
 
 def _away(away: WriterAway) -> Problem:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs: submit, list, read, cancel."""
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -12,12 +11,13 @@ from litestar.params import FromPath
 from leitstand.api import answers, decode
 from leitstand.api.answers import Job
 from leitstand.api.auth import Identity, header, identity
-from leitstand.api.context import Faces, disk_full, faces_of
+from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import JobRequest, an_id, between, observation, run_spec
-from leitstand.api.problems import Problem
+from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import CancelJob
 from leitstand.stores.commit import TooManyWaiting
+from leitstand.stores.records import SpecTooLarge
 from leitstand.views.reading import LIMIT_MAX, NUMBER_MAX, JobView, Page
 from leitstand.views.rows import ENDED, STATES
 
@@ -128,12 +128,9 @@ async def _keep(faces: Faces, who: Identity, asked: JobRequest) -> str:
         return await faces.commit.put(asked.tenant, who.subject, run_spec(asked))
     except TooManyWaiting as error:
         raise Problem(429, "busy", str(error), retry_after_s=1) from None
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise disk_full() from None
-        raise Problem(
-            503, "records-away", f"the records cannot be written: {error}", retry_after_s=1
-        ) from None
+    except SpecTooLarge as error:
+        hint = "put what is long into files of the work directory"
+        raise Problem(413, "too-large", str(error), hint=hint) from None
 
 
 def _digests(faces: Faces, who: Identity, key: bytes, asked: JobRequest) -> dict[str, str]:

@@ -2,6 +2,7 @@
 """What the API promises about jobs: 201 means recorded, refusals are named, a retry is the same job, names stay out of
 the journal."""
 
+import asyncio
 import hashlib
 import sqlite3
 from pathlib import Path
@@ -11,9 +12,13 @@ import httpx2
 import pytest
 
 from leitstand.api import context
-from leitstand.core.facts import JobSubmitted, RulesSet
+from leitstand.core.facts import JobSubmitted, RulesSet, TenantAdded
 from leitstand.core.rules import Rules
+from leitstand.runtime.follower import ViewBroken
+from leitstand.stores import records
+from leitstand.views import database
 from tests.unit.faces_story import Plant, problem
+from tests.unit.faults import files_that_cannot_grow, sqlite_error
 
 
 @pytest.fixture
@@ -155,20 +160,45 @@ def test_without_a_writer_not_even_a_record_is_written(plant: Plant) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status", "code"),
-    [(sqlite3.SQLITE_FULL, 507, "disk-full"), (sqlite3.SQLITE_BUSY, 503, "records-away")],
+    [(sqlite3.SQLITE_FULL, 507, "disk-full"), (sqlite3.SQLITE_BUSY, 503, "storage-away")],
 )
 def test_a_record_that_cannot_be_written_refuses_the_job_unasked(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, error: int, status: int, code: str
 ) -> None:
     def refuse(_: object) -> None:
-        raised = sqlite3.OperationalError("no")
-        raised.sqlite_errorcode = error
-        raise raised
+        raise sqlite_error(error)
 
     monkeypatch.setattr(plant.faces.records, "put_all", refuse)
     head = plant.writer.journal.head
     problem(plant.submit(), status, code)
     assert plant.writer.journal.head == head
+
+
+def test_a_list_that_the_views_cannot_show_is_refused_by_name_and_they_are_given_up(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "COMMIT_S", 3600)
+    plant.submit()
+    with files_that_cannot_grow():
+        problem(plant.ask("GET", "/v1/jobs"), 507, "disk-full")
+    with pytest.raises(ViewBroken):
+        plant.writer.cycle(TenantAdded("acme"))
+
+
+def test_a_submission_whose_record_would_be_too_large_harms_no_other(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body within its limit can be over it as a record, where every control character takes six bytes."""
+    monkeypatch.setattr(records, "SPEC_BYTES_MAX", 1000)
+    big = {"run": "x" * 1000}
+
+    async def both(client: httpx2.AsyncClient) -> list[httpx2.Response]:
+        bodies = ({"run": ["true"]}, big, {"run": ["false"]})
+        return await asyncio.gather(*(client.post("/v1/jobs", json=body) for body in bodies))
+
+    one, refused, other = plant.run(both)
+    assert (one.status_code, other.status_code) == (201, 201)
+    problem(refused, 413, "too-large")
 
 
 def test_a_busy_writer_is_told_with_retry_after(plant: Plant) -> None:
