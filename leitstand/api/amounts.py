@@ -52,6 +52,19 @@ def seconds(us: int) -> float:
     return us / SECOND_US
 
 
+def span(us: int) -> str:
+    """A duration as people write it, exact: 30d, 1h30m, 2.5s."""
+    parts = []
+    rest = us
+    for letter, unit in list(_UNITS.items())[:-1]:
+        count, rest = divmod(rest, unit)
+        if count:
+            parts.append(f"{count}{letter}")
+    if rest or not parts:
+        parts.append(f"{rest / SECOND_US:.6f}".rstrip("0").rstrip(".") + "s")
+    return "".join(parts)
+
+
 def moment(us: int) -> datetime:
     """The UTC time of a stamp, exact to the µs."""
     return _EPOCH + timedelta(microseconds=us)

@@ -12,6 +12,7 @@ import msgspec
 
 from leitstand.api.amounts import moment, seconds
 from leitstand.api.context import Faces
+from leitstand.api.messages import sentence
 from leitstand.core import explain
 from leitstand.core.facts import Resources
 from leitstand.views.reading import JobView
@@ -83,22 +84,6 @@ class Job(msgspec.Struct, frozen=True):
     usage: Used
 
 
-MESSAGES: Final = {
-    "": "",
-    "capacity": "waits until enough is free at once",
-    "order": "waits until its turn comes",
-    "exit_code": "ended with exit code {exit_code}",
-    "signal": "was killed by signal {signal}",
-    "max_duration_exceeded": "was ended after its longest allowed time of {max_duration_s:g} s",
-    "cancelled": "was cancelled",
-    "start_failed": "could not be started",
-    "lost": "was running, and its end was not witnessed",
-    "shape": "asks for {asked}, which does not divide by its nodes or is over the limit of {limit}",
-    "no_such_capacity": "asks for what no node here could ever give: {asked} GPUs; there are {limit} in all",
-    "limit": "asks for {asked_s:g} s; the rules allow {limit_s:g} s",
-}
-
-
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
     """One job; `name` saves the look-up where it is known."""
     names = faces.records.names([found.job.spec]) if name is None else {found.job.spec: name}
@@ -111,22 +96,6 @@ def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
     names = faces.records.names(view.job.spec for view in found)
     reasons: dict[tuple[str, Resources], str] = {}  # jobs of one shape wait for the same
     return [_job(view, names, _reason(faces, view.job, reasons)) for view in found]
-
-
-def message(row: JobRow, reason: str) -> str:
-    """The sentence for a reason."""
-    text = MESSAGES.get(reason, reason)
-    if "{" not in text:
-        return text
-    return text.format(
-        exit_code=row.exit_code,
-        signal=row.signal,
-        max_duration_s=seconds(row.max_duration_us),
-        asked=row.asked,
-        limit=row.limit,
-        asked_s=seconds(row.asked),
-        limit_s=seconds(row.limit),
-    )
 
 
 def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, Resources], str]) -> str:
@@ -154,7 +123,7 @@ def _job(view: JobView, names: dict[str, str], reason: str) -> Job:
         row.project,
         row.state,
         reason,
-        message(row, reason),
+        sentence(row, reason),
         row.exit_code,
         row.signal,
         shape,

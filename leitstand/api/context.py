@@ -63,6 +63,9 @@ class Limits:
                     del self._under_way[what]
 
 
+CPUS_MILLI_DEFAULT: Final = 1000
+
+
 class Faces(msgspec.Struct):
     """`disk_low`: whether free disk is below the reserve; `loopback`: nobody but this machine can connect;
     `closing`: set when streams have to end."""
@@ -78,6 +81,11 @@ class Faces(msgspec.Struct):
     loopback: bool
     limits: Limits
     closing: asyncio.Event
+
+    def cpus_milli_default(self) -> int:
+        """What a job that names neither GPUs nor CPUs holds per node: a core, or the largest node's if that is less."""
+        nodes = self.follower.state.nodes.values()
+        return min(CPUS_MILLI_DEFAULT, max((node.cpus_milli for node in nodes if node.in_service), default=0))
 
     def check_writer(self) -> None:
         """Problem 503 if there is nobody to ask, before anything is written for the request."""

@@ -5,7 +5,7 @@ Called by `jobs` and `plan`. What enters the journal (the shape) and what must n
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 from leitstand.api.amounts import cpus_milli, duration_us, memory_mib
@@ -103,8 +103,8 @@ def _duration(value: str | float | None) -> str:
 
 
 class NodeResources(Input, frozen=True):
-    """What each node of the job gives. `cpus`: cores, 1 if nothing is said and no GPU is asked for; `memory_gb`: 1 GB
-    is 1024 MiB, 0: not counted."""
+    """What each node of the job gives. `cpus`: cores; if nothing is said and no GPU is asked for, 1, or what the
+    largest node has if that is less; `memory_gb`: 1 GB is 1024 MiB, 0: not counted."""
 
     gpus: int = 0
     cpus: float | None = None
@@ -149,13 +149,15 @@ class JobRequest(Input, frozen=True):
     }
 
 
-def observation(asked: JobRequest, **more: Any) -> SubmitJob:
-    """What the core gets of it. `more`: user, spec, request, request_digest."""
+def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], **more: Any) -> SubmitJob:
+    """What the core gets of it. `cpus_milli_default`: per node, for a job that names neither GPUs nor CPUs; `more`:
+    user, spec, request, request_digest."""
     node, count = asked.resources, asked.num_nodes
-    cpus = (0 if node.gpus else 1) if node.cpus is None else node.cpus
-    resources = Resources(
-        node.gpus * count, count, cpus_milli(cpus) * count, memory_mib(node.memory_gb) * count
-    )
+    if node.cpus is not None:
+        cpus = cpus_milli(node.cpus)
+    else:
+        cpus = 0 if node.gpus else cpus_milli_default()
+    resources = Resources(node.gpus * count, count, cpus * count, memory_mib(node.memory_gb) * count)
     return SubmitJob(
         asked.tenant,
         asked.project,

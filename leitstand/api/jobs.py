@@ -14,6 +14,7 @@ from leitstand.api.auth import Identity, header, identity
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import JobRequest, an_id, between, observation, run_spec
+from leitstand.api.messages import sentence
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import CancelJob
 from leitstand.stores.commit import TooManyWaiting
@@ -73,7 +74,11 @@ async def submit(request: Request[Any, Any, Any]) -> Job:
         raise disk_full()
     digests = _digests(faces, who, header(request.scope, b"idempotency-key"), asked)
     spec = await _keep(faces, who, asked)
-    settled = await faces.ask(who, asked.tenant, observation(asked, user=who.subject, spec=spec, **digests))
+    settled = await faces.ask(
+        who,
+        asked.tenant,
+        observation(asked, faces.cpus_milli_default, user=who.subject, spec=spec, **digests),
+    )
     found = found_job(faces, settled.job)
     if found.job.state == "rejected":
         raise _rejected(found)
@@ -150,7 +155,7 @@ def _rejected(found: JobView) -> Problem:
     return Problem(
         422,
         row.reason,
-        f"job {row.job} was refused: it {answers.message(row, row.reason)}",
+        f"job {row.job} was refused: it {sentence(row, row.reason)}",
         job=row.job,
         hint="POST /v1/plan tells beforehand what would be admitted",
     )

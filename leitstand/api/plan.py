@@ -11,18 +11,21 @@ from leitstand.api.answers import TaskAnswer
 from leitstand.api.auth import identity
 from leitstand.api.context import faces_of
 from leitstand.api.jobrequest import JobRequest, observation
+from leitstand.api.messages import refusal
 from leitstand.api.problems import Problem
 from leitstand.core import explain
 
 
 class PlanAnswer(msgspec.Struct, frozen=True):
-    """`reason`, `asked`, `limit`: why it would be refused; `waits_for`: capacity or order; `jobs_ahead`: pending jobs
-    that come first."""
+    """`reason`: why it would be refused: `asked` of `resource` against `limit`, in words in `message`; `waits_for`:
+    capacity or order; `jobs_ahead`: pending jobs that come first."""
 
     admitted: bool
     reason: str
     asked: int
     limit: int
+    resource: str
+    message: str
     starts_now: bool
     waits_for: str
     tasks: list[TaskAnswer]
@@ -42,12 +45,14 @@ async def plan(request: Request[Any, Any, Any]) -> PlanAnswer:
             f"there is no tenant {asked.tenant!r}",
             hint="GET /v1/tenants lists the tenants",
         )
-    made = explain.plan(state, observation(asked, user=who.subject))
+    made = explain.plan(state, observation(asked, faces.cpus_milli_default, user=who.subject))
     return PlanAnswer(
         made.admitted,
         made.reason,
         made.asked,
         made.limit,
+        made.resource,
+        f"it {refusal(made.reason, made.asked, made.limit, made.resource)}" if made.reason else "",
         made.starts_now,
         made.waits_for,
         [TaskAnswer(task.node, task.gpus) for task in made.tasks],

@@ -23,7 +23,8 @@ decode_tasks = msgspec.json.Decoder(tuple[f.Task, ...]).decode
 
 class JobRow(msgspec.Struct, gc=False):
     """One job. `number`: the seq of its submission, the order of listings; `changed`: the seq of its last change;
-    times in µs, None: not yet; `asked` against `limit` if rejected. Amounts are of the whole gang."""
+    times in µs, None: not yet; `asked` of `resource`
+    against `limit` if rejected. Amounts are of the whole gang."""
 
     number: int
     job: str
@@ -40,6 +41,7 @@ class JobRow(msgspec.Struct, gc=False):
     reason: str = ""
     asked: int = 0
     limit: int = 0
+    resource: str = ""
     exit_code: int | None = None
     signal: int | None = None
     max_duration_us: int = 0
@@ -112,9 +114,8 @@ def _job_admitted(rows: Rows, entry: Entry, fact: f.JobAdmitted) -> JobRow:
 
 def _job_rejected(rows: Rows, entry: Entry, fact: f.JobRejected) -> JobRow:
     row = rows.job(fact.job)
-    row.state, row.reason, row.asked, row.limit, row.ended_us = (
-        "rejected", fact.reason, fact.asked, fact.limit, entry.at,
-    )  # fmt: skip
+    row.state, row.reason, row.ended_us = "rejected", fact.reason, entry.at
+    row.asked, row.limit, row.resource = fact.asked, fact.limit, fact.resource
     return row
 
 

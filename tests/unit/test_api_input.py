@@ -144,7 +144,7 @@ def test_any_json_is_either_a_request_or_a_problem(value: Any) -> None:
     raw = json.dumps(value).encode()
     with contextlib.suppress(Problem):
         request = decode.body(raw, JobRequest)
-        shape = observation(request).resources
+        shape = observation(request, lambda: 1000).resources
         assert shape.nodes == request.num_nodes
         assert min(shape.gpus, shape.cpus_milli, shape.memory_mib) >= 0
 

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences for reasons: why a job waits, how it ended, what a refusal was about, with amounts and units.
+
+Called by the answers about jobs and by the plan. Reason codes are stable; these sentences are for people.
+"""
+
+from typing import Final
+
+from leitstand.api.amounts import span
+from leitstand.views.rows import JobRow
+
+WAITING: Final = {
+    "capacity": "waits until enough is free at once",
+    "order": "waits until its turn comes",
+    "no_such_capacity": "waits for nodes that are out of service: what is left could never hold it",
+}
+ENDED: Final = {
+    "": "",
+    "exit_code": "ended with exit code {exit_code}",
+    "signal": "was killed by signal {signal}",
+    "max_duration_exceeded": "was ended after its longest allowed time of {max_duration}",
+    "cancelled": "was cancelled",
+    "start_failed": "could not be started",
+    "lost": "was running, and its end was not witnessed",
+}
+NO_SUCH_CAPACITY: Final = {
+    "gpus": "asks for {asked}; there are {limit} in all",
+    "nodes": "asks for {asked} that each hold a task of it; {limit} could",
+    "gpus_per_node": "asks for {asked} on a node; the largest has {limit}",
+    "cpus_milli_per_node": "asks for {asked} on a node; the largest has {limit}",
+    "memory_mib_per_node": "asks for {asked} on a node; the largest has {limit}",
+    "": "asks for GPUs, CPUs and memory that no single node has together",
+}
+
+
+def sentence(row: JobRow, reason: str) -> str:
+    """What `reason` says of the job."""
+    if row.state == "pending":
+        return WAITING.get(reason, reason)
+    if row.state == "rejected":
+        return refusal(reason, row.asked, row.limit, row.resource)
+    return ENDED.get(reason, reason).format(
+        exit_code=row.exit_code, signal=row.signal, max_duration=span(row.max_duration_us)
+    )
+
+
+def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
+    """What admission refused, in the words of who asked."""
+    if reason == "no_such_capacity":
+        return NO_SUCH_CAPACITY[resource].format(asked=amount(asked, resource), limit=amount(limit, resource))
+    if reason == "shape":
+        if resource == "gpus" and not asked:
+            return "asks for no GPU on as few nodes as hold them"
+        return f"asks for {amount(asked, resource)}, which {limit} nodes cannot share evenly"
+    if reason == "gang_too_wide":
+        return f"spreads over {asked} nodes; one gang has at most {limit} here"
+    return f"asks for {amount(asked, resource)}; the limit is {amount(limit, resource)}"
+
+
+def amount(value: int, resource: str) -> str:
+    """An amount of one of `leitstand.core.admission.RESOURCES` with its unit."""
+    if resource.endswith("_us"):
+        return span(value)
+    if resource.startswith("cpus_milli"):
+        return f"{value / 1000:.12g} CPUs"
+    if resource.startswith("memory_mib"):
+        return f"{value / 1024:.12g} GB of memory"
+    noun = "node" if resource == "nodes" else "GPU"
+    return f"{value} {noun}" if value == 1 else f"{value} {noun}s"
