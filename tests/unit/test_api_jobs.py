@@ -99,7 +99,7 @@ def test_a_job_that_never_fits_is_refused_with_its_recorded_reason(plant: Plant)
     job = plant.ask("GET", "/v1/jobs/operator-1").json()
     assert (job["state"], job["reason"]) == ("rejected", "no_such_capacity")
     long = problem(plant.submit(max_duration="31d"), 422, "limit")
-    assert "asks for 2.6784e+06 s" in long["detail"]
+    assert "asks for 31d; the limit is 30d" in long["detail"]
 
 
 def test_an_unknown_tenant_is_refused_and_not_recorded(plant: Plant) -> None:
