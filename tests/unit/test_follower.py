@@ -192,10 +192,13 @@ def test_a_view_that_fails_ends_the_follower_with_a_name(writer: Writer) -> None
     run(main())
 
 
-def test_a_view_that_cannot_show_what_it_has_ends_the_follower_at_once_and_says_why(writer: Writer) -> None:
+def test_a_view_that_cannot_show_what_it_has_ends_the_follower_at_once_and_says_why(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody may go on with it: what it lost lies behind what is folded, and would never be read again."""
 
     async def main() -> None:
+        monkeypatch.setattr(module, "POLL_S", 3600)
         view = Seen()
         follower = following(writer, view)
         following_on = asyncio.create_task(follower.run())
