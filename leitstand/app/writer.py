@@ -7,11 +7,13 @@ error and a code of `serving.EXIT_CODES` when it cannot go on.
 """
 
 import contextlib
+import errno
 import gc
 import logging
 import os
 import selectors
 import signal
+import sqlite3
 import sys
 from typing import Final
 
@@ -25,13 +27,15 @@ from leitstand.core.facts import NodeRemoved, Observation, RulesSet, SiteAdded, 
 from leitstand.core.rules import Rules
 from leitstand.core.state import State
 from leitstand.core.units import SECOND_US
-from leitstand.engines.local.engine import Limits, LocalEngine, Surroundings
+from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.gpus import LocalSite, discover
+from leitstand.engines.local.orders import Surroundings
 from leitstand.journal import snapshots
 from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
+from leitstand.runtime.spec import RunSpec
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.records import Records
 
@@ -68,7 +72,12 @@ def serve(settings: Settings) -> None:
     engine = LocalEngine(
         settings.runs,
         site,
-        Surroundings(read_spec=records.get, open_blob=Blobs(settings.blobs).open, wake=clock.wake),
+        Surroundings(
+            read_spec=lambda ref: read_spec(records, ref),
+            open_blob=Blobs(settings.blobs).open,
+            wake=clock.wake,
+            journal=journal.journal_id,
+        ),
         Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US),
     )
     core = Core(state)
@@ -87,6 +96,16 @@ def serve(settings: Settings) -> None:
         engine.close()
         journal.close()
         records.close()
+
+
+def read_spec(records: Records, ref: str) -> RunSpec | None:
+    """The record `ref`, as `Surroundings` wants it: ValueError if it is damaged, OSError if it cannot be read now."""
+    try:
+        return records.get(ref)
+    except sqlite3.OperationalError as error:  # locked, no memory: the record itself may be whole
+        raise OSError(errno.EAGAIN, str(error)) from error
+    except sqlite3.Error as error:
+        raise ValueError(str(error)) from error
 
 
 def _say_lag(lag_us: int) -> None:

@@ -95,6 +95,7 @@ def start_order(state: State, run: Run) -> StartRun:
         job.max_duration_us,
         run.placed_us,
         job.expected_us,
+        run.started_us,
     )
 
 

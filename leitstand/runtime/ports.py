@@ -39,7 +39,8 @@ class JournalFull(Exception):
 
 
 class StartRun(msgspec.Struct, frozen=True, tag=True):
-    """Start this run; a second order with the same run id changes nothing. `spec` names the record to execute."""
+    """Start this run; a second order with the same run id changes nothing. `spec` names the record to execute.
+    `started_us`: when it started, if that was reported; then it is found again or lost, never started once more."""
 
     run: str
     job: str
@@ -51,6 +52,7 @@ class StartRun(msgspec.Struct, frozen=True, tag=True):
     max_duration_us: int
     placed_us: int
     expected_us: int = 0  # what a simulated engine takes as the true length
+    started_us: int = 0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag=True):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from leitstand.core.facts import Observation, Resources, RunEnded, RunStarted, Task
-from leitstand.engines.local.engine import Limits, LocalEngine, Surroundings
+from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.folder import RunFolders
 from leitstand.engines.local.gpus import LocalNode, LocalSite
+from leitstand.engines.local.orders import Surroundings
 from leitstand.engines.simulated import SimulatedEngine
 from leitstand.runtime.ports import StartRun, StopRun
 from leitstand.runtime.spec import RunSpec
@@ -97,7 +98,8 @@ class SimulatedCase(Case):
 
 
 class LocalCase(Case):
-    """Real processes; a run of a length is a `sleep`."""
+    """Real processes; a run of a length is a `sleep`. Orders are of the journal `journal`, placed at `placed_us`;
+    `fault`: what the next tries to read a record raise."""
 
     def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         super().__init__()
@@ -105,12 +107,20 @@ class LocalCase(Case):
         self.folders = RunFolders(folder / "runs")
         self.specs: dict[str, RunSpec] = {}
         self.blobs: dict[str, Path] = {}
+        self.journal = "journal-1"
+        self.placed_us = SECOND
+        self.fault: Exception | None = None
         self.woken = threading.Event()
         self.engine = self._open()
 
     def _open(self) -> LocalEngine:
-        around = Surroundings(self.specs.get, self.blobs.get, self.woken.set)
+        around = Surroundings(self._read_spec, self.blobs.get, self.woken.set, self.journal)
         return LocalEngine(self.folders.path, SITE, around, self.limits)
+
+    def _read_spec(self, name: str) -> RunSpec | None:
+        if self.fault is not None:
+            raise self.fault
+        return self.specs.get(name)
 
     def order(self, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
         return self.execution(run, RunSpec(argv=("sleep", str(length_us / SECOND))), limit_us=limit_us)
@@ -119,8 +129,8 @@ class LocalCase(Case):
         """An order to execute `spec` on node-1, rank r of the gang with GPU r."""
         self.specs[f"spec of {run}"] = spec
         placed = tuple(Task.of("node-1", (rank,)) for rank in range(tasks))
-        job, now = run.rsplit(".", 1)[0], time.time_ns() // 1000
-        return StartRun(run, job, "acme", "p", placed, Resources(), f"spec of {run}", limit_us, now)
+        job, placed_us = run.rsplit(".", 1)[0], self.placed_us
+        return StartRun(run, job, "acme", "p", placed, Resources(), f"spec of {run}", limit_us, placed_us)
 
     def script(self, run: str, script: str, tasks: int = 1, limit_us: int = 3600 * SECOND) -> StartRun:
         """Sends an order to run a bash script; the order."""

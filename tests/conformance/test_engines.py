@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One suite for every engine, and what the local engine promises beyond it: real processes, real crashes."""
 
+import errno
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import tarfile
@@ -12,8 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from leitstand.engines.local import record
 from leitstand.engines.local.engine import Limits
 from leitstand.runtime.ports import StartRun, StopRun
 from leitstand.runtime.spec import RunSpec
@@ -509,6 +513,207 @@ def test_a_fault_of_the_engine_itself_is_not_swallowed(
         local.end("a.1")
 
 
+# ── what keeps a run from starting for now ────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_run_that_the_system_has_no_room_for_waits_and_runs_when_it_has(
+    local: LocalCase, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    tries = threading.Semaphore(0)
+
+    def refuse(*_: object) -> None:
+        tries.release()
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as full:
+        full.setattr("leitstand.engines.local.orders.write", refuse)
+        local.script("a.1", "echo once; exit 3")
+        for _ in range(3):
+            assert tries.acquire(timeout=30)
+        assert list(local.engine.take(0)) == []
+    assert local.end("a.1").exit_code == 3
+    assert local.log("a.1") == "once\n"
+
+
+def test_a_run_whose_supervisor_finds_no_room_waits_and_runs_when_there_is(
+    local: LocalCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(
+            "leitstand.engines.local.launch.BOOT",
+            f"import sys; open(sys.argv[2] + '/came', 'a').write('x'); raise SystemExit({record.NOT_YET})",
+        )
+        local.script("a.1", "echo once; exit 3")
+        came = local.folders.of("a.1") / "came"
+        eventually(lambda: came.exists() and len(came.read_text()) >= 2, "two tries")
+        assert list(local.engine.take(0)) == []
+    assert local.end("a.1").exit_code == 3
+    assert local.log("a.1") == "once\n"
+
+
+def test_runs_that_wait_for_room_can_be_stopped_at_once_and_are_carried_out_after_a_restart(
+    local: LocalCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leitstand.engines.local.engine.RETRY_S", (3600.0, 3600.0))
+    local.fault = OSError(errno.EAGAIN, "not now")
+    stopped = local.script("a.1", "touch ../executed")
+    kept = local.script("b.1", "exit 3")
+    local.send(stop("a.1"))
+    end = local.end("a.1")
+    assert (end.outcome, end.started_us, end.exit_code) == ("stopped", 0, None)
+    local.engine.close()
+    local.fault = None
+    local.restart(kept)
+    assert local.end("b.1").exit_code == 3
+    assert not (local.folders.of(stopped.run) / "executed").exists()
+
+
+def test_a_record_that_cannot_be_read_now_is_read_later(local: LocalCase) -> None:
+    local.fault = OSError(errno.EAGAIN, "database is locked")
+    local.script("a.1", "exit 3")
+    local.script("never.1", "true")
+    local.send(stop("never.1"))  # behind it: the try at a.1 is over
+    local.end("never.1")
+    assert not local.ends("a.1")
+    local.fault = None
+    assert local.end("a.1").exit_code == 3
+
+
+def test_a_record_that_is_damaged_is_a_failed_start_and_the_engine_goes_on(local: LocalCase) -> None:
+    local.fault = ValueError("JSON is malformed")
+    local.script("a.1", "true")
+    end = local.end("a.1")
+    assert (end.outcome, end.detail, end.started_us) == ("start_failed", "record_unreadable", 0)
+    assert "JSON is malformed" in local.log("a.1")
+    local.fault = None
+    local.script("b.1", "exit 3")
+    assert local.end("b.1").exit_code == 3
+
+
+# ── another journal, another placement ────────────────────────────────────────────────────────────────────────────
+def another(case: LocalCase, what: str) -> None:
+    """From now on orders and engine are of another journal, or of another placement by the same one."""
+    if what == "journal":
+        case.journal = "journal-2"
+    else:
+        case.placed_us += 1
+
+
+@pytest.mark.parametrize("what", ["journal", "placement"])
+def test_an_ended_run_with_the_same_id_is_not_taken_for_this_one(local: LocalCase, what: str) -> None:
+    local.script("a.1", "echo first")
+    assert local.end("a.1").exit_code == 0
+    another(local, what)
+    local.restart()
+    order = local.script("a.1", "echo second; exit 7")
+    assert local.end("a.1").exit_code == 7
+    assert local.log("a.1") == "second\n"
+    assert local.log("a.1.stale-1") == "first\n"
+    local.restart(order)
+    assert local.end("a.1").exit_code == 7
+    assert not local.folders.of("a.1.stale-2").exists()
+
+
+@pytest.mark.parametrize("what", ["journal", "placement"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_living_run_with_the_same_id_ends_before_this_one_starts(
+    local: LocalCase, what: str, resumed: bool
+) -> None:
+    marks = local.folders.path / ".marks"
+    local.script(
+        "a.1",
+        f"trap 'sleep 0.3; echo first ended >> {marks}; exit' TERM; echo up; while :; do sleep 0.01; done",
+    )
+    local.says("a.1", "up")
+    local.start("a.1")
+    first = local.processes("a.1")
+    another(local, what)
+    order = local.execution("a.1", RunSpec(script=f"echo second started >> {marks}; exit 7"))
+    if resumed:
+        local.restart(order)
+    else:
+        local.restart()
+        local.send(order)
+    assert local.end("a.1").exit_code == 7
+    assert marks.read_text() == "first ended\nsecond started\n"
+    assert not any(alive(pid) for pid in first)
+    stale = local.folders.ended("a.1.stale-1")
+    assert stale is not None
+    assert stale.outcome == "stopped"
+    assert len(local.ends("a.1")) == 1
+
+
+def test_what_a_dead_supervisor_of_another_journal_left_is_killed_before_this_run_starts(
+    local: LocalCase,
+) -> None:
+    local.script("a.1", DAEMON.replace("env -i ", "") + "exec sleep 3600")
+    daemon = int(local.says("a.1", "daemon").split()[1])
+    local.start("a.1")
+    local.engine.close()
+    supervisor = local.folders.started("a.1")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    another(local, "journal")
+    look = f"grep -qs '^State:.[^Z]' /proc/{daemon}/status && exit 1; exit 7"
+    local.restart(local.execution("a.1", RunSpec(script=look)))
+    assert local.end("a.1").exit_code == 7
+    assert not alive(daemon)
+
+
+def test_a_stop_while_the_other_run_is_still_ending_is_for_this_one(local: LocalCase) -> None:
+    local.script("a.1", "trap '' TERM; echo up; while :; do sleep 0.01; done")
+    local.says("a.1", "up")
+    another(local, "journal")
+    local.restart(local.execution("a.1", RunSpec(script="touch ../executed")))
+    local.send(stop("a.1"))
+    end = local.end("a.1")
+    assert (end.outcome, end.started_us) == ("stopped", 0)
+    supervisor = local.folders.started("a.1")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    eventually(lambda: local.folders.ended("a.1"), "the end of the other run")
+    assert len(local.ends("a.1")) == 1
+    assert not list(local.folders.path.glob("*/executed"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\x00", b"{}"], ids=["empty", "torn", "noise", "old"])
+@pytest.mark.parametrize("name", ["started.json", "ended.json"])
+def test_a_record_that_cannot_be_read_is_not_trusted(local: LocalCase, name: str, damage: bytes) -> None:
+    order = local.script("a.1", "echo once; exit 7")
+    local.end("a.1")
+    folder = local.folders.of("a.1")
+    local.engine.close()
+    (folder / "ended.json").unlink()
+    (folder / name).write_bytes(damage)
+    local.restart(msgspec.structs.replace(order, started_us=order.placed_us + 1))
+    end = local.end("a.1")
+    assert (end.outcome, end.started_us) == ("lost", order.placed_us + 1)
+    assert local.log("a.1.stale-1") == "once\n"
+
+
+# ── a run whose folder is gone ────────────────────────────────────────────────────────────────────────────────────
+def test_a_run_that_was_reported_started_and_whose_folder_is_gone_is_lost_and_never_started_again(
+    local: LocalCase,
+) -> None:
+    marks = local.folders.path.parent / "marks"
+    order = local.script("a.1", f"echo start >> {marks}; echo up; exec sleep 3600")
+    local.says("a.1", "up")
+    start = local.start("a.1")
+    pids = local.processes("a.1")
+    local.engine.close()
+    shutil.rmtree(local.folders.of("a.1"))
+    local.restart(msgspec.structs.replace(order, started_us=start.at_us))
+    end = local.end("a.1")
+    assert (end.outcome, end.started_us) == ("lost", start.at_us)
+    assert end.at_us > start.at_us
+    assert not any(alive(pid) for pid in pids)
+    assert local.starts("a.1") == []
+    assert marks.read_text() == "start\n"
+    local.restart(msgspec.structs.replace(order, started_us=start.at_us))
+    again = local.end("a.1")
+    assert (again.outcome, again.at_us) == ("lost", start.at_us)  # nothing lived that could tell more
+    assert marks.read_text() == "start\n"
+
+
 # ── what is kept ──────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_restart_keeps_the_newest_run_folders_and_all_that_live(tmp_path: Path) -> None:
     case = LocalCase(tmp_path, Limits(kept_runs_max=2))
@@ -527,3 +732,61 @@ def test_a_restart_keeps_the_newest_run_folders_and_all_that_live(tmp_path: Path
         case.end("live.1")
     finally:
         case.close()
+
+
+def test_stale_folders_are_kept_and_pruned_as_any_other(tmp_path: Path) -> None:
+    case = LocalCase(tmp_path, Limits(kept_runs_max=2))
+    try:
+        for n in range(4):
+            case.script("a.1", f"echo {n}")
+            assert case.end("a.1").exit_code == 0
+            case.seen.clear()
+            case.placed_us += 1
+        assert [case.log(f"a.1.stale-{n}") for n in (1, 2, 3)] == ["0\n", "1\n", "2\n"]
+        case.restart()
+        eventually(lambda: not case.folders.of("a.1.stale-2").exists(), "the removal of the oldest")
+        assert sorted(path.name for path in case.folders.path.glob("[a-z]*")) == ["a.1", "a.1.stale-3"]
+    finally:
+        case.close()
+
+
+def private_files(case: LocalCase, run: str) -> list[str]:
+    return [name for name in record.PRIVATE if (case.folders.of(run) / name).exists()]
+
+
+def test_command_and_environment_go_when_a_run_has_ended_and_nobody_misses_them(local: LocalCase) -> None:
+    orders = [
+        local.execution("ran.1", RunSpec(setup="true", script="exit 7")),
+        local.execution("failed.1", RunSpec(argv=("no-such-command",))),
+        local.execution("stopped.1", RunSpec(setup="true", script="exec sleep 3600")),
+    ]
+    local.send(*orders)
+    local.start("stopped.1")
+    assert private_files(local, "stopped.1") == [record.ORDER, record.SCRIPT, record.SETUP]
+    local.send(stop("stopped.1"))
+    ends = {order.run: local.end(order.run) for order in orders}
+    for order in orders:
+        eventually(lambda run=order.run: not private_files(local, run), order.run)  # type: ignore[misc]
+    local.restart(*orders)
+    assert {order.run: local.end(order.run) for order in orders} == ends
+
+
+def test_command_and_environment_go_when_a_run_is_lost(local: LocalCase) -> None:
+    local.script("a.1", "echo up; exec sleep 3600")
+    local.says("a.1", "up")
+    local.start("a.1")
+    supervisor = local.folders.started("a.1")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    assert local.end("a.1").outcome == "lost"
+    assert private_files(local, "a.1") == []
+
+
+def test_what_a_supervisor_killed_at_the_very_end_left_goes_at_the_next_start(local: LocalCase) -> None:
+    local.script("a.1", "true")
+    local.end("a.1")
+    local.engine.close()
+    for name in record.PRIVATE:
+        (local.folders.of("a.1") / name).write_text("private")
+    local.restart()
+    eventually(lambda: not private_files(local, "a.1"), "the sweep")

@@ -4,7 +4,8 @@ with nothing left the plane says so and goes on where it was once there is room.
 
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -13,9 +14,10 @@ import pytest
 from leitstand.core import facts as f
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.journal.verify import verify
-from tests.system.test_kill import Plane, live_jobs, until
+from tests.system.test_kill import GPUS, Plane, live_jobs, until
 
 MIB = 1024 * 1024
+WAITING = 60  # short jobs, many more than GPUs
 
 
 def can_mount() -> bool:
@@ -104,11 +106,8 @@ def test_with_nothing_left_nothing_is_lost_and_it_goes_on_when_there_is_room(
         gate.touch()
         until(lambda: plane.child("writer") is None or not plane.healthy(), "the writer gives up", 90)
         filler.unlink()
-        until(lambda: plane.process.poll() is not None or plane.healthy(), "the plane decided", 90)
-        if (
-            plane.process.poll() is not None
-        ):  # it had tried often enough and ended with its reason: start it again
-            plane = Plane(disk / "data", "--disk-reserve", "1M")
+        until(plane.healthy, "the plane goes on", 90)
+        assert plane.process.poll() is None
         until(lambda: not live_jobs(plane), "the job has ended", 90)
         assert state_of(plane, running) == "failed"
         assert submit(plane, "true").status_code == 201
@@ -118,3 +117,38 @@ def test_with_nothing_left_nothing_is_lost_and_it_goes_on_when_there_is_room(
     with SqliteReader(disk / "data" / "journal.db") as journal:
         ends = [entry.fact for entry in journal.read(0) if isinstance(entry.fact, f.JobEnded)]
     assert [end.exit_code for end in ends if end.job == running] == [4]
+
+
+@pytest.mark.parametrize("left_bytes", [0, 12 * 1024, 64 * 1024])
+def test_jobs_that_wait_while_the_disk_is_full_all_run_when_there_is_room(
+    disk: Path, tmp_path: Path, left_bytes: int
+) -> None:
+    """With nothing left the writer itself gives up; with a little, it decides and the starts of runs fail."""
+    gate, marks = tmp_path / "gate", tmp_path / "marks"
+    plane = Plane(disk / "data", "--disk-reserve", "1M")
+    try:
+        script = f"until [ -e {gate} ]; do sleep 0.05; done; echo $LEITSTAND_RUN_ID >> {marks}"
+        jobs = [submit(plane, script).json()["id"] for _ in range(WAITING)]
+        until(lambda: state_of(plane, jobs[GPUS - 1]) == "running", "the first jobs run")
+        filler = fill(disk, left_bytes)
+        gate.touch()
+        until(
+            lambda: len(marks.read_text().split()) >= GPUS if marks.exists() else False, "the first jobs end"
+        )
+        stays_so_s(5.0, lambda: plane.process.poll() is None, "the plane lives on a full disk")
+        filler.unlink()
+        until(plane.healthy, "the plane goes on", 90)
+        until(lambda: not live_jobs(plane), "all jobs have ended", 120)
+        assert {job: state_of(plane, job) for job in jobs} == dict.fromkeys(jobs, "succeeded")
+        assert sorted(marks.read_text().split()) == sorted(f"{job}.1" for job in jobs)
+    finally:
+        plane.stop()
+    assert verify(disk / "data" / "journal.db").bad is None
+
+
+def stays_so_s(seconds: float, condition: Callable[[], bool], what: str) -> None:
+    """Time passes, and the condition holds all along."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert condition(), f"no longer so: {what}"
+        time.sleep(0.05)

@@ -2,6 +2,8 @@
 """The supervisor as a process of its own: one per run whatever happens, a gang all or none, a full disk, and a
 control plane that is killed beside it."""
 
+import contextlib
+import fcntl
 import marshal
 import os
 import resource
@@ -15,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from leitstand.engines.local import launch, record
-from leitstand.engines.local.folder import RunFolders, Started
+from leitstand.engines.local import launch, record, supervisor
+from leitstand.engines.local.folder import Placement, RunFolders, Started
 from leitstand.runtime.spec import RunSpec
 from tests.conformance.engine_cases import LocalCase, alive, eventually
 
@@ -34,6 +36,8 @@ def write_order(folders: RunFolders, *commands: list[str], **changes: Any) -> Pa
     folder.mkdir(parents=True)
     order = {
         "run": "a.1",
+        "journal": "journal-1",
+        "placed_us": 1,
         "tasks": [
             {"argv": argv, "env": {"PATH": PATH, "LEITSTAND_RUN_DIR": str(folder), "RANK": str(rank)}}
             for rank, argv in enumerate(commands)
@@ -59,8 +63,7 @@ def test_of_many_supervisors_for_one_run_one_executes_it_and_the_others_give_way
     crowd = [launch.spawn(folder) for _ in range(8)]
     eventually(lambda: sum(one.poll() is None for one in crowd) == 1, "seven supervisors giving way")
     (folder / "go").touch()
-    for one in crowd:
-        assert one.wait(30) == 0
+    assert sorted(one.wait(30) for one in crowd) == [0, *[record.NOT_YET] * 7]
     again = launch.spawn(folder)
     assert again.wait(30) == 0
     assert folders.read_log("a.1", 0, 0, 100) == b"once\n"
@@ -84,6 +87,61 @@ def test_the_start_is_on_disk_before_anything_executes(folders: RunFolders) -> N
     folder = write_order(folders, ["cat", "../started.json"])
     assert launch.spawn(folder).wait(30) == 0
     assert folders.read_log("a.1", 0, 0, 1000) == (folder / record.STARTED).read_bytes()
+
+
+def test_the_records_name_the_placement(folders: RunFolders) -> None:
+    folder = write_order(folders, ["cp", "../started.json", "../copy"], journal="journal-2", placed_us=77)
+    placement = Placement("journal-2", 77)
+    assert folders.placement("a.1") == placement
+    assert launch.spawn(folder).wait(30) == 0
+    assert folders.placement("a.1") == placement
+    (folder / record.ENDED).unlink()
+    assert folders.placement("a.1") == placement
+    assert (folder / "copy").read_bytes() == (folder / record.STARTED).read_bytes()
+
+
+def test_command_and_environment_are_removed_when_the_end_is_recorded(folders: RunFolders) -> None:
+    folder = write_order(folders, ["cat", "../run.sh"])
+    for name in record.PRIVATE[1:]:
+        (folder / name).write_text("private\n")
+    assert launch.spawn(folder).wait(30) == 0
+    assert folders.read_log("a.1", 0, 0, 100) == b"private\n"
+    assert sorted(os.listdir(folder)) == [
+        record.ENDED, record.STARTED, "supervisor.log", "task-0.log", "tmp", "work-0",
+    ]  # fmt: skip
+
+
+def test_a_supervisor_whose_folder_is_moved_aside_while_it_comes_executes_nothing(
+    folders: RunFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_order(folders, ["touch", "../executed"])
+    lock = fcntl.flock
+
+    def move_then_lock(fd: int, how: int) -> None:
+        folders.set_aside("a.1")
+        write_order(folders, ["touch", "../executed"])
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", move_then_lock)
+    with pytest.raises(SystemExit) as left:
+        supervisor.main(str(folder))
+    assert left.value.code == record.NOT_YET
+    assert os.listdir(folder) == os.listdir(folders.path / "a.1.stale-1") == [record.ORDER]
+
+
+def test_a_supervisor_whose_folder_was_replaced_ends_its_run_and_writes_nothing_into_the_new_one(
+    folders: RunFolders,
+) -> None:
+    folder = write_order(folders, ["sleep", "3600"], heartbeat_s=0.05)
+    first = launch.spawn(folder)
+    sessions = started(folders).sessions
+    moved = folder.rename(folder.with_name("elsewhere"))
+    folder.mkdir()
+    (folder / record.STARTED).touch()
+    assert first.wait(30) == 0
+    assert os.listdir(folder) == [record.STARTED]
+    assert (moved / record.ENDED).exists()
+    assert not any(alive(pid) for pid in sessions)
 
 
 # ── gangs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,10 +172,10 @@ def test_a_task_that_cannot_be_executed_after_all_takes_the_gang_with_it(
 
 # ── asked to end ──────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_supervisor_that_somebody_terminates_ends_its_run_in_order_and_says_so(folders: RunFolders) -> None:
-    supervisor = launch.spawn(write_order(folders, ["bash", "-c", "echo up; exec sleep 3600"]))
+    process = launch.spawn(write_order(folders, ["bash", "-c", "echo up; exec sleep 3600"]))
     eventually(lambda: folders.started("a.1") and folders.read_log("a.1", 0, 0, 100), "the output")
-    supervisor.terminate()
-    assert supervisor.wait(30) == 0
+    process.terminate()
+    assert process.wait(30) == 0
     ended = folders.ended("a.1")
     assert ended is not None
     assert (ended.outcome, ended.detail, ended.signal) == ("stopped", "signalled", signal.SIGTERM)
@@ -135,29 +193,29 @@ def test_a_stop_that_came_before_the_supervisor_keeps_everything_from_executing(
 
 def test_a_stop_whose_signal_never_came_is_seen_at_the_next_heartbeat(folders: RunFolders) -> None:
     folder = write_order(folders, ["sleep", "3600"], heartbeat_s=0.05)
-    supervisor = launch.spawn(folder)
+    process = launch.spawn(folder)
     started(folders)
     (folder / record.STOP).write_text("cancel")
-    assert supervisor.wait(30) == 0
+    assert process.wait(30) == 0
     ended = folders.ended("a.1")
     assert ended is not None
     assert (ended.outcome, ended.detail) == ("stopped", "")
 
 
 def test_the_supervisor_gives_signs_of_life(folders: RunFolders) -> None:
-    supervisor = launch.spawn(write_order(folders, ["sleep", "3600"], heartbeat_s=0.05))
+    process = launch.spawn(write_order(folders, ["sleep", "3600"], heartbeat_s=0.05))
     start_us = started(folders).started_us
     eventually(lambda: (folders.last_sign_of_life_us("a.1") or 0) > start_us + 200_000, "a sign of life")
-    supervisor.terminate()
-    assert supervisor.wait(30) == 0
+    process.terminate()
+    assert process.wait(30) == 0
 
 
 def test_a_run_whose_folder_was_removed_ends(folders: RunFolders) -> None:
     folder = write_order(folders, ["sleep", "3600"], heartbeat_s=0.05)
-    supervisor = launch.spawn(folder)
+    process = launch.spawn(folder)
     sessions = started(folders).sessions
     folder.rename(folder.with_name("elsewhere"))
-    assert supervisor.wait(30) == 0
+    assert process.wait(30) == 0
     assert not any(alive(pid) for pid in sessions)
 
 
@@ -166,10 +224,10 @@ def test_every_process_of_the_run_gets_term_once(folders: RunFolders) -> None:
     folder = write_order(
         folders, ["bash", "-c", f"(setsid bash -c '{script}' &); {script}"], grace_us=20_000_000
     )
-    supervisor = launch.spawn(folder)
+    process = launch.spawn(folder)
     eventually(lambda: folders.started("a.1") and b"up\nup\n" in folders.read_log("a.1", 0, 0, 100), "both")
-    supervisor.terminate()
-    assert supervisor.wait(30) == 0
+    process.terminate()
+    assert process.wait(30) == 0
     assert folders.read_log("a.1", 0, 0, 1000).count(b"heard") == 2
 
 
@@ -210,27 +268,44 @@ def test_a_run_ends_in_order_and_is_recorded_on_a_disk_that_is_full(small_disk: 
     fill = "head -c 2000000 /dev/zero > ../fill; echo nothing fits; exit 3"
     folder = write_order(folders, ["bash", "-c", fill])
     assert launch.spawn(folder).wait(30) == 0
-    assert os.statvfs(small_disk).f_bavail == 0
+    assert (folder / "fill").stat().st_size < 2_000_000
     ended = folders.ended("a.1")
     assert ended is not None
     assert (ended.outcome, ended.exit_code) == ("exited", 3)
 
 
-def test_a_run_for_which_there_is_no_disk_does_not_start(small_disk: Path) -> None:
+@pytest.mark.parametrize("left_bytes", [0, 4096])
+def test_a_run_for_which_there_is_no_disk_is_left_as_it_was_and_starts_when_there_is_room(
+    small_disk: Path, left_bytes: int
+) -> None:
     folders = RunFolders(small_disk / "runs")
-    folder = write_order(folders, ["touch", "../executed"])
+    folder = write_order(folders, ["bash", "-c", "echo once"], ["true"])
     fill = small_disk / "fill"
-    with pytest.raises(OSError, match="No space"):
-        fill.write_bytes(bytes(2_000_000))
-    supervisor = launch.spawn(folder)
-    eventually(lambda: (folder / record.log_name(0)).exists(), "the supervisor's try at saying why")
-    assert supervisor.poll() is None
+    with fill.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(fill, fill.stat().st_size - left_bytes)
+    assert launch.spawn(folder).wait(30) == record.NOT_YET
+    assert (folders.started("a.1"), folders.ended("a.1")) == (None, None)
+    assert not list(folder.glob("work*"))
     fill.unlink()
-    assert supervisor.wait(30) == 0
+    assert launch.spawn(folder).wait(30) == 0
     ended = folders.ended("a.1")
     assert ended is not None
-    assert (ended.outcome, ended.detail) == ("start_failed", "disk_full")
+    assert (ended.outcome, ended.exit_code) == ("exited", 0)
+    assert folders.read_log("a.1", 0, 0, 100) == b"once\n"
+
+
+def test_a_run_for_which_there_is_no_process_is_left_as_it_was(folders: RunFolders) -> None:
+    folder = write_order(folders, ["touch", "../executed"])
+    no_fork = "import os; os.fork = lambda: (_ for _ in ()).throw(BlockingIOError(11, 'no more')); "
+    with pytest.MonkeyPatch.context() as few:
+        few.setattr(launch, "BOOT", no_fork + launch.BOOT)
+        assert launch.spawn(folder).wait(30) == record.NOT_YET
+    assert (folders.started("a.1"), folders.ended("a.1")) == (None, None)
     assert not (folder / "executed").exists()
+    assert launch.spawn(folder).wait(30) == 0
+    assert (folder / "executed").exists()
 
 
 # ── a control plane that is killed ────────────────────────────────────────────────────────────────────────────────

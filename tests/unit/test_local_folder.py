@@ -2,7 +2,9 @@
 """Run folders: records on disk, logs for readers, what is kept; the task's log on a disk that is full."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +84,54 @@ def test_pruning_removes_the_oldest_ends_and_nothing_that_lives(folders: RunFold
     assert folders.prune(2) == 1
     assert sorted(os.listdir(folders.path)) == ["a.1", "b.1", "live.1"]
     assert folders.prune(2) == 0
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_folder_that_took_the_name_of_one_being_pruned_is_not_removed(
+    folders: RunFolders, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    write_end(folders, "a.1", 1)
+    write_end(folders, "b.1", 2)
+    remove = shutil.rmtree
+
+    def replace_then_remove(path: Path, **more: Any) -> None:
+        if path.name == ".gone-a.1":  # while the first is removed, a new run takes the name of the second
+            folders.set_aside("b.1")
+            if ended:
+                write_end(folders, "b.1", 3)
+            else:
+                folders.of("b.1").mkdir()
+        remove(path, **more)
+
+    monkeypatch.setattr("shutil.rmtree", replace_then_remove)
+    folders.prune(0)
+    assert folders.of("b.1").exists()
+
+
+def test_pruning_takes_command_and_environment_from_ended_runs_alone(folders: RunFolders) -> None:
+    write_end(folders, "ended.1")
+    folders.of("live.1").mkdir()
+    for run in ("ended.1", "live.1"):
+        for name in (*record.PRIVATE, "task-0.log"):
+            (folders.of(run) / name).touch()
+    folders.prune(9)
+    assert sorted(os.listdir(folders.of("ended.1"))) == [record.ENDED, "task-0.log"]
+    assert sorted(os.listdir(folders.of("live.1"))) == sorted((*record.PRIVATE, "task-0.log"))
+
+
+def test_a_folder_set_aside_is_kept_under_the_next_free_number(folders: RunFolders) -> None:
+    for number in (1, 2):
+        write_end(folders, "a.1", number)
+        assert folders.set_aside("a.1") == folders.path / f"a.1.stale-{number}"
+    assert folders.set_aside("a.1") is None
+    assert sorted(os.listdir(folders.path)) == ["a.1.stale-1", "a.1.stale-2"]
+
+
+@pytest.mark.parametrize("torn", [b"", b"torn", b"i\x01\0\0\0", b"{0"])
+def test_a_torn_order_says_nothing_about_whose_the_folder_is(folders: RunFolders, torn: bytes) -> None:
+    folders.of("a.1").mkdir(parents=True)
+    (folders.of("a.1") / record.ORDER).write_bytes(torn)
+    assert folders.placement("a.1") is None
 
 
 def test_a_task_log_on_a_full_disk_costs_output_and_no_error() -> None:

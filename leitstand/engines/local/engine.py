@@ -5,10 +5,13 @@ One thread does all the work, in order: it carries out orders, spawns a supervis
 when a supervisor calls (a line in a FIFO) or a second has passed. All truth is on disk: whatever this object forgets
 when its process dies, `resume` reads again. One function, `_ensure`, serves first starts, repeated orders and
 restarts alike; one function, `_look`, tells what became of a run.
+
+A run that cannot start for now (a full disk, no process to be had) stays ordered and is tried again. A folder is
+trusted only if its records are about the very placement that is ordered.
 """
 
 import contextlib
-import errno
+import logging
 import os
 import select
 import signal
@@ -16,7 +19,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,18 +27,22 @@ import msgspec
 
 from leitstand.core.facts import Observation, RunEnded, RunStarted
 from leitstand.engines.local import launch, orders, process, record
-from leitstand.engines.local.folder import Ended, RunFolders, Started
+from leitstand.engines.local.folder import UNKNOWN, Ended, Placement, RunFolders, Started
 from leitstand.engines.local.gpus import LocalSite
+from leitstand.engines.local.orders import NotYet, Surroundings
+from leitstand.engines.local.spawn import CannotStart
 from leitstand.runtime.ports import Order, StartRun, StopRun
-from leitstand.runtime.spec import RunSpec
 
 ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
 ORDERS_BATCH: Final = 32  # between two looks at what runs
 LOOK_S: Final = 1.0  # slowest
+RETRY_S: Final = (1.0, 10.0)  # between tries to start a run: first, longest
 CLEARING_S: Final = 0.02  # between rounds of KILL at what a dead supervisor left
 CLEAR_ROUNDS_MAX: Final = 500
 PRUNE_EVERY: Final = 1_000  # ends
 WAKE: Final = ".wake"
+
+_log = logging.getLogger(__name__)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,20 +53,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     kept_runs_max: int = 10_000
 
 
-class Surroundings(msgspec.Struct, frozen=True):
-    """What the engine asks of the writer: `read_spec(name)` and `open_blob(sha256)` give None for what is not there;
-    `wake()` says that `take` has something. All are called from the engine's thread."""
-
-    read_spec: Callable[[str], RunSpec | None]
-    open_blob: Callable[[str], Path | None]
-    wake: Callable[[], None]
-
-
 class _Live:
     """A run that has not ended, as far as this process knows."""
 
-    def __init__(self, order: StartRun | None) -> None:
+    def __init__(self, order: StartRun | None, placement: Placement) -> None:
         self.order = order  # None: nobody ordered it, it is being stopped
+        self.placement = placement
+        self.heir: StartRun | None = None  # ordered under the same id: has the folder when this one has ended
+        self.stopping = False
+        self.launched = order is None
+        self.due_s = 0.0  # monotonic: when to try again to launch
+        self.pause_s = RETRY_S[0]
         self.child: subprocess.Popen[bytes] | None = None
         self.started: Started | None = None
         self.port = 0
@@ -177,9 +181,7 @@ class LocalEngine:
             self._ensure(order)
         for run in self._folders.live():
             if run not in self._live:
-                self._live[run] = _Live(None)
-                self._stop(run, "unknown")
-                self._look(run)
+                self._send_off(run, None)
         self._prune()
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,48 +189,73 @@ class LocalEngine:
         """The run exists: started now if it never was, else found out about."""
         run = order.run
         if run in self._live:
+            if self._live[run].order is None:
+                self._live[run].heir = order
             return
-        live = self._live[run] = _Live(order)
-        if self._folders.ended(run) is None and self._folders.started(run) is None:
-            self._launch(run, live, order)
+        live = _Live(order, Placement(self._around.journal, order.placed_us))
+        found = self._folders.placement(run)
+        if found not in (None, live.placement) and self._folders.ended(run) is None:
+            self._send_off(run, order)
+            return
+        self._live[run] = live
+        self._begin(run, live)
+
+    def _send_off(self, run: str, heir: StartRun | None) -> None:
+        """Ends a run that nobody ordered, if it lives; then `heir` gets its folder's name."""
+        live = self._live[run] = _Live(None, self._folders.placement(run) or UNKNOWN)
+        live.heir = heir
+        self._stop(run, "unknown")
         self._look(run)
 
-    def _launch(self, run: str, live: _Live, order: StartRun) -> None:
-        """Spawns a supervisor; should another one be about to start this run, one of the two will give way."""
-        folder = self._folders.of(run)
+    def _begin(self, run: str, live: _Live) -> None:
+        """Sees to it that the run's supervisor is started if none ever was; what is in the way for now, a full disk for
+        one, is tried again."""
+        assert live.order is not None, "only what was ordered begins"
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            fault = self._hand_over(folder, live, order)
-            if fault is None:
-                live.child = launch.spawn(folder)
-                return
+            found = self._folders.placement(run)
+            if found not in (None, live.placement):
+                self._set_aside(run)
+            if self._folders.ended(run) is None and self._folders.started(run) is None:
+                # the journal knows of a start that is not to be found here: the run is lost
+                if live.order.started_us:
+                    live.started = Started(run, live.order.started_us, 0, 0, {}, 0)
+                else:
+                    live.child = self._launch(run, live, live.order)
+        except NotYet as reason:
+            self._postpone(run, live, str(reason))
+            return
+        except CannotStart as refusal:
+            self._refuse(run, live, refusal)
+            return
         except OSError as error:
-            detail = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "folder_unwritable"
-            fault = (detail, f"{error.strerror}: {error.filename or folder}")
-        for rank in range(len(order.tasks)):
-            record.say(str(folder), rank, f"the run could not start: {fault[1]}")
-        self._conclude(run, Ended(run, "start_failed", 0, record.now_us(), detail=fault[0]))
+            line = f"{error.strerror}: {error.filename or self._folders.of(run)}"
+            if error.errno in record.PASSING:
+                self._postpone(run, live, line)
+            else:
+                self._refuse(run, live, CannotStart("folder_unwritable", line))
+            return
+        live.launched = True
+        self._look(run)
 
-    def _hand_over(self, folder: Path, live: _Live, order: StartRun) -> tuple[str, str] | None:
-        """Writes the order; or says why there is none, a word of `record.DETAILS` and a line for the log."""
-        spec = self._around.read_spec(order.spec)
-        if spec is None:
-            return "record_missing", "the record with its command is no longer there"
-        if not (spec.argv or spec.script):
-            return "command_not_found", "the job names no command"
-        workdir = self._around.open_blob(spec.workdir) if spec.workdir else None
-        if spec.workdir and workdir is None:
-            return (
-                "workdir_missing",
-                f"the archive {spec.workdir} of its working directory is no longer there",
-            )
-        for task in order.tasks:
-            if any(gpu >= len(self._site.devices(task.node)) for gpu in task.gpus):
-                return "gpus_missing", f"this machine no longer offers GPUs {list(task.gpus)} of {task.node}"
+    def _set_aside(self, run: str) -> None:
+        """Makes room for the run where the folder is about another placement. NotYet while that one's supervisor lives;
+        the lock keeps a late one from executing anything."""
+        with launch.locked(self._folders.of(run)) as locked:
+            if not locked:
+                raise NotYet("an earlier run of the same name is still ending")
+            stale = self._folders.set_aside(run)
+        _log.warning("run %s: the folder was about another placement, it is now %s", run, stale)
+
+    def _launch(self, run: str, live: _Live, order: StartRun) -> "subprocess.Popen[bytes]":
+        """Spawns a supervisor; should another one be about to start this run, one of the two will give way."""
+        spec, workdir = orders.gather(order, self._around, self._site)
+        folder = self._folders.of(run)
+        folder.mkdir(mode=0o700, exist_ok=True)
         live.port = launch.free_port({other.port for other in self._live.values()})
         orders.write(
             orders.Execution(
                 order=order,
+                journal=self._around.journal,
                 spec=spec,
                 site=self._site,
                 folder=folder,
@@ -239,13 +266,41 @@ class LocalEngine:
                 grace_us=self._limits.grace_us,
             )
         )
-        return None
+        return launch.spawn(folder)
+
+    def _postpone(self, run: str, live: _Live, line: str) -> None:
+        """The run stays ordered: nothing of it has been executed, and it is tried again."""
+        live.launched = False
+        if live.stopping:
+            self._conclude(run, Ended(run, "stopped", 0, record.now_us()))
+            return
+        if not live.due_s:
+            _log.warning("run %s cannot start yet, it is tried again: %s", run, line)
+        live.due_s = time.monotonic() + live.pause_s
+
+    def _refuse(self, run: str, live: _Live, refusal: CannotStart) -> None:
+        assert live.order is not None, "only what was ordered can be refused"
+        with contextlib.suppress(OSError):
+            self._folders.of(run).mkdir(mode=0o700, exist_ok=True)
+        for rank in range(len(live.order.tasks)):
+            record.say(str(self._folders.of(run)), rank, f"the run could not start: {refusal.line}")
+        self._conclude(run, Ended(run, "start_failed", 0, record.now_us(), detail=refusal.detail))
 
     def _stop(self, run: str, cause: str) -> None:
         """Leaves the word in the folder, then calls the supervisor, if it is up; if not, it will look by itself."""
-        if run not in self._live:
-            if (ended := self._folders.ended(run)) is not None:
+        live = self._live.get(run)
+        if live is None:
+            ended = self._folders.ended(run)
+            if ended is not None and ended.journal == self._around.journal:
                 self._report_end(ended)
+            return
+        if live.heir is not None and live.stopping:  # it is the heir who is meant
+            live.heir = None
+            self._report_end(Ended(run, "stopped", 0, record.now_us()))
+            return
+        live.stopping = True
+        if not live.launched:
+            self._conclude(run, Ended(run, "stopped", 0, record.now_us()))
             return
         with contextlib.suppress(OSError):  # a full disk: the signal says it, too
             (self._folders.of(run) / record.STOP).write_text(cause, encoding="utf-8")
@@ -258,6 +313,10 @@ class LocalEngine:
         live = self._live.get(run)
         if live is None:
             return
+        if not live.launched:
+            if time.monotonic() >= live.due_s:
+                self._begin(run, live)
+            return
         ended = self._folders.ended(run)
         if ended is None and live.started is None:
             live.started = self._folders.started(run)
@@ -265,6 +324,10 @@ class LocalEngine:
                 live.port = live.started.port
                 if live.order is not None:
                     self._report(RunStarted(run, live.started.started_us))
+                if (
+                    live.stopping
+                ):  # it was not up yet when it was called, and the disk may have refused the word
+                    launch.call_to_end(live.started)
         if ended is not None:
             self._conclude(run, ended)
         elif live.child is not None and live.child.poll() is None:
@@ -279,16 +342,33 @@ class LocalEngine:
             if not locked:
                 live.watched = True
                 return
-            ended = self._folders.ended(run)  # it may have ended just before
-            started = live.started or self._folders.started(run)
-            if ended is None and started is not None:
-                if self._clear(run, live, started):
-                    return  # not yet: it is reported when nothing of it lives
-                at = record.now_us() if live.watched else self._folders.last_sign_of_life_us(run) or 0
-                ended = Ended(run, "lost", started.started_us, max(at, started.started_us))
-            elif ended is None:
-                ended = Ended(run, "start_failed", 0, record.now_us(), detail="supervisor_failed")
+            ended = self._last_word(run, live)
+            if ended is not None:
+                self._record(run, live.placement, ended)
+        if ended is not None:
             self._conclude(run, ended)
+
+    def _last_word(self, run: str, live: _Live) -> Ended | None:
+        """How a run without a supervisor ended; None: not yet."""
+        if (ended := self._folders.ended(run)) is not None:  # it may have ended just before
+            return ended
+        started = live.started or self._folders.started(run)
+        if started is not None:
+            return None if self._clear(run, live, started) else self._lost(run, live, started.started_us)
+        if live.child is not None and live.child.returncode == record.NOT_YET:
+            self._postpone(run, live, "its supervisor found no room on the disk, or no process to be had")
+            live.pause_s = min(live.pause_s * 2, RETRY_S[1])  # it may have unpacked much before it knew
+            return None
+        return Ended(run, "start_failed", 0, record.now_us(), detail="supervisor_failed")
+
+    def _lost(self, run: str, live: _Live, started_us: int) -> Ended:
+        """Nobody saw the end: it was after the last sign of life."""
+        at = self._folders.last_sign_of_life_us(run)
+        if live.watched or (
+            at is None and live.rounds > 1
+        ):  # without a record, what `_clear` found is the sign
+            at = record.now_us()
+        return Ended(run, "lost", started_us, max(at or 0, started_us))
 
     def _clear(self, run: str, live: _Live, started: Started) -> bool:
         """Kills what a dead supervisor left; True while there may be something. Sessions tell those that hide their
@@ -310,12 +390,8 @@ class LocalEngine:
         self._clearing.discard(run)
         if live.child is not None:
             self._leaving.append(live.child)
-        folder = self._folders.of(run)
-        if not (folder / record.ENDED).exists():
-            with contextlib.suppress(OSError):  # no room: the report goes out, and the journal remembers
-                end = record.End(run, ended.outcome, ended.started_us, ended.ended_us)
-                end.detail = ended.detail
-                record.write_durably(str(folder), record.ENDED, end.text())
+        self._record(run, live.placement, ended)
+        self._folders.forget(run)
         if live.order is not None:
             if live.started is None and ended.started_us:
                 self._report(RunStarted(run, ended.started_us))
@@ -323,6 +399,20 @@ class LocalEngine:
         self._ends += 1
         if self._ends % PRUNE_EVERY == 0:
             self._prune()
+        if live.heir is not None:
+            heir = self._live[run] = _Live(live.heir, Placement(self._around.journal, live.heir.placed_us))
+            self._begin(run, heir)
+
+    def _record(self, run: str, placement: Placement, ended: Ended) -> None:
+        """The end is on disk, where the supervisor did not write it; never in the folder of another placement. Without
+        room the report goes out all the same, and the journal remembers."""
+        folder = self._folders.of(run)
+        if (folder / record.ENDED).exists() or self._folders.placement(run) not in (None, placement):
+            return
+        end = record.End(run, ended.outcome, ended.started_us, ended.ended_us)
+        end.journal, end.placed_us, end.detail = placement.journal, placement.placed_us, ended.detail
+        with contextlib.suppress(OSError):
+            record.write_durably(str(folder), record.ENDED, end.text())
 
     def _prune(self) -> None:
         """Removes old folders beside the engine's thread, since large working directories take their time."""

@@ -8,6 +8,7 @@ environments and commands need not be valid text. It is private to the user of t
 import marshal
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ import msgspec
 from leitstand.core.facts import Task
 from leitstand.engines.local import record
 from leitstand.engines.local.gpus import SITE, LocalSite
+from leitstand.engines.local.spawn import CannotStart
 from leitstand.runtime.ports import StartRun
 from leitstand.runtime.spec import RunSpec
 
@@ -25,11 +27,27 @@ INHERITED: Final = ("LD_LIBRARY_PATH", "LOGNAME", "SSL_CERT_FILE", "TZ", "USER")
 _AFTER_SETUP: Final = 'bash "$0" || exit; exec "$@"'
 
 
+class NotYet(Exception):
+    """The run cannot start now, which is no verdict on it: a line that says why."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What the engine asks of the writer. `read_spec(name)` and `open_blob(sha256)` give None for what is not there;
+    `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says that
+    `take` has something. All are called from the engine's thread. `journal`: the id of the journal that places."""
+
+    read_spec: Callable[[str], RunSpec | None]
+    open_blob: Callable[[str], Path | None]
+    wake: Callable[[], None]
+    journal: str
+
+
 class Execution(msgspec.Struct, frozen=True):
-    """Everything that is known about a run when it is handed over. `port`: `MASTER_PORT`; `workdir`: the archive;
-    `wake`: the FIFO by which the supervisor calls the engine."""
+    """Everything that is known about a run when it is handed over. `journal`: its id; `port`: `MASTER_PORT`;
+    `workdir`: the archive; `wake`: the FIFO by which the supervisor calls the engine."""
 
     order: StartRun
+    journal: str
     spec: RunSpec
     site: LocalSite
     folder: Path
@@ -40,14 +58,44 @@ class Execution(msgspec.Struct, frozen=True):
     grace_us: int
 
 
+def gather(order: StartRun, around: Surroundings, site: LocalSite) -> tuple[RunSpec, Path | None]:
+    """The command of a run and the archive of its working directory. Raises CannotStart, NotYet."""
+    try:
+        spec = around.read_spec(order.spec)
+    except OSError as error:
+        raise NotYet(f"the record with its command cannot be read now ({error})") from error
+    except ValueError as error:
+        raise CannotStart(
+            "record_unreadable", f"the record with its command cannot be read ({error})"
+        ) from error
+    if spec is None:
+        raise CannotStart("record_missing", "the record with its command is no longer there")
+    if not (spec.argv or spec.script):
+        raise CannotStart("command_not_found", "the job names no command")
+    workdir = around.open_blob(spec.workdir) if spec.workdir else None
+    if spec.workdir and workdir is None:
+        raise CannotStart(
+            "workdir_missing", f"the archive {spec.workdir} of its working directory is no longer there"
+        )
+    for task in order.tasks:
+        gpus = task.gpus
+        if gpus and gpus[-1] >= len(site.devices(task.node)):
+            raise CannotStart(
+                "gpus_missing", f"this machine no longer offers GPUs {list(gpus)} of {task.node}"
+            )
+    return spec, workdir
+
+
 def write(execution: Execution) -> None:
     """Writes scripts and order file into the run folder; OSError when the disk refuses."""
     folder, spec = execution.folder, execution.spec
-    for name, script in (("setup.sh", spec.setup), ("run.sh", spec.script)):
+    for name, script in ((record.SETUP, spec.setup), (record.SCRIPT, spec.script)):
         if script:
             _write_private(folder / name, script.encode(errors="surrogateescape"))
     order = {
         "run": execution.order.run,
+        "journal": execution.journal,
+        "placed_us": execution.order.placed_us,
         "tasks": [
             {"argv": _argv(execution), "env": environment(execution, rank)}
             for rank in range(len(execution.order.tasks))
@@ -123,8 +171,8 @@ def _devices(site: LocalSite, task: Task) -> list[str]:
 
 def _argv(execution: Execution) -> list[str]:
     spec, folder = execution.spec, execution.folder
-    argv = ["bash", str(folder / "run.sh")] if spec.script else list(spec.argv)
-    return ["bash", "-c", _AFTER_SETUP, str(folder / "setup.sh"), *argv] if spec.setup else argv
+    argv = ["bash", str(folder / record.SCRIPT)] if spec.script else list(spec.argv)
+    return ["bash", "-c", _AFTER_SETUP, str(folder / record.SETUP), *argv] if spec.setup else argv
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -2,21 +2,32 @@
 """The files of a run folder and how they are written so that they survive a crash and a full disk.
 
 Shared by the supervisor and the engine, hence standard library only. A record is written once and whole: beside its
-place, flushed, renamed, the folder flushed.
+place, flushed, renamed, the folder flushed. Order, start and end record each name the placement they are about, by
+journal and `placed_us`: run ids repeat when a journal is lost or restored from a backup.
 """
 
+import errno
 import os
 import time
 
-ORDER = "order"  # what to execute, marshalled (see `order.py`)
+ORDER = "order"  # what to execute, marshalled (see `orders.py`)
+SCRIPT = "run.sh"  # the job's bash script, if it is one
+SETUP = "setup.sh"
 STARTED = "started.json"  # durable before anything executes; its modification time is the last sign of life
 ENDED = "ended.json"  # the last word on the run
 STOP = "stop"  # somebody wants the run to end; the content is the cause
+
+PRIVATE = (ORDER, f"{ORDER}.part", SCRIPT, SETUP)  # command and environment: they go when the run has ended
+
+# The exit status of a supervisor that executed and recorded nothing: there was no room on the disk for it or no
+# process to be had, or it gave way to another one. Whoever still wants the run starts another supervisor.
+NOT_YET = 75
 
 # Why a run did not start, or how it ended beyond its outcome: the closed list behind `RunEnded.detail`.
 DETAILS = (
     "",
     "record_missing",  # the erasable record with the command is gone
+    "record_unreadable",  # it is there, but damaged
     "workdir_missing",  # the blob store has no such archive
     "workdir_unreadable",  # no tar archive, or one that reaches outside of the working directory
     "workdir_too_large",
@@ -24,11 +35,20 @@ DETAILS = (
     "command_not_found",
     "command_not_executable",
     "exec_failed",
-    "out_of_processes",  # or of memory or open files to make one
-    "disk_full",
     "folder_unwritable",
     "supervisor_failed",  # it died before anything executed
     "signalled",  # stopped by somebody other than the control plane
+)
+
+# What the operating system refuses today and may grant tomorrow: no verdict on the run, so no detail of its end.
+PASSING = (
+    *(errno.ENOSPC, errno.EDQUOT),  # disk
+    *(
+        errno.EAGAIN,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    ),  # processes, and memory or open files to make one
 )
 
 _RESERVE = "ended.json.part"
@@ -58,10 +78,13 @@ def reserve_end(folder: str) -> None:
 
 
 class End:
-    """How a run ended: times in µs, `started_us` 0 if it never started, else as in `RunEnded`."""
+    """How a run ended: times in µs, `started_us` 0 if it never started, else as in `RunEnded`. `journal` and
+    `placed_us` name the placement."""
 
     def __init__(self, run: str, outcome: str, started_us: int, ended_us: int) -> None:
         self.run = run
+        self.journal = ""
+        self.placed_us = 0
         self.outcome = outcome
         self.started_us = started_us
         self.ended_us = ended_us
@@ -73,8 +96,9 @@ class End:
         code = "null" if self.exit_code is None else self.exit_code
         signal = "null" if self.signal is None else self.signal
         return (
-            f'{{"run":"{self.run}","outcome":"{self.outcome}","started_us":{self.started_us},'
-            f'"ended_us":{self.ended_us},"exit_code":{code},"signal":{signal},"detail":"{self.detail}"}}'
+            f'{{"run":"{self.run}","journal":"{self.journal}","placed_us":{self.placed_us},'
+            f'"outcome":"{self.outcome}","started_us":{self.started_us},"ended_us":{self.ended_us},'
+            f'"exit_code":{code},"signal":{signal},"detail":"{self.detail}"}}'
         )
 
 
@@ -100,6 +124,16 @@ def sync_folder(folder: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def forget(folder: int) -> None:
+    """Removes command and environment from a run folder, an open directory: whatever its name is now, no other folder
+    is meant. What the disk refuses is left to the next sweep."""
+    for name in PRIVATE:
+        try:
+            os.unlink(name, dir_fd=folder)
+        except OSError:
+            continue
 
 
 def say(folder: str, task: int, line: str) -> None:

@@ -34,15 +34,6 @@ class CannotStart(Exception):
         self.line = line
 
 
-def word_for(error: OSError) -> str:
-    """The word of `record.DETAILS` for what the operating system refused."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk_full"
-    if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-        return "out_of_processes"
-    return "folder_unwritable"
-
-
 def adopt_orphans() -> None:
     """From now on, descendants that lose their parent become our children."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

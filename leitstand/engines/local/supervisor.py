@@ -5,8 +5,10 @@ Spawned detached by `LocalEngine`; it outlives the control plane and talks to it
 Standard library only, and little of it: what it imports is CPU time of every run.
 
 The folder's flock says that a supervisor lives. `started.json` is durable before any task executes anything, so a run
-whose folder holds it is never started again; `ended.json` is the last word on it. All processes of the run descend
-from the supervisor (it is their subreaper: daemonised ones come back to it), and it ends only when none is left.
+whose folder holds it is never started again; `ended.json` is the last word on it, and once it is durable command and
+environment are removed. All processes of the run descend from the supervisor (it is their subreaper: daemonised ones
+come back to it), and it ends only when none is left. It ends with `record.NOT_YET` if it executed nothing and somebody
+may try again.
 """
 
 from __future__ import annotations  # annotations cost nothing at run time
@@ -36,30 +38,40 @@ FINAL_READS_MAX = 1_024
 
 
 def main(folder: str) -> None:
-    """Supervise the run of this folder to its end; returns at once if that was done or is being done."""
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Supervise the run of this folder to its end; returns at once if that was done, SystemExit(NOT_YET) if another
+    supervisor has the folder, or what it takes to start is not to be had now."""
     try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        ours = os.path.samestat(os.fstat(lock), os.stat(folder))
+    except (BlockingIOError, FileNotFoundError):
+        ours = False
+    if not ours:  # another one has it, or it was moved aside while we came
+        raise SystemExit(record.NOT_YET)
+    here = f"/proc/self/fd/{lock}"
+    if any(os.path.exists(f"{here}/{name}") for name in (record.STARTED, record.ENDED)):
         return
-    if any(os.path.exists(f"{folder}/{name}") for name in (record.STARTED, record.ENDED)):
-        return
-    with open(f"{folder}/{record.ORDER}", "rb") as file:
+    with open(f"{here}/{record.ORDER}", "rb") as file:
         order = marshal.load(file)
-    run = Supervised(folder, order)
+    run = Supervised(folder, lock, order)
     try:
         run.start()
     except spawn.CannotStart as refusal:
         run.refuse(refusal)
     run.watch()
-    run.end()
+    if run.end():
+        record.forget(lock)
+    record.notify(order["wake"], order["run"])
 
 
 class Supervised:
-    """The run while it lives."""
+    """The run while it lives. `path`: of its folder; `folder`: the very folder that was locked, so that no record ever
+    lands in another one that took its name."""
 
-    def __init__(self, folder: str, order: dict[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, path: str, lock: int, order: dict[str, Any]) -> None:
+        self.path = path
+        self.lock = lock
+        self.folder = f"/proc/self/fd/{lock}"
         self.order = order
         self.tasks: dict[int, int] = {}  # pid -> node rank, of main processes that live
         self.statuses: dict[int, int] = {}  # node rank -> wait status, in the order of their ends
@@ -91,26 +103,42 @@ class Supervised:
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def start(self) -> None:
         """All tasks or none: each stands behind a barrier before the start is recorded and any of them executes."""
-        tasks = self.order["tasks"]
         try:
-            record.reserve_end(self.folder)
-            commands = [
-                spawn.prepare(self.folder, self.order, rank, self.must_stop) for rank in range(len(tasks))
-            ]
-            barrier = spawn.Barrier()
-            for rank, command in enumerate(commands):
-                self.keep(rank, barrier.fork(f"{self.folder}/{record.work_name(rank)}", command, tasks[rank]))
-            self.record_start()
+            barrier = self.stand()
         except OSError as error:
-            line = f"{error.strerror}: {error.filename or self.folder}"
-            raise spawn.CannotStart(spawn.word_for(error), line) from error
+            if error.errno in record.PASSING:
+                self.clear_away()
+                raise SystemExit(record.NOT_YET) from None  # who stands at the barrier ends with us
+            line = f"{error.strerror}: {self.path}"
+            raise spawn.CannotStart("folder_unwritable", line) from error
         if self.must_stop():
             barrier.abandon()
             self.tasks.clear()  # they have no exit code
             self.conclude("stopped", 0)
         else:
-            barrier.release(len(tasks))
+            barrier.release(len(self.order["tasks"]))
         record.notify(self.order["wake"], self.order["run"])
+
+    def stand(self) -> spawn.Barrier:
+        """Everything up to the first instruction of a task; OSError for what the operating system refuses."""
+        tasks = self.order["tasks"]
+        record.reserve_end(self.folder)
+        commands = [spawn.prepare(self.path, self.order, rank, self.must_stop) for rank in range(len(tasks))]
+        barrier = spawn.Barrier()
+        for rank, command in enumerate(commands):
+            self.keep(rank, barrier.fork(f"{self.path}/{record.work_name(rank)}", command, tasks[rank]))
+        self.record_start()
+        return barrier
+
+    def clear_away(self) -> None:
+        """Gives back the room that a start took which did not come about."""
+        import shutil
+
+        for name in (record.STARTED, f"{record.STARTED}.part"):
+            if os.path.exists(f"{self.folder}/{name}"):
+                os.unlink(f"{self.folder}/{name}")
+        for name in ("tmp", *map(record.work_name, range(len(self.order["tasks"])))):
+            shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
 
     def keep(self, rank: int, child: tuple[int, int]) -> None:
         pid, reader = child
@@ -124,11 +152,12 @@ class Supervised:
             self.deadline = time.monotonic() + self.order["max_duration_us"] / 1e6
         sessions = ",".join(f'"{pid}":{process.ticks(pid)}' for pid in self.tasks)
         text = (
-            f'{{"run":"{self.order["run"]}","started_us":{self.started_us},"pid":{os.getpid()},'
+            f'{{"run":"{self.order["run"]}","journal":"{self.order["journal"]}",'
+            f'"placed_us":{self.order["placed_us"]},"started_us":{self.started_us},"pid":{os.getpid()},'
             f'"ticks":{process.ticks(os.getpid())},"sessions":{{{sessions}}},"port":{self.order["port"]}}}'
         )
         record.write_durably(self.folder, record.STARTED, text)
-        record.sync_folder(os.path.dirname(self.folder))  # the run folder's own entry
+        record.sync_folder(os.path.dirname(self.path))  # the run folder's own entry
 
     def refuse(self, refusal: spawn.CannotStart) -> None:
         for rank in range(len(self.order["tasks"])):
@@ -220,6 +249,8 @@ class Supervised:
         self.told = self.must_stop()
         try:
             os.utime(f"{self.folder}/{record.STARTED}")
+            if not os.path.samestat(os.fstat(self.lock), os.stat(self.path)):
+                raise FileNotFoundError
         except FileNotFoundError:
             self.told = True  # the data folder was removed: nobody will ever ask for this run
         except OSError:
@@ -229,11 +260,12 @@ class Supervised:
         return self.told or os.path.exists(f"{self.folder}/{record.STOP}")
 
     # ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────
-    def end(self) -> None:
-        """Records the end, however long the disk refuses, and says so."""
+    def end(self) -> bool:
+        """Records the end, however long the disk refuses; whether it is recorded now."""
         outcome = self.outcome or "exited"
         started_us = 0 if outcome == "start_failed" else self.started_us
         end = record.End(self.order["run"], outcome, started_us, max(record.now_us(), self.started_us))
+        end.journal, end.placed_us = self.order["journal"], self.order["placed_us"]
         end.detail = self.detail
         statuses = list(self.statuses.values())
         if statuses and outcome != "start_failed":
@@ -245,9 +277,9 @@ class Supervised:
         for _ in range(END_RETRIES_MAX):
             try:
                 record.write_durably(self.folder, record.ENDED, end.text())
-                break
+                return True
             except FileNotFoundError:
                 break  # somebody removed the run folder: there is nobody left to tell
             except OSError:
                 time.sleep(END_RETRY_S)
-        record.notify(self.order["wake"], self.order["run"])
+        return False
