@@ -5,6 +5,7 @@ twice, and what is metered is what the engine measured.
 Real processes started by `leitstand up`; real runs that each leave a mark. `make soak` plays 50 rounds.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -63,18 +64,11 @@ class Plane:
 
     def child(self, name: str) -> int | None:
         """The process of `leitstand.app.NAME`, if it lives."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        others = [
-            int(pid)
-            for task in children.parents[1].iterdir()
-            for pid in (task / "children").read_text().split()
-        ]
-        for pid in others:
-            try:
-                if f"leitstand.app.{name}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return pid
-            except OSError:
-                continue
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # the thread, or its child, has ended meanwhile
+                for pid in (task / "children").read_text().split():
+                    if f"leitstand.app.{name}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        return int(pid)
         return None
 
     def kill(self, *names: str) -> None:
