@@ -34,7 +34,9 @@ def measure() -> dict[str, dict[str, Any]]:
         outcome = plane.load(seconds=8.0)
         rate = outcome.statuses.get("201", 0) / outcome.seconds
         figures["rest.submissions_per_s"] = at_least(rate, 1000, "1/s", plane.per_request(before, outcome))
-        figures["rest.p99_at_500_per_s"] = at_most(plane.load(seconds=10.0, rate=500.0, clients=OPEN_CLIENTS), 50)
+        figures["rest.p99_at_500_per_s"] = at_most(
+            plane.load(seconds=10.0, rate=500.0, clients=OPEN_CLIENTS), 50
+        )
         figures["rest.acknowledged_and_lost"] = plane.lost()
     with control_plane(Plant(busy=0.8)) as plane:
         outcome = plane.load(seconds=10.0, rate=500.0, clients=OPEN_CLIENTS)
