@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Durations and sizes as people write and read them. Called by the commands, the job file and `leitstand up`."""
+"""Amounts, durations and sizes as people write and read them. Called by the commands, the job file and `up`."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -15,6 +16,17 @@ _DURATION: Final = re.compile(
 )
 _BYTES: Final = re.compile(r"(\d{1,15})\s*(?:([KMGT])i?B?|B)?", re.ASCII | re.IGNORECASE)
 _POWER: Final = {"K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def parse_amount(text: str) -> float:
+    """A finite number from 0 on; ValueError says what is wrong."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(t('"{text}" is not an amount; write it like 4 or 0.5', text=text))
+    return value
 
 
 def parse_duration(text: str) -> float:
@@ -65,6 +77,19 @@ def show_span(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600}h" + (f" {whole % 3600 // 60}m" if whole % 3600 >= 60 else "")
     return f"{whole // 86_400}d" + (f" {whole % 86_400 // 3600}h" if whole % 86_400 >= 3600 else "")
+
+
+def show_duration(seconds: float) -> str:
+    """A duration in full: `30d`, `1d3h30m`, `2.5s`."""
+    whole, parts = int(seconds), []
+    for letter, unit in (("d", 86_400), ("h", 3600), ("m", 60)):
+        count, whole = divmod(whole, unit)
+        if count:
+            parts.append(f"{count}{letter}")
+    rest = whole + seconds % 1
+    if rest or not parts:
+        parts.append(f"{rest:.6f}".rstrip("0").rstrip(".") + "s")
+    return "".join(parts)
 
 
 def show_hours(seconds: float) -> str:

@@ -6,17 +6,19 @@ and submissions, which carry an Idempotency-Key so that the second one gives the
 """
 
 import contextlib
+import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, Final
-from urllib.parse import quote
+from typing import Any, Final
 
 import click
 import httpx2
 
 from leitstand import __version__
 from leitstand.cli import exits
+from leitstand.cli.refusals import Answer, CommandFailed, NotLeitstand, Unreachable, refused, token_example
 from leitstand.cli.text import t
 
 URL_DEFAULT: Final = "http://127.0.0.1:8640"
@@ -24,39 +26,10 @@ TOKEN_LENGTH_MAX: Final = 4096
 RETRY_BUDGET_S: Final = 30.0
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
 PAGE: Final = 1000
+KEY_LENGTH_MAX: Final = 255
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _RETRY_STATUS: Final = frozenset({429, 503})
 _TIMEOUT: Final = httpx2.Timeout(60.0, connect=5.0)
-
-
-class CommandFailed(click.ClickException):
-    """What went wrong, for people, on stderr: the sentence, its details and the remedy."""
-
-    exit_code: int  # type: ignore[misc]  # click declares it per class
-
-    def __init__(self, message: str, *, hint: str = "", exit_code: int = exits.ERROR) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.exit_code = exit_code
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(t("Error: {message}", message=self.message), err=True, file=file)
-        if self.hint:
-            click.echo("  " + self.hint, err=True, file=file)
-
-
-class Unreachable(CommandFailed):
-    """No answer from the control plane."""
-
-
-class Refused(CommandFailed):
-    """The control plane answered with a problem (RFC 9457). `code` is stable; `job` names a job refused at
-    admission."""
-
-    def __init__(self, message: str, *, status: int, code: str = "", job: str = "", hint: str = "") -> None:
-        super().__init__(message, hint=hint, exit_code=_exit_code(status, job))
-        self.status = status
-        self.code = code
-        self.job = job
 
 
 class Client:
@@ -82,9 +55,10 @@ class Client:
             trust_env=not _is_loopback(self.url),
         )
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, **params: Any) -> Answer:
         """The JSON of a reading; parameters that are None are left out."""
-        return self._call("GET", path, params={k: v for k, v in params.items() if v is not None}).json()
+        given = {k: v for k, v in params.items() if v is not None}
+        return self.decode(self._call("GET", path, params=given).content)
 
     def text(self, path: str, **params: Any) -> bytes:
         """The bytes of a plain-text reading."""
@@ -95,21 +69,23 @@ class Client:
         cursor = None
         while limit > 0:
             page = self.get(path, limit=min(limit, PAGE), cursor=cursor, **params)
-            yield from page["items"]
-            limit -= len(page["items"])
+            items = page["items"]
+            if not isinstance(items, list) or not all(isinstance(item, Answer) for item in items):
+                raise NotLeitstand(self.url)
+            yield from items
+            limit -= len(items)
             cursor = page.get("next_cursor")
-            if cursor is None:
+            if cursor is None or not items:
                 return
 
     def submit(self, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """The job made of this request, once, however often the request has to be sent."""
         headers = {"Idempotency-Key": key or new_key()}
-        job: dict[str, Any] = self._call("POST", "/v1/jobs", json=body, headers=headers).json()
-        return job
+        return self.decode(self._call("POST", "/v1/jobs", json=body, headers=headers).content)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """The JSON answer to a POST that may be sent twice without harm."""
-        return self._call("POST", path, json=body).json()
+        return self.decode(self._call("POST", path, json=body).content)
 
     def put(self, path: str, content: Callable[[], Iterator[bytes]]) -> None:
         """Send bytes; `content` is called again for every try."""
@@ -124,15 +100,27 @@ class Client:
             ) as response:
                 if response.status_code != 200:
                     response.read()
-                    raise _refused(response)
+                    raise refused(response)
+                if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                    raise NotLeitstand(self.url)
                 yield iter(httpx2.EventSource(response))
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
+    def decode(self, content: bytes | str) -> Answer:
+        """The JSON object in an answer; NotLeitstand if it is none."""
+        try:
+            value = json.loads(content, object_hook=lambda found: Answer(self.url, found))
+        except (ValueError, RecursionError) as error:
+            raise NotLeitstand(self.url) from error
+        if not isinstance(value, Answer):
+            raise NotLeitstand(self.url)
+        return value
+
     def _call(
         self, method: str, path: str, *, stream: Callable[[], Iterator[bytes]] | None = None, **kwargs: Any
     ) -> httpx2.Response:
-        waited, tries = 0.0, 0
+        waited, tries, began = 0.0, 0, time.monotonic()
         while True:
             failure: CommandFailed
             try:
@@ -141,21 +129,22 @@ class Client:
                 response = self._http.request(method, path, **kwargs)
                 if response.status_code < 400:
                     return response
-                failure = _refused(response)
+                failure = refused(response)
                 if response.status_code not in _RETRY_STATUS:
                     raise failure
                 pause = max(_retry_after(response), _backoff(tries))
             except httpx2.HTTPError as error:
                 failure = self._unreachable(error)
-                if tries == 0 and isinstance(error, httpx2.ConnectError | httpx2.UnsupportedProtocol):
+                hopeless = isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
+                if hopeless or (tries == 0 and isinstance(error, httpx2.ConnectError)):
                     raise failure from error
                 pause = _backoff(tries)
-            if waited + pause > RETRY_BUDGET_S:
+            if max(waited, time.monotonic() - began) + pause > RETRY_BUDGET_S:
                 raise failure
             if pause >= 1:
+                reason = failure.message.rstrip(".")
                 click.echo(
-                    t("{reason} Trying again in {seconds:g} s.", reason=failure.message, seconds=pause),
-                    err=True,
+                    t("{reason}. Trying again in {seconds:g} s.", reason=reason, seconds=pause), err=True
                 )
             self.sleep(pause)
             waited, tries = waited + pause, tries + 1
@@ -166,6 +155,8 @@ class Client:
                 t("The certificate of {url} is not trusted: {error}", url=self.url, error=error),
                 hint=t("Set SSL_CERT_FILE to the certificate of its authority."),
             )
+        if isinstance(error, httpx2.LocalProtocolError):
+            return Unreachable(t("The request cannot be sent: {error}", error=error))
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
             return Unreachable(
                 t("There is no control plane at {url}.", url=self.url),
@@ -192,9 +183,32 @@ def new_key() -> str:
     return os.urandom(16).hex()
 
 
+def parse_key(text: str) -> str:
+    """An Idempotency-Key that a header can carry; ValueError says what is wrong."""
+    if (
+        not 0 < len(text) <= KEY_LENGTH_MAX
+        or not text.isascii()
+        or not text.isprintable()
+        or text != text.strip()
+    ):
+        raise ValueError(
+            t(
+                "a key is 1 to {limit} printable ASCII characters, without blanks at its ends",
+                limit=KEY_LENGTH_MAX,
+            )
+        )
+    return text
+
+
 def job_path(job: str, rest: str = "") -> str:
-    """The path of a job, whatever characters were typed as its id."""
-    return f"/v1/jobs/{quote(job, safe='')}{rest}"
+    """The path of a job; CommandFailed for a word that can be no id, which might name another path."""
+    if not _JOB_ID.fullmatch(job):
+        raise CommandFailed(
+            t('"{word}" is not the id of a job; ids are like operator-1.', word=ascii(job[:80])[1:-1]),
+            hint=t("`leitstand jobs` lists the jobs."),
+            exit_code=exits.USAGE,
+        )
+    return f"/v1/jobs/{job}{rest}"
 
 
 def _url() -> str:
@@ -213,57 +227,12 @@ def _url() -> str:
 
 def _token() -> str:
     token = os.environ.get("LEITSTAND_TOKEN", "").strip()
-    hint = t("Set it to the content of admin.token in the data folder: {example}", example=_token_example())
+    hint = t("Set it to the content of admin.token in the data folder: {example}", example=token_example())
     if not token:
         raise CommandFailed(t("LEITSTAND_TOKEN is not set."), hint=hint)
     if len(token) > TOKEN_LENGTH_MAX or not token.isascii() or not token.isprintable() or " " in token:
         raise CommandFailed(t("LEITSTAND_TOKEN is not a token."), hint=hint)
     return token
-
-
-def _token_example() -> str:
-    folder = os.environ.get("LEITSTAND_DATA") or "~/.local/share/leitstand"
-    return f"export LEITSTAND_TOKEN=$(cat {folder}/admin.token)"
-
-
-def _refused(response: httpx2.Response) -> Refused:
-    """The problem in an answer, whatever form it has."""
-    status = response.status_code
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict) or not ("title" in problem or "detail" in problem):
-        return Refused(
-            t(
-                "{url} answered {status}, and not in the way a control plane does.",
-                url=response.url,
-                status=status,
-            ),
-            status=status,
-            hint=t("Check LEITSTAND_URL."),
-        )
-    lines = [str(problem.get("detail") or problem.get("title"))]
-    errors = problem.get("errors")
-    for fault in errors if isinstance(errors, list) else []:
-        if isinstance(fault, dict):
-            lines.append(f"  {fault.get('where', '')}: {fault.get('what', '')}")
-    hint = str(problem.get("hint") or "")
-    if status == 401:
-        hint = hint or t("Set LEITSTAND_TOKEN: {example}", example=_token_example())
-    return Refused(
-        "\n".join(lines),
-        status=status,
-        code=str(problem.get("code") or ""),
-        job=str(problem.get("job") or ""),
-        hint=hint,
-    )
-
-
-def _exit_code(status: int, job: str) -> int:
-    if status == 404:
-        return exits.NOT_FOUND
-    return exits.REJECTED if status == 422 and job else exits.ERROR
 
 
 def _retry_after(response: httpx2.Response) -> float:

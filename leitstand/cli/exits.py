@@ -5,7 +5,7 @@
 |---------|------------------------------------------------------------------------------------|
 | 0       | done; for `run`: the job succeeded                                                 |
 | 1       | the request failed, or the control plane could not be reached                      |
-| 2       | the command line or the job file is wrong                                          |
+| 2       | the command line or the job file is wrong, or a file to check with                 |
 | 1 - 255 | `run`, `logs -f`: the job's own exit code, passed on                               |
 | 100     | the job failed and has no exit code of its own                                     |
 | 101     | the job has not finished: detached, or contact lost for too long                   |

@@ -9,12 +9,14 @@ from typing import Any, Final, NamedTuple
 import click
 
 from leitstand.cli import exits
-from leitstand.cli.client import Client, Refused, Unreachable, job_path
+from leitstand.cli.client import Client, job_path
+from leitstand.cli.refusals import CommandFailed, Refused, Unreachable
 from leitstand.cli.table import plain
 from leitstand.cli.text import t
+from leitstand.cli.words import word
 
 OUTAGE_MAX_S: Final = 600.0  # without contact for so long, following gives up; the job does not notice
-LINE_MAX: Final = 64 * 1024  # characters of a line that are held back until it ends
+LINE_MAX: Final = 64 * 1024  # bytes of a line that are held back until it ends
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  # the last one repeats
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 
@@ -28,21 +30,36 @@ class End(NamedTuple):
     signal: int | None
 
 
-def follow_to_the_end(client: Client, job: dict[str, Any], task: int | None = None) -> int:
-    """Print the log of a job until it ends; the exit code that tells how. Ctrl-C asks whether to stop the job."""
-    follower = Follower(client, job, task)
+def follow_to_the_end(
+    client: Client, job: dict[str, Any], task: int | None = None, *, as_json: bool = False
+) -> int:
+    """Print the log of a job until it ends; the exit code that tells how. Ctrl-C asks whether to stop the job.
+    CommandFailed if the log cannot be printed."""
+    follower = Follower(client, job, task, as_json=as_json)
     name = plain(job["id"])
     while True:
         try:
-            end = follower.follow()
+            try:
+                end = follower.follow()
+            finally:
+                follower.printer.flush()
             break
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CommandFailed(
+                t(
+                    "the log cannot be written: {why}; job {job} goes on",
+                    why=error.strerror or error,
+                    job=name,
+                ),
+                hint=t("Follow it with: leitstand logs -f {job}", job=name),
+            ) from error
         except KeyboardInterrupt:
             if not _stop_wanted(name):
                 return exits.UNFINISHED
             client.post(job_path(job["id"], "/cancel"))
             click.echo(t("job {job} is being stopped", job=name), err=True)
-        finally:
-            follower.flush()
     if end is None:
         click.echo(t("Error: no contact for {limit:g} s; the job goes on.", limit=OUTAGE_MAX_S), err=True)
         click.echo("  " + t("Follow it with: leitstand logs -f {job}", job=name), err=True)
@@ -54,13 +71,15 @@ def follow_to_the_end(client: Client, job: dict[str, Any], task: int | None = No
 class Follower:
     """Prints each byte of each task's log once, whatever happens to the connection."""
 
-    def __init__(self, client: Client, job: dict[str, Any], task: int | None = None) -> None:
+    def __init__(
+        self, client: Client, job: dict[str, Any], task: int | None = None, *, as_json: bool = False
+    ) -> None:
         self.client = client
         self.job = job
-        self.several = task is None and job["num_nodes"] > 1
-        self.task = None if self.several else task or 0
+        several = task is None and job["num_nodes"] > 1
+        self.task = None if several else task or 0
         self.offsets: dict[int, int] = {}  # task -> offset of the first byte not yet printed
-        self.partial: dict[int, str] = {}  # task -> a line that has not ended yet; only with several tasks
+        self.printer = Printer(ranked=several, as_json=as_json)
 
     def follow(self) -> End | None:
         """Follow until the job ends; None after OUTAGE_MAX_S without contact. Refused if there is no such job."""
@@ -81,13 +100,6 @@ class Follower:
             outage, tries = outage + pause, tries + 1
         return None
 
-    def flush(self) -> None:
-        """Print the lines that had not ended."""
-        for task in sorted(self.partial):
-            if self.partial[task]:
-                _write(f"[{task}] {self.partial[task]}\n")
-        self.partial.clear()
-
     def _connection(self) -> Iterator[End | bool]:
         """One connection: False when it stands, True for each piece of log, then the end if it came."""
         params: dict[str, Any] = {"follow": "true"}
@@ -96,7 +108,7 @@ class Follower:
         with self.client.events(job_path(self.job["id"], "/logs"), **params) as events:
             yield False
             for event in events:
-                data = json.loads(event.data) if event.data else {}
+                data = self.client.decode(event.data or "{}")
                 if event.event == "log":
                     self._print(data["task"], data["offset"], data["text"])
                     yield True
@@ -108,19 +120,63 @@ class Follower:
         data = text.encode()
         seen = self.offsets.get(task, 0)
         self.offsets[task] = max(seen, offset + len(data))
-        if offset < seen:
-            text = data[seen - offset :].decode(errors="replace")
-        if self.several:
-            lines = (self.partial.pop(task, "") + text).split("\n")
-            if len(lines[-1]) < LINE_MAX:
-                self.partial[task] = lines.pop()
-            text = "".join(f"[{task}] {line}\n" for line in lines)
-        _write(text)
+        self.printer.write(task, max(seen, offset), data[max(0, seen - offset) :])
 
 
-def _write(text: str) -> None:
+class Printer:
+    """Prints pieces of logs: one task's as they are, several tasks' in whole lines behind their rank (`ranked`), or
+    each line as a JSON object (`as_json`)."""
+
+    def __init__(self, *, ranked: bool, as_json: bool = False) -> None:
+        self.ranked = ranked
+        self.as_json = as_json
+        self.held: dict[
+            int, tuple[int, bytes]
+        ] = {}  # task -> offset and text of a line that has not ended yet
+        self.open: int | None = None  # the task whose line is on the screen and has not ended
+
+    def write(self, task: int, offset: int, data: bytes) -> None:
+        """Print the next piece of a task's log; `offset`: of its first byte."""
+        if not self.ranked and not self.as_json:
+            _write(data)
+            return
+        start, held = self.held.pop(task, (offset, b""))
+        *lines, rest = (held + data).split(b"\n")
+        out = []
+        for line in lines:
+            out.append(self._line(task, start, line + b"\n"))
+            start += len(line) + 1
+        if rest and len(rest) < LINE_MAX and self.open != task:
+            self.held[task] = (start, rest)
+        elif rest:
+            out.append(self._line(task, start, rest))
+        if out:
+            _write(b"".join(out))
+
+    def flush(self) -> None:
+        """Print what had not ended, and end it."""
+        held, self.held = self.held, {}
+        for task, (offset, text) in sorted(held.items()):
+            _write(self._line(task, offset, text))
+        if self.open is not None:
+            self.open = None
+            _write(b"\n")
+
+    def _line(self, task: int, offset: int, text: bytes) -> bytes:
+        """A line, or a piece of one that is too long to be held back, as it goes out."""
+        if self.as_json:
+            said = {"task": task, "offset": offset, "text": text.decode(errors="replace")}
+            return json.dumps(said, ensure_ascii=False).encode() + b"\n"
+        prefix = b"" if self.open == task else b"[%d] " % task
+        if prefix and self.open is not None:
+            prefix = b"\n" + prefix
+        self.open = None if text.endswith(b"\n") else task
+        return prefix + text
+
+
+def _write(data: bytes) -> None:
     out = sys.stdout.buffer
-    out.write(text.encode(errors="replace"))
+    out.write(data)
     out.flush()
 
 
@@ -136,10 +192,15 @@ def _stop_wanted(job: str) -> bool:
             answer = "d"
         if answer == "s":
             return True
+    say_detached(job)
+    return False
+
+
+def say_detached(job: str) -> None:
+    """How to come back to a job that goes on without us."""
     click.echo(t("detached; job {job} goes on", job=job), err=True)
     click.echo(t("Follow it with: leitstand logs -f {job}", job=job), err=True)
     click.echo(t("Stop it with: leitstand cancel {job}", job=job), err=True)
-    return False
 
 
 def _tell(job: str, end: End) -> None:
@@ -154,7 +215,9 @@ def _tell(job: str, end: End) -> None:
         how = ""
     why = ", ".join(
         part
-        for part in (end.reason if end.reason not in ("exit_code", "signal", end.state) else "", how)
+        for part in (word(end.reason) if end.reason not in ("exit_code", "signal", end.state) else "", how)
         if part
     )
-    click.echo(t("job {job}: {state}", job=job, state=end.state) + (f" ({why})" if why else ""), err=True)
+    click.echo(
+        t("job {job}: {state}", job=job, state=word(end.state)) + (f" ({why})" if why else ""), err=True
+    )

@@ -32,7 +32,7 @@ GERMAN: Final[dict[str, str]] = {
     "There is no control plane at {url}.": "Unter {url} ist keine Leitstelle.",
     "Start it with `leitstand up`, or set LEITSTAND_URL.": "Mit `leitstand up` starten oder LEITSTAND_URL setzen.",
     "The answer of {url} was lost ({error}).": "Die Antwort von {url} ging verloren ({error}).",
-    "{reason} Trying again in {seconds:g} s.": "{reason} Neuer Versuch in {seconds:g} s.",
+    "{reason}. Trying again in {seconds:g} s.": "{reason}. Neuer Versuch in {seconds:g} s.",
     "The certificate of {url} is not trusted: {error}": "Dem Zertifikat von {url} wird nicht vertraut: {error}",
     "Set SSL_CERT_FILE to the certificate of its authority.": "SSL_CERT_FILE auf das Zertifikat der Stelle setzen.",
     'LEITSTAND_URL is "{url}": {error}': "LEITSTAND_URL ist „{url}“: {error}",
@@ -47,6 +47,24 @@ GERMAN: Final[dict[str, str]] = {
     "{url} answered {status}, and not in the way a control plane does.": "{url} antwortete mit {status}, "
     "und nicht wie eine Leitstelle.",
     "Check LEITSTAND_URL.": "LEITSTAND_URL prüfen.",
+    "What answers at {url} is no Leitstand, or one of another version.": "Was unter {url} antwortet, ist kein "
+    "Leitstand, oder einer einer anderen Version.",
+    "There is nothing at {url}.": "Unter {url} ist nichts.",
+    "Is this a Leitstand? LEITSTAND_URL ends without /v1.": "Ist das ein Leitstand? LEITSTAND_URL endet ohne /v1.",
+    "The request cannot be sent: {error}": "Die Anfrage lässt sich nicht senden: {error}",
+    "the control plane does not take this:": "die Leitstelle nimmt das nicht an:",
+    "`leitstand plan` tells beforehand what would be admitted.": "`leitstand plan` sagt vorher, was zugelassen würde.",
+    "`leitstand jobs` lists the jobs.": "`leitstand jobs` nennt die Jobs.",
+    "`leitstand tenants` lists the tenants, `leitstand tenants add` adds one.": "`leitstand tenants` nennt die "
+    "Mandanten, `leitstand tenants add` fügt einen hinzu.",
+    '"{word}" is not the id of a job; ids are like operator-1.': "„{word}“ ist keine Kennung eines Jobs; "
+    "Kennungen sind wie operator-1.",
+    "a key is 1 to {limit} printable ASCII characters, without blanks at its ends": "ein Schlüssel hat 1 bis {limit} "
+    "druckbare ASCII-Zeichen, ohne Leerzeichen an den Enden",
+    # the last catch
+    "Aborted!": "Abgebrochen!",
+    "Error: {word} is not UTF-8 text.": "Fehler: {word} ist kein Text in UTF-8.",
+    "Error: standard output cannot be written: {why}": "Fehler: die Standardausgabe lässt sich nicht schreiben: {why}",
     # tables
     "Print JSON.": "JSON ausgeben.",
     "yes": "ja",
@@ -100,6 +118,8 @@ GERMAN: Final[dict[str, str]] = {
     "Follow to the end, and exit with the job's exit code.": "Bis zum Ende verfolgen und mit dem Exit-Code "
     "des Jobs enden.",
     "Only this task (node rank).": "Nur dieser Teil (Rang des Knotens).",
+    "Print each line as a JSON object: task, offset, text.": "Jede Zeile als JSON-Objekt ausgeben: task, offset, text.",
+    "log": "Protokoll",
     "Job {job} is {state}: it has no log yet.": "Job {job} ist {state}: noch kein Protokoll.",
     "{count} jobs at once; the limit is {limit}.": "{count} Jobs auf einmal; die Grenze ist {limit}.",
     "job {job}: {state}": "Job {job}: {state}",
@@ -146,8 +166,8 @@ GERMAN: Final[dict[str, str]] = {
     "How long it will probably take.": "Wie lange es wohl dauert.",
     "0 to 100; more is sooner, under rules that use it.": "0 bis 100; mehr ist früher, unter Regeln, die es nutzen.",
     "Environment; K alone passes your own on.": "Umgebung; K allein reicht die eigene weiter.",
-    "A folder that is sent along; the job starts in its copy.": "Ein Ordner, der mitgeht; der Job beginnt "
-    "in seiner Kopie.",
+    "A folder that is sent along, without .git, .venv and caches; the job starts in its copy.": "Ein Ordner, der "
+    "mitgeht, ohne .git, .venv und Zwischenspeicher; der Job beginnt in seiner Kopie.",
     "Sent again with the same key within 24 h, it is the same job.": "Mit demselben Schlüssel binnen 24 h "
     "ist es derselbe Job.",
     "Do not follow the log; exit 0 once the job is accepted.": "Das Protokoll nicht verfolgen; 0, sobald der Job "
@@ -173,6 +193,10 @@ GERMAN: Final[dict[str, str]] = {
     "until its turn comes": "bis er an der Reihe ist",
     "jobs ahead": "Jobs davor",
     "asked": "verlangt",
+    "Interrupted while the job was being submitted: whether it was accepted is not known.": "Beim Einreichen "
+    "unterbrochen: ob der Job angenommen wurde, ist nicht bekannt.",
+    "`leitstand jobs` shows it if it was; with --idempotency-key {key} the same command submits it at most once.": ""
+    "Wenn ja, zeigt ihn `leitstand jobs`; mit --idempotency-key {key} reicht derselbe Befehl ihn höchstens einmal ein.",
     "limit": "Grenze",
     # following
     "Follow it with: leitstand logs -f {job}": "Verfolgen mit: leitstand logs -f {job}",
@@ -183,7 +207,10 @@ GERMAN: Final[dict[str, str]] = {
     "Error: no contact for {limit:g} s; the job goes on.": "Fehler: seit {limit:g} s kein Kontakt; er läuft weiter.",
     "signal {number}": "Signal {number}",
     "exit code {code}": "Exit-Code {code}",
+    "the log cannot be written: {why}; job {job} goes on": "das Protokoll lässt sich nicht schreiben: {why}; Job {job} "
+    "läuft weiter",
     # amounts
+    '"{text}" is not an amount; write it like 4 or 0.5': "„{text}“ ist keine Menge; schreiben Sie etwa 4 oder 0.5",
     '"{text}" is not a duration; write it like 1h30m, 2d or 90s': "„{text}“ ist keine Dauer; schreiben Sie "
     "etwa 1h30m, 2d oder 90s",
     '"{text}" is not above 0 and up to {limit}d': "„{text}“ liegt nicht über 0 und bis {limit}d",
@@ -223,6 +250,8 @@ GERMAN: Final[dict[str, str]] = {
     "a number": "eine Zahl",
     "yes or no": "ja oder nein",
     "nothing": "nichts",
+    "a date": "ein Datum",
+    "it is not a regular file": "das ist keine gewöhnliche Datei",
     # the work directory
     "The work directory {folder} is too big: {what}.": "Das Arbeitsverzeichnis {folder} ist zu groß: {what}.",
     "more than {limit} MiB": "mehr als {limit} MiB",
@@ -299,7 +328,7 @@ GERMAN: Final[dict[str, str]] = {
     "jobs": "Jobs",
     "(all)": "(alle)",
     "dropped: {why}": "ausgelassen: {why}",
-    "dropped: {count} more (--json lists up to 1,000)": "ausgelassen: {count} weitere (--json nennt bis zu 1.000)",
+    "dropped: {count} more (--json lists up to 1000)": "ausgelassen: {count} weitere (--json nennt bis zu 1000)",
     "trace": "Aufzeichnung",
     "rules": "Regeln",
     "rejected": "abgelehnt",

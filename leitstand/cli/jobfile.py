@@ -5,6 +5,7 @@ Called by `leitstand.cli.request`. The file is read as a tree of nodes that know
 fault is told with its line, all at once, and an environment variable is exactly the text that stands in the file.
 """
 
+import stat
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -85,6 +86,7 @@ _KINDS: Final = {
     "float": "a number",
     "bool": "yes or no",
     "null": "nothing",
+    "timestamp": "a date",
 }
 
 
@@ -124,6 +126,8 @@ class BadJobFile(click.ClickException):
 def read(path: Path) -> JobFile:
     """The job in a file; BadJobFile with all faults."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise BadJobFile(str(path), [Fault(0, t("it is not a regular file"))])
         with path.open("rb") as file:
             data = file.read(SIZE_MAX + 1)
         text = data.decode()

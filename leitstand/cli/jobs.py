@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands about jobs that exist: `jobs`, `job`, `logs`, `cancel`. Loaded by `leitstand.cli.root`."""
 
-import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,19 +10,22 @@ import click
 
 from leitstand.cli import exits
 from leitstand.cli.amounts import show_hours, show_span
-from leitstand.cli.client import Client, Refused, connect, job_path
+from leitstand.cli.client import Client, connect, job_path
+from leitstand.cli.refusals import Refused
 from leitstand.cli.table import as_json, plain, print_fields, print_json, print_table
 from leitstand.cli.text import t
+from leitstand.cli.words import State, message, word
 
 ALL_MAX: Final = 100_000
 CANCEL_MAX: Final = 1000
+RANKS_LOOKED_AT: Final = 8  # for the reason of a failed start
 LOG_PARTS_MAX: Final = 1_000_000  # answers of the server that one log is read in
 STATES: Final = ("pending", "starting", "running", "stopping", *exits.ENDED_STATES)
 
 
 @click.command(help=t("List jobs, newest first."))
 @click.option("--all", "everything", is_flag=True, help=t("All jobs, not only the newest."))
-@click.option("--state", type=click.Choice(STATES), help=t("Only jobs in this state."))
+@click.option("--state", type=State(STATES), help=t("Only jobs in this state."))
 @click.option("--tenant", help=t("Only jobs of this tenant."))
 @click.option("--project", help=t("Only jobs of this project."))
 @click.option(
@@ -48,11 +51,12 @@ def jobs(everything: bool, limit: int, json_wanted: bool, **which: str | None) -
 @click.argument("job_id", metavar="JOB")
 @as_json
 def job(job_id: str, json_wanted: bool) -> None:
-    found = connect().get(job_path(job_id))
+    client = connect()
+    found = client.get(job_path(job_id))
     if json_wanted:
         print_json(found)
         return
-    print_fields(_fields(found))
+    print_fields([*_fields(found), *_last_words(client, found)])
     if found["runs"]:
         click.echo()
         headers = [
@@ -72,22 +76,28 @@ def job(job_id: str, json_wanted: bool) -> None:
 @click.argument("job_id", metavar="JOB")
 @click.option("-f", "--follow", is_flag=True, help=t("Follow to the end, and exit with the job's exit code."))
 @click.option("--task", type=click.IntRange(min=0), help=t("Only this task (node rank)."))
+@click.option(
+    "--json", "json_wanted", is_flag=True, help=t("Print each line as a JSON object: task, offset, text.")
+)
 @click.pass_context
-def logs(ctx: click.Context, job_id: str, follow: bool, task: int | None) -> None:
+def logs(ctx: click.Context, job_id: str, follow: bool, task: int | None, json_wanted: bool) -> None:
+    from leitstand.cli.follow import Printer, follow_to_the_end
+
     client = connect()
     found = client.get(job_path(job_id))
     if follow:
-        from leitstand.cli.follow import follow_to_the_end
-
-        ctx.exit(follow_to_the_end(client, found, task))
+        ctx.exit(follow_to_the_end(client, found, task, as_json=json_wanted))
     if not found["runs"]:
         click.echo(
-            t("Job {job} is {state}: it has no log yet.", job=plain(job_id), state=found["state"]), err=True
+            t("Job {job} is {state}: it has no log yet.", job=plain(job_id), state=word(found["state"])),
+            err=True,
         )
         return
-    several = task is None and found["num_nodes"] > 1
+    printer = Printer(ranked=task is None and found["num_nodes"] > 1, as_json=json_wanted)
     for rank in range(found["num_nodes"]) if task is None else [task]:
-        _print_log(client, job_id, rank, f"[{rank}] ".encode() if several else b"")
+        for offset, part in _log(client, job_id, rank):
+            printer.write(rank, offset, part)
+        printer.flush()
 
 
 @click.command(help=t("Cancel jobs."))
@@ -101,9 +111,9 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> N
         raise click.UsageError(message)
     client = connect()
     answers, code = [], exits.OK
-    for job_id in job_ids:
+    for path in [job_path(job_id, "/cancel") for job_id in job_ids]:
         try:
-            answers.append(client.post(job_path(job_id, "/cancel")))
+            answers.append(client.post(path))
         except Refused as refused:
             refused.show()
             code = refused.exit_code
@@ -111,7 +121,7 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> N
         print_json(answers)
     else:
         for answer in answers:
-            click.echo(t("job {job}: {state}", job=plain(answer["id"]), state=answer["state"]))
+            click.echo(t("job {job}: {state}", job=plain(answer["id"]), state=word(answer["state"])))
     ctx.exit(code)
 
 
@@ -120,8 +130,8 @@ def _row(job: dict[str, Any], now: float) -> tuple[Any, ...]:
         job["id"],
         job["name"] or None,
         job["tenant"],
-        job["state"],
-        job["reason"] or None,
+        word(job["state"]),
+        word(job["reason"]) or None,
         job["resources"]["gpus"] * max(1, job["num_nodes"]),
         job["exit_code"],
         show_span(now - datetime.fromisoformat(job["submitted_at"]).timestamp()),
@@ -141,9 +151,9 @@ def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
         (t("name"), job["name"] or None),
         (t("tenant"), job["tenant"]),
         (t("project"), job["project"]),
-        (t("state"), job["state"]),
-        (t("reason"), job["reason"] or None),
-        (t("message"), job.get("message") or None),
+        (t("state"), word(job["state"])),
+        (t("reason"), word(job["reason"]) or None),
+        (t("message"), message(job) or None),
         (t("exit code"), job["exit_code"]),
         (t("signal"), job["signal"]),
         (t("nodes"), job["num_nodes"]),
@@ -174,31 +184,33 @@ def _run_row(run: dict[str, Any]) -> tuple[Any, ...]:
     tasks = run["tasks"]
     return (
         run["id"],
-        run["state"],
+        word(run["state"]),
         ",".join(task["node"] for task in tasks),
         sum(len(task["gpus"]) for task in tasks),
         run["started_at"],
         run["ended_at"],
-        run["outcome"] or None,
+        word(run["outcome"]) or None,
         run["exit_code"] if run["signal"] is None else t("signal {number}", number=run["signal"]),
     )
 
 
-def _print_log(client: Client, job_id: str, task: int, prefix: bytes) -> None:
-    """The whole log of one task, in as many parts as the server makes of it."""
-    out = sys.stdout.buffer
-    offset, begun = 0, False
+def _last_words(client: Client, job: dict[str, Any]) -> list[tuple[str, str]]:
+    """The last line in the log of a job that could not be started: it says why."""
+    if job["reason"] != "start_failed" or not job["runs"]:
+        return []
+    for rank in range(min(job["num_nodes"], RANKS_LOOKED_AT)):
+        text = b"".join(part for _, part in _log(client, job["id"], rank)).decode(errors="replace").rstrip()
+        if text:
+            return [(t("log"), text.rpartition("\n")[2])]
+    return []
+
+
+def _log(client: Client, job_id: str, task: int) -> Iterator[tuple[int, bytes]]:
+    """The whole log of one task with the offsets of its parts, in as many as the server makes of it."""
+    offset = 0
     for _ in range(LOG_PARTS_MAX):
         part = client.text(job_path(job_id, "/logs"), task=task, offset=offset)
         if not part:
             break
+        yield offset, part
         offset += len(part)
-        if prefix:
-            for line in part.splitlines(keepends=True):
-                out.write(line if begun else prefix + line)
-                begun = not line.endswith(b"\n")
-        else:
-            out.write(part)
-    if begun:
-        out.write(b"\n")
-    out.flush()

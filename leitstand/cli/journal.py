@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SHOWN_MAX: Final = 100_000
 DETAIL_MAX: Final = 120  # characters of a fact in the table; --json has all
+NUMBER_MAX: Final = 2**63 - 1  # of an entry
 BROKEN_PIPE: Final = 141  # as a shell reports a reader that went away
 
 data_option = click.option(
@@ -56,8 +57,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
             sys.exit(BROKEN_PIPE)
         except OSError as error:
-            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            raise click.ClickException(what) from error
+            if error.filename is None:  # the output
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
         except (JournalUnusable, ValueError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from error
 
@@ -98,14 +100,15 @@ def verify(
     from leitstand.journal.export import verify_export
     from leitstand.journal.verify import verify as verify_journal
 
+    _check_given(heads, pub)
     if exported is not None:
         source, report = exported, verify_export(exported, pub)
     else:
         source = data / "journal.db"
-        heads = heads or _if_there(data / "heads.jsonl")
-        report = verify_journal(
-            source, heads, pub or _if_there(data / "keys" / "head.pub"), data / "snapshots"
-        )
+        public = pub or _if_there(data / "keys" / "head.pub")
+        if public is not pub:
+            _check_given(None, public)
+        report = verify_journal(source, heads or _if_there(data / "heads.jsonl"), public, data / "snapshots")
     if json_wanted:
         import msgspec
 
@@ -123,6 +126,20 @@ def verify(
                 err=True,
             )
     _fail_if_bad(source, report)
+
+
+def _check_given(heads: Path | None, pub: Path | None) -> None:
+    """UsageError about a file that cannot be checked with: that says nothing of the journal."""
+    from leitstand.journal.heads import load_heads, load_public
+
+    for option, path, load in (("--heads", heads, load_heads), ("--pub", pub, load_public)):
+        try:
+            if path is not None:
+                load(path)
+        except (OSError, ValueError) as error:
+            why = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            why = why if str(path) in why else f"{path}: {why}"
+            raise click.BadParameter(why, param_hint=option) from error
 
 
 def _report_fields(source: Path, report: "Report") -> list[tuple[str, Any]]:
@@ -154,7 +171,10 @@ def _fail_if_bad(source: Path, report: "Report") -> None:
 @journal.command(help=t("Print entries: the newest, or those after a sequence number."))
 @data_option
 @click.option(
-    "--after", type=click.IntRange(0), metavar="N", help=t("Only entries after number N, oldest first.")
+    "--after",
+    type=click.IntRange(0, NUMBER_MAX),
+    metavar="N",
+    help=t("Only entries after number N, oldest first."),
 )
 @click.option(
     "--limit", type=click.IntRange(1, SHOWN_MAX), default=100, show_default=True, help=t("At most so many.")

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from leitstand.cli.amounts import parse_duration, reading
+from leitstand.cli.amounts import parse_amount, parse_duration, reading
 from leitstand.cli.text import t
 
 ARGV_BYTES_MAX: Final = 256 * 1024
@@ -50,9 +50,13 @@ _OPTIONS: Final = (
     click.option(
         "--nodes", "num_nodes", type=click.IntRange(min=1), help=t("Nodes: tasks of the gang.  [default: 1]")
     ),
-    click.option("--cpus", type=click.FloatRange(min=0), help=t("CPU cores per node.")),
+    click.option("--cpus", callback=reading(parse_amount), metavar="N", help=t("CPU cores per node.")),
     click.option(
-        "--memory", "memory_gb", type=click.FloatRange(min=0), metavar="GB", help=t("Memory per node in GB.")
+        "--memory",
+        "memory_gb",
+        callback=reading(parse_amount),
+        metavar="GB",
+        help=t("Memory per node in GB."),
     ),
     click.option("--name", help=t("A name for listings.")),
     click.option("--tenant", help=t("Who it is for.  [default: operator]")),
@@ -80,7 +84,7 @@ _OPTIONS: Final = (
     click.option(
         "--workdir",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help=t("A folder that is sent along; the job starts in its copy."),
+        help=t("A folder that is sent along, without .git, .venv and caches; the job starts in its copy."),
     ),
 )
 

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import click
 
 from leitstand import __version__
+from leitstand.cli import clicked
 from leitstand.cli.text import t
+
+clicked.translate()
 
 
 class Lazy(NamedTuple):

@@ -6,15 +6,19 @@ from typing import Any
 import click
 
 from leitstand.cli import exits
-from leitstand.cli.client import Client, connect
+from leitstand.cli.amounts import reading
+from leitstand.cli.client import Client, connect, new_key, parse_key
+from leitstand.cli.refusals import CommandFailed
 from leitstand.cli.request import JobCommand, Submission, build, job_options
 from leitstand.cli.table import as_json, plain, print_fields, print_json, print_table
-from leitstand.cli.text import t
+from leitstand.cli.text import is_german, t
+from leitstand.cli.words import amount, word
 
 _key_option = click.option(
     "--idempotency-key",
     "key",
     metavar="KEY",
+    callback=reading(parse_key),
     help=t("Sent again with the same key within 24 h, it is the same job."),
 )
 
@@ -27,18 +31,22 @@ _key_option = click.option(
 @_key_option
 @click.pass_context
 def run(ctx: click.Context, /, detach: bool, key: str | None, **options: Any) -> None:
+    from leitstand.cli import follow
+
     submission = build(ctx, options)
     client = connect()
     job = _submit(client, submission, key)
     name = plain(job["id"])
-    waits = f" ({plain(job['reason'])})" if job.get("reason") else ""
-    click.echo(t("job {job}: {state}", job=name, state=job["state"]) + waits, err=True)
-    if detach:
-        click.echo(t("Follow it with: leitstand logs -f {job}", job=name), err=True)
-        return
-    from leitstand.cli.follow import follow_to_the_end
-
-    ctx.exit(follow_to_the_end(client, job))
+    try:
+        waits = f" ({plain(word(job['reason']))})" if job.get("reason") else ""
+        click.echo(t("job {job}: {state}", job=name, state=word(job["state"])) + waits, err=True)
+        if detach:
+            click.echo(t("Follow it with: leitstand logs -f {job}", job=name), err=True)
+            return
+        ctx.exit(follow.follow_to_the_end(client, job))
+    except KeyboardInterrupt:
+        follow.say_detached(name)
+        ctx.exit(exits.UNFINISHED)
 
 
 @click.command(cls=JobCommand, help=t("Submit a job and print its id."))
@@ -57,10 +65,12 @@ def submit(ctx: click.Context, /, key: str | None, json_wanted: bool, **options:
 
 @click.command(cls=JobCommand, help=t("Say what would happen to a job; submit nothing."))
 @job_options
+@_key_option
 @as_json
 @click.pass_context
-def plan(ctx: click.Context, /, json_wanted: bool, **options: Any) -> None:
-    """Exits 104 if the job would be refused, as its submission would."""
+def plan(ctx: click.Context, /, key: str | None, json_wanted: bool, **options: Any) -> None:
+    """Exits 104 if the job would be refused, as its submission would. `key` is taken so that the line of a submission
+    can be asked about as it is."""
     submission = build(ctx, options)
     answer = connect().post("/v1/plan", submission.body)
     if json_wanted:
@@ -78,7 +88,19 @@ def _submit(client: Client, submission: Submission, key: str | None) -> dict[str
         from leitstand.cli import workdir
 
         body["workdir"] = workdir.send(client, submission.workdir)
-    return client.submit(body, key)
+    key = key or new_key()
+    try:
+        return client.submit(body, key)
+    except KeyboardInterrupt:
+        raise CommandFailed(
+            t("Interrupted while the job was being submitted: whether it was accepted is not known."),
+            hint=t(
+                "`leitstand jobs` shows it if it was; with --idempotency-key {key} the same command submits it at "
+                "most once.",
+                key=key,
+            ),
+            exit_code=exits.UNFINISHED,
+        ) from None
 
 
 def _print_start(answer: dict[str, Any]) -> None:
@@ -99,9 +121,13 @@ def _print_start(answer: dict[str, Any]) -> None:
 
 
 def _print_refusal(answer: dict[str, Any]) -> None:
-    fields = [(t("admitted"), False), (t("reason"), answer["reason"])]
-    if answer["asked"] or answer["limit"]:
-        fields += [(t("asked"), answer["asked"]), (t("limit"), answer["limit"])]
+    reason, said, resource = answer["reason"], answer.get("message"), answer.get("resource")
+    fields = [(t("admitted"), False), (t("reason"), word(reason))]
+    if said and not (is_german() and resource):
+        fields.append((t("message"), said))
+    elif answer["asked"] or answer["limit"]:
+        unit = resource or ("duration_us" if reason == "limit" else "")
+        fields += [(t("asked"), amount(answer["asked"], unit)), (t("limit"), amount(answer["limit"], unit))]
     print_fields(fields)
 
 

@@ -85,11 +85,11 @@ def _show(outcome: Outcome) -> None:
         [
             (t("trace"), outcome.trace),
             (t("rules"), f"{outcome.rules}, {t('static') if outcome.static else t('shared')}"),
-            (t("jobs"), f"{outcome.jobs:,}"),
-            (t("rejected"), t("{count} (larger than their fleet)", count=f"{outcome.rejected:,}")),
-            (t("left out"), t("{count} (tenants without nodes)", count=f"{outcome.left_out:,}")),
-            (t("dropped"), t("{count} (unusable rows)", count=f"{outcome.dropped:,}")),
-            (t("makespan"), f"{outcome.makespan_s:,.0f} s"),
+            (t("jobs"), outcome.jobs),
+            (t("rejected"), t("{count} (larger than their fleet)", count=outcome.rejected)),
+            (t("left out"), t("{count} (tenants without nodes)", count=outcome.left_out)),
+            (t("dropped"), t("{count} (unusable rows)", count=outcome.dropped)),
+            (t("makespan"), f"{outcome.makespan_s:.0f} s"),
             (t("utilisation"), f"{outcome.utilisation:.2%}"),
             (t("digest"), outcome.digest),
             (t("CPU time"), f"{outcome.cpu_s:.2f} s"),
@@ -110,7 +110,7 @@ def _show(outcome: Outcome) -> None:
         click.echo(t("dropped: {why}", why=why), err=True)
     if outcome.dropped > DROPPED_SHOWN:
         click.echo(
-            t("dropped: {count} more (--json lists up to 1,000)", count=outcome.dropped - DROPPED_SHOWN),
+            t("dropped: {count} more (--json lists up to 1000)", count=outcome.dropped - DROPPED_SHOWN),
             err=True,
         )
 

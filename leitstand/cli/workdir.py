@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from leitstand.cli.client import Client, CommandFailed
+from leitstand.cli.client import Client
+from leitstand.cli.refusals import CommandFailed
 from leitstand.cli.text import t
 
 TAR_BYTES_MAX: Final = 100 * 1024 * 1024
@@ -39,6 +40,7 @@ def send(client: Client, folder: Path) -> str:
 
 def pack(folder: Path, archive: IO[bytes]) -> str:
     """Write the tar of `folder` to `archive`; its SHA-256. CommandFailed over a limit or for what a tar cannot take."""
+    folder = Path(os.path.realpath(folder))  # or what leads out of "." could not be told
     out = _Hashed(archive, folder)
     try:
         with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
@@ -48,7 +50,11 @@ def pack(folder: Path, archive: IO[bytes]) -> str:
                 _add(tar, path, path.relative_to(folder).as_posix(), folder)
     except OSError as error:
         raise CommandFailed(
-            t("The work directory {folder} cannot be packed: {error}", folder=folder, error=error)
+            t(
+                "The work directory {folder} cannot be packed: {error}",
+                folder=folder,
+                error=f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error,
+            )
         ) from error
     return out.sha256.hexdigest()
 
@@ -71,7 +77,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, folder: Path) -> None:
         tar.addfile(info)
     elif stat.S_ISLNK(status.st_mode):
         target = os.readlink(path)
-        if not Path(os.path.normpath(path.parent / target)).is_relative_to(os.path.normpath(folder)):
+        if os.path.isabs(target) or not Path(os.path.realpath(path)).is_relative_to(folder):
             raise CommandFailed(
                 t(
                     "The work directory {folder} has a link that leads out of it: {name}",

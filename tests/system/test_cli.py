@@ -326,6 +326,69 @@ def test_a_reader_that_goes_away_is_no_error(plane: Plane) -> None:
     assert "Traceback" not in done.stderr
 
 
+def shell(plane: Plane, line: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`line` in a shell of a user of this control plane; `leitstand` is on the path."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        env={**plane.environment, "LC_ALL": "C.UTF-8", **environment},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", ["jobs", "run -- echo hi", "run --nodes 2 --gpus 1 -- echo hi", "nodes"])
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_an_output_that_cannot_be_written_is_told_in_a_line(
+    plane: Plane, words: str, redirection: str
+) -> None:
+    done = shell(plane, f"leitstand {words} {redirection}", PYTHONUNBUFFERED="")
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_name_that_the_output_cannot_show_is_shown_by_its_numbers(plane: Plane) -> None:
+    job = plane.cli("submit", "--name", "日本", "--", "true").stdout.strip()
+    done = shell(plane, f"leitstand job {job}", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u65e5\u672c" in done.stdout
+
+
+def test_a_url_with_the_path_of_the_api_is_told_as_such(plane: Plane) -> None:
+    done = shell(plane, "LEITSTAND_URL=$LEITSTAND_URL/v1 leitstand job operator-1")
+    assert done.returncode == 1
+    assert "/v1/v1/jobs/operator-1" in done.stderr
+    assert "ends without /v1" in done.stderr
+
+
+def test_what_the_control_plane_does_not_take_is_told_once_by_the_option(plane: Plane) -> None:
+    done = plane.cli("submit", "--name", "x" * 1000, "--", "true")
+    assert done.returncode == 2
+    assert done.stderr.count("has 1000 characters") == 1
+    assert done.stderr.startswith("Error: --name ")
+
+
+def test_a_failed_start_is_explained_where_the_job_is_shown(plane: Plane) -> None:
+    job = plane.cli("submit", "--", "/no/such/program").stdout.strip()
+    until(lambda: plane.json("job", job)["state"] == "failed", "the failure")
+    assert "/no/such/program" in plane.cli("job", job).stdout.partition("log:")[2]
+
+
+def test_logs_as_json_are_whole(plane: Plane) -> None:
+    job = plane.cli("submit", "--nodes", "2", "--gpus", "1", "--", "echo ü $RANK; seq 3").stdout.strip()
+    followed = plane.cli("logs", "-f", "--json", job)
+    assert followed.returncode == 0
+    for said in (followed.stdout, plane.cli("logs", "--json", job).stdout):
+        rows = [json.loads(line) for line in said.splitlines()]
+        for task in (0, 1):
+            mine = [row for row in rows if row["task"] == task]
+            assert [row["text"] for row in mine] == [f"ü {task}\n", "1\n", "2\n", "3\n"]
+            assert [row["offset"] for row in mine] == [0, 5, 7, 9]
+
+
 def test_every_reading_command_speaks_json(plane: Plane) -> None:
     job = plane.cli("submit", "--", "true").stdout.strip()
     for words in (["jobs"], ["job", job], ["nodes"], ["sites"], ["tenants"], ["usage"]):

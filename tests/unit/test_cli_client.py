@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from leitstand.cli import client as module
-from leitstand.cli.client import Client, CommandFailed, Refused, Unreachable, connect
+from leitstand.cli.client import Client, connect
+from leitstand.cli.refusals import CommandFailed, Refused, Unreachable
 
 Answer = httpx2.Response | Exception
 
@@ -77,7 +78,7 @@ def test_a_busy_control_plane_is_asked_again_when_it_says(capsys: pytest.Capture
     played = Played(busy, httpx2.Response(201, json={"id": "operator-1"}))
     played.client().submit({"run": "x"})
     assert played.slept == [7.0]
-    assert "too many jobs wait Trying again in 7 s." in capsys.readouterr().err
+    assert "too many jobs wait. Trying again in 7 s." in capsys.readouterr().err
 
 
 def test_trying_again_ends_within_the_budget() -> None:
@@ -116,20 +117,39 @@ def test_a_refusal_is_not_repeated(status: int) -> None:
 
 def test_a_problem_shows_its_detail_every_fault_and_the_hint(capsys: pytest.CaptureFixture[str]) -> None:
     errors = [{"where": "/resources/gpus", "what": "is -1"}, {"where": "/name", "what": "is too long"}]
-    played = Played(problem(400, detail="the body is not valid", errors=errors, hint="see the guide"))
+    played = Played(
+        problem(400, detail="the body is not valid (2 faults)", errors=errors, hint="see the guide")
+    )
     with pytest.raises(Refused) as caught:
         played.client().submit({"run": "x"})
     caught.value.show()
     said = capsys.readouterr().err
     assert said == (
-        "Error: the body is not valid\n  /resources/gpus: is -1\n  /name: is too long\n  see the guide\n"
+        "Error: the control plane does not take this:\n  --gpus is -1\n  --name is too long\n  see the guide\n"
     )
+
+
+def test_a_single_fault_is_told_once_by_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    detail = "the body is not a valid JobRequest: /num_nodes is 0; the least is 1"
+    errors = [{"where": "/num_nodes", "what": "is 0; the least is 1"}]
+    with pytest.raises(Refused) as caught:
+        Played(problem(400, detail=detail, code="invalid-request", errors=errors)).client().submit(
+            {"run": "x"}
+        )
+    caught.value.show()
+    assert capsys.readouterr().err == "Error: --nodes is 0; the least is 1\n"
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (problem(404), 102),
+        (problem(404, code="unknown-job"), 102),
+        (problem(404), 1),
+        (problem(404, code="unknown-task"), 1),
+        (problem(404, code="not-found"), 1),
+        (problem(400, code="invalid-request"), 2),
+        (problem(400, code="wrong-digest"), 1),
         (problem(422, job="operator-7"), 104),
         (problem(422), 1),
         (problem(401), 1),
@@ -147,6 +167,56 @@ def test_an_answer_of_something_else_is_not_taken_for_a_control_plane() -> None:
     with pytest.raises(Refused, match="not in the way a control plane does") as caught:
         played.client().get("/v1/jobs")
     assert "LEITSTAND_URL" in caught.value.hint
+
+
+def test_a_wrong_path_below_a_leitstand_names_the_url_and_the_usual_mistake() -> None:
+    with pytest.raises(Refused, match=r"nothing at http://plane\.test:8640/v1/jobs") as caught:
+        Played(problem(404, code="not-found", hint="the API is at /v1/openapi.json")).client().get("/v1/jobs")
+    assert "ends without /v1" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content", ['{"hello": 1}', "[]", "3", "<html>", "", '{"items": 5}', '{"items": [7]}']
+)
+def test_another_service_that_answers_200_is_said_to_be_no_leitstand(content: str) -> None:
+    plane = Played(httpx2.Response(200, content=content)).client()
+    with pytest.raises(CommandFailed, match=r"http://plane\.test:8640 is no Leitstand") as caught:
+        list(plane.pages("/v1/jobs", 10))
+    assert "LEITSTAND_URL" in caught.value.hint
+    with pytest.raises(CommandFailed, match="no Leitstand"):
+        plane.get("/v1/jobs/operator-1")["runs"]
+
+
+def test_another_service_that_sends_no_events_is_told_at_once() -> None:
+    plane = Played(httpx2.Response(200, content='{"hello": 1}')).client()
+    with pytest.raises(CommandFailed, match="no Leitstand"), plane.events("/v1/jobs/x/logs") as events:
+        list(events)
+
+
+def test_hints_of_the_api_become_hints_of_the_command_line() -> None:
+    for code, job, said in [("unknown-job", "", "leitstand jobs"), ("shape", "operator-7", "leitstand plan"),
+                            ("unknown-tenant", "", "leitstand tenants"), ("else", "", "")]:  # fmt: skip
+        answer = problem(422, code=code, job=job, hint="GET /v1/other tells")
+        with pytest.raises(Refused) as caught:
+            Played(answer).client().submit({"run": "x"})
+        assert "/v1" not in caught.value.hint
+        assert said in caught.value.hint
+
+
+def test_what_no_request_can_carry_is_not_tried_again() -> None:
+    played = Played(httpx2.LocalProtocolError("Illegal header value"))
+    with pytest.raises(CommandFailed, match="Illegal header value"):
+        played.client().submit({"run": "x"})
+    assert len(played.requests) == 1
+
+
+def test_time_spent_waiting_for_answers_counts_against_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 60))
+    monkeypatch.setattr("leitstand.cli.client.time.monotonic", lambda: float(next(clock)))
+    played = Played(httpx2.ReadTimeout("slow"))
+    with pytest.raises(Unreachable):
+        played.client().get("/v1/jobs")
+    assert len(played.requests) == 1
 
 
 def test_a_long_listing_is_read_page_by_page_up_to_the_limit() -> None:
@@ -172,8 +242,18 @@ def test_an_upload_is_begun_anew_when_it_is_sent_again() -> None:
     assert [request.content for request in played.requests] == [b"abcd", b"abcd"]
 
 
-def test_a_job_id_cannot_leave_its_place_in_the_path() -> None:
-    assert module.job_path("../tenants?x#y", "/cancel") == "/v1/jobs/..%2Ftenants%3Fx%23y/cancel"
+@pytest.mark.parametrize(
+    "word", ["", "operator-1/logs", "../tenants?x#y", "\udcff\udcfe", "a b", "x" * 300, "ü-1", "."]
+)
+def test_what_can_be_no_job_id_is_refused_before_anything_is_asked(word: str) -> None:
+    with pytest.raises(CommandFailed, match="is not the id of a job") as caught:
+        module.job_path(word, "/cancel")
+    assert caught.value.exit_code == 2
+    caught.value.message.encode()
+
+
+def test_a_job_id_is_its_place_in_the_path() -> None:
+    assert module.job_path("operator-1", "/cancel") == "/v1/jobs/operator-1/cancel"
 
 
 def test_a_missing_token_names_the_variable_and_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,8 @@ class Plane:
         )
         answer = self.answers.get(what)
         if answer is None:
-            return httpx2.Response(404, json={"title": "Not Found", "detail": f"nothing at {what}"})
+            detail = f"nothing at {what}"
+            return httpx2.Response(404, json={"title": "Not Found", "detail": detail, "code": "unknown-job"})
         if callable(answer):
             answer = answer(request)
         return answer if isinstance(answer, httpx2.Response) else httpx2.Response(200, json=answer)
@@ -155,6 +156,18 @@ def test_options_overrule_the_job_file(tmp_path: Path) -> None:
         (["submit", "--", "x" * 300_000], "the limit is 262144"),
         (["submit", "--", "\udcff"], "is not UTF-8"),
         (["submit", "no-such.yaml"], "no-such.yaml: No such file"),
+        *(
+            (["plan", option, value, "--", "true"], f'"{value}" is not')
+            for option in ("--cpus", "--memory")
+            for value in ("nan", "inf", "-inf", "1e400", "-1", "many")
+        ),
+        *(
+            (["submit", "--idempotency-key", key, "--", "true"], "--idempotency-key")
+            for key in ("ü", "a\nb", "", " x", "x" * 256, "\udcff")
+        ),
+        (["job", "operator-1/logs"], "is not the id of a job"),
+        (["job", ""], "is not the id of a job"),
+        (["cancel", "operator-1", "\udcff"], "is not the id of a job"),
         (["jbos"], 'Did you mean "jobs"?'),
         (["jobs", "--state", "dreaming"], "dreaming"),
         (["jobs", "--limit", "0"], "--limit"),
@@ -240,6 +253,56 @@ def test_a_plan_that_would_be_refused_says_why_and_ends_so() -> None:
     assert "99" in done.stdout
 
 
+def test_a_plan_shows_the_servers_sentence_and_no_bare_amounts() -> None:
+    answer = {"admitted": False, "reason": "limit", "asked": 99_000_000_000, "limit": 10_000_000,
+              "resource": "max_duration_us", "message": "it asks for 27h30m; the limit is 10s"}  # fmt: skip
+    said = Plane(**{"POST /v1/plan": answer}).run("plan", "--", "x").stdout
+    assert "it asks for 27h30m; the limit is 10s" in said
+    assert "99000000000" not in said
+    german = Plane(**{"POST /v1/plan": answer}).run("plan", "--", "x", LC_ALL="de_DE.UTF-8").stdout
+    assert "1d3h30m" in german
+    assert "Grenze überschritten" in german
+    assert "99000000000" not in german
+
+
+def test_a_plan_without_a_sentence_shows_durations_as_such() -> None:
+    answer = {"admitted": False, "reason": "limit", "asked": 99_000_000_000, "limit": 3_600_000_000}
+    said = Plane(**{"POST /v1/plan": answer}).run("plan", "--", "x").stdout
+    assert "1d3h30m" in said
+    assert "000000" not in said
+
+
+def test_plan_takes_the_line_of_a_submission_with_its_key() -> None:
+    answer = {"admitted": False, "reason": "shape", "asked": 1, "limit": 2}
+    assert (
+        Plane(**{"POST /v1/plan": answer}).run("plan", "--idempotency-key", "k", "--", "x").exit_code == 104
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_ctrl_c_while_submitting_says_that_the_outcome_is_not_known_and_how_to_go_on(command: str) -> None:
+    keys = []
+
+    def interrupted(request: httpx2.Request) -> httpx2.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        raise KeyboardInterrupt
+
+    done = Plane(**{"POST /v1/jobs": interrupted}).run(command, "--", "x")
+    assert done.exit_code == 101
+    assert "not known" in done.stderr
+    assert f"--idempotency-key {keys[0]}" in done.stderr
+
+
+def test_ctrl_c_right_after_the_submission_names_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leitstand.cli.follow.follow_to_the_end", interrupted)
+    done = plane().run("run", "--", "x")
+    assert done.exit_code == 101
+    assert "leitstand logs -f operator-1" in done.stderr
+
+
 # ── work directories ──────────────────────────────────────────────────────────────────────────────────────────────
 def packed(folder: Path) -> tuple[str, bytes]:
     archive = io.BytesIO()
@@ -293,6 +356,51 @@ def test_a_link_out_of_the_work_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to("/etc/passwd")
     with pytest.raises(click.ClickException, match="leads out of it: out"):
         packed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "target", ["../secret", "sub/../../secret", "up/../secret", "{absolute}/inside", "chain"]
+)
+def test_a_link_out_is_noticed_however_the_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    folder = tmp_path / "work"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "inside").touch()
+    (folder / "up").symlink_to(".")
+    (folder / "link").symlink_to(target.format(absolute=folder))
+    if target == "chain":
+        (folder / "chain").symlink_to("../secret")
+    monkeypatch.chdir(folder)
+    (folder / "job.yaml").write_text("run: x\nworkdir: .\n")
+    for words in (["--workdir", ".", "--", "x"], ["--workdir", "../work", "--", "x"], ["job.yaml"]):
+        done = plane().run("submit", *words)
+        assert done.exit_code == 1
+        assert "leads out of it" in done.stderr
+
+
+def test_links_within_the_folder_go_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "link").symlink_to("../file")
+    (tmp_path / "dangling").symlink_to("not/there")
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open(fileobj=io.BytesIO(packed(Path())[1])) as tar:
+        assert tar.getnames() == ["dangling", "sub", "sub/link"]
+
+
+def test_what_cannot_be_read_is_named_without_numbers(tmp_path: Path) -> None:
+    with pytest.raises(click.ClickException) as caught:
+        packed(tmp_path / "gone")
+    assert "Errno" not in caught.value.message
+    assert f"{tmp_path / 'gone'}: No such file or directory" in caught.value.message
+
+
+def test_help_and_guide_name_what_stays_at_home() -> None:
+    said = CliRunner().invoke(cli, ["submit", "--help"], env={"LC_ALL": "C"}, terminal_width=200).stdout
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
+    for name in workdir.LEFT_OUT:
+        assert f"`{name}`" in guide
+    assert ".git, .venv and caches" in " ".join(said.split())
 
 
 def test_a_work_directory_over_the_limit_is_refused_with_the_limit(
@@ -387,6 +495,29 @@ def test_a_job_without_a_run_has_no_log_yet() -> None:
     assert "no log yet" in done.stderr
 
 
+def test_logs_as_json_are_lines_with_their_places() -> None:
+    target = plane({**JOB, "runs": [RUN]})
+    target.answers["GET /v1/jobs/operator-1/logs"] = log
+    said = [json.loads(line) for line in target.run("logs", "operator-1", "--json").stdout.splitlines()]
+    assert said == [
+        {"task": 0, "offset": 0, "text": "alpha\n"},
+        {"task": 0, "offset": 6, "text": "beta"},
+        {"task": 1, "offset": 0, "text": "gamma\n"},
+    ]
+
+
+def test_a_job_that_could_not_start_shows_the_last_line_of_its_log() -> None:
+    run = {**RUN, "outcome": "start_failed", "exit_code": None}
+    job = {**JOB, "state": "failed", "reason": "start_failed", "runs": [run]}
+    target = plane(job)
+    text = b"one\nthere is no program 'x'\n\n"
+    target.answers["GET /v1/jobs/operator-1/logs"] = lambda request: httpx2.Response(
+        200, content=text[int(request.url.params["offset"]) :] if request.url.params["task"] == "1" else b""
+    )
+    assert "there is no program 'x'" in target.run("job", "operator-1").stdout
+    assert "log" not in json.loads(target.run("job", "operator-1", "--json").stdout)
+
+
 def test_cancel_tries_them_all_and_ends_with_the_failure() -> None:
     target = Plane(**{"POST /v1/jobs/operator-2/cancel": {**JOB, "id": "operator-2", "state": "cancelled"}})
     done = target.run("cancel", "operator-1", "operator-2")
@@ -449,3 +580,81 @@ def test_sites_are_listed() -> None:
 def test_german_is_spoken_where_the_locale_is_german() -> None:
     done = Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}}).run("jobs", LC_ALL="de_DE.UTF-8")
     assert done.stdout.startswith("KENNUNG")
+
+
+GERMAN = {"LC_ALL": "de_DE.UTF-8"}
+
+
+def test_states_reasons_and_outcomes_are_german_where_the_locale_is() -> None:
+    job = {**JOB, "state": "failed", "reason": "exit_code", "exit_code": 3, "runs": [RUN]}
+    said = plane(job).run("job", "operator-1", **GERMAN).stdout
+    for word in ("gescheitert", "endete mit Exit-Code 3", "beendet"):
+        assert word in said
+    listed = Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}}).run("jobs", **GERMAN).stdout
+    assert "wartend" in listed
+    assert "Kapazität" in listed
+    assert "pending" in Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}}).run("jobs").stdout
+
+
+def test_json_is_the_same_in_every_language() -> None:
+    target = Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}})
+    assert target.run("jobs", "--json", **GERMAN).stdout == target.run("jobs", "--json").stdout
+
+
+def test_a_state_is_understood_in_the_language_it_is_shown_in() -> None:
+    target = Plane(**{"GET /v1/jobs": {"items": [], "next_cursor": None}})
+    assert target.run("jobs", "--state", "wartend", **GERMAN).exit_code == 0
+    assert target.run("jobs", "--state", "pending", **GERMAN).exit_code == 0
+    assert [query for _, query, _ in target.asked] == ["limit=100&state=pending"] * 2
+
+
+def test_the_librarys_own_errors_are_german_too() -> None:
+    said = plane().run("submit", "--gpus", "viele", "--", "x", **GERMAN).stderr
+    for english in ("Error", "Usage", "Invalid", "Try", "not a valid"):
+        assert english not in said
+    assert "Fehler: " in said
+    assert "Aufruf:" in said
+    assert "Error: " in plane().run("submit", "--gpus", "many", "--", "x").stderr
+
+
+def test_refusals_with_a_known_code_are_german() -> None:
+    assert "Diesen Job gibt es nicht" in Plane().run("job", "operator-9", **GERMAN).stderr
+
+
+# ── the journal's files ───────────────────────────────────────────────────────────────────────────────────────────
+def test_a_number_that_no_entry_has_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["journal", "show", "--data", str(tmp_path), "--after", "9" * 23])
+    assert done.exit_code == 2
+    assert "--after" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--heads", "--pub"])
+@pytest.mark.parametrize("content", [None, b"junk\n"])
+def test_a_heads_or_key_file_that_cannot_be_used_is_no_verdict_on_the_journal(
+    tmp_path: Path, option: str, content: bytes | None
+) -> None:
+    from leitstand.journal.sqlite import SqliteJournal
+
+    SqliteJournal(tmp_path / "journal.db").close()
+    given = tmp_path / "given"
+    if content is not None:
+        given.write_bytes(content)
+    words = ["journal", "verify", "--data", str(tmp_path), option, str(given)]
+    done = CliRunner().invoke(cli, words, env={"LC_ALL": "C"})
+    assert done.exit_code == 2
+    assert option in done.stderr
+    assert str(given) in done.stderr
+    assert "evidence" not in done.stderr
+    assert "verdict" not in done.stdout
+
+
+def test_a_damaged_key_in_the_data_folder_is_no_verdict_on_the_journal(tmp_path: Path) -> None:
+    from leitstand.journal.sqlite import SqliteJournal
+
+    SqliteJournal(tmp_path / "journal.db").close()
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "head.pub").write_text("junk")
+    done = CliRunner().invoke(cli, ["journal", "verify", "--data", str(tmp_path)], env={"LC_ALL": "C"})
+    assert done.exit_code == 2
+    assert "head.pub" in done.stderr
+    assert "verdict" not in done.stdout

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Following a log: each byte once, over lost connections; and the exit code that tells how the job ended."""
 
+import errno
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +10,9 @@ import httpx2
 import pytest
 
 from leitstand.cli import exits, follow
-from leitstand.cli.client import Client, Refused, Unreachable
+from leitstand.cli.client import Client
 from leitstand.cli.follow import Follower, follow_to_the_end
+from leitstand.cli.refusals import CommandFailed, Refused, Unreachable
 
 JOB = {"id": "operator-1", "num_nodes": 1}
 GANG = {"id": "operator-1", "num_nodes": 2}
@@ -105,6 +107,53 @@ def test_a_gang_is_resumed_without_doubling(capfdbinary: pytest.CaptureFixture[b
     assert sorted(capfdbinary.readouterr().out.splitlines()) == [b"[0] alpha", b"[0] beta", b"[1] gamma"]
 
 
+def test_a_long_line_of_a_gang_is_not_cut(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LINE_MAX", 8)
+    server = Server([b"x" * 40 + b"\nend\n", b"y" * 20], {})
+    assert follow_to_the_end(server.client(), GANG) == 0
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert lines == [b"[0] " + b"x" * 40, b"[0] end", b"[1] " + b"y" * 20]
+
+
+def test_a_long_line_gives_way_to_another_task_on_a_line_of_its_own(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LINE_MAX", 4)
+    printer = follow.Printer(ranked=True)
+    printer.write(0, 0, b"xxxx")
+    printer.write(1, 0, b"short\n")
+    printer.write(0, 4, b"xx\n")
+    printer.flush()
+    assert capfdbinary.readouterr().out == b"[0] xxxx\n[1] short\n[0] xx\n"
+
+
+def test_a_log_followed_as_json_is_lines_with_their_places(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    server = Server([b"al\npha\nbeta"], {})
+    assert follow_to_the_end(server.client(), JOB, as_json=True) == 0
+    said = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert said == [
+        {"task": 0, "offset": 0, "text": "al\n"},
+        {"task": 0, "offset": 3, "text": "pha\n"},
+        {"task": 0, "offset": 7, "text": "beta"},
+    ]
+
+
+@pytest.mark.parametrize("job", [JOB, GANG])
+def test_a_full_disk_under_the_output_ends_the_following_by_name_not_the_job(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(follow, "_write", full)
+    with pytest.raises(CommandFailed, match="No space left on device") as caught:
+        follow_to_the_end(Server([b"x\n", b""], {}).client(), job)
+    assert caught.value.exit_code == 1
+    assert "operator-1 goes on" in caught.value.message
+
+
 def test_a_restart_of_the_control_plane_is_waited_for(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     server = Server([b"on it goes\n"], {})
     server.failures += [httpx2.ConnectError("refused") for _ in range(5)]
@@ -124,7 +173,7 @@ def test_an_outage_without_end_is_given_up_and_told(capfdbinary: pytest.CaptureF
 
 def test_a_job_that_is_not_there_is_an_error_at_once() -> None:
     server = Server([b""], {})
-    server.failures = [httpx2.Response(404, json={"title": "no such job"})]
+    server.failures = [httpx2.Response(404, json={"title": "no such job", "code": "unknown-job"})]
     with pytest.raises(Refused):
         follow_to_the_end(server.client(), JOB)
     assert server.slept == []

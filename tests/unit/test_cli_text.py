@@ -13,10 +13,14 @@ import pytest
 
 import leitstand
 from leitstand.cli import jobfile
-from leitstand.cli.amounts import parse_bytes, parse_duration, show_hours, show_span
+from leitstand.cli.amounts import parse_bytes, parse_duration, show_duration, show_hours, show_span
 from leitstand.cli.german import GERMAN
+from leitstand.cli.german_others import CLICK, CODES, MESSAGES
+from leitstand.cli.jobs import STATES
 from leitstand.cli.root import COMMANDS
 from leitstand.cli.text import is_german, t
+from leitstand.core import admission
+from leitstand.core.facts import ENDED_REASONS, OUTCOMES
 
 PACKAGE = Path(leitstand.__file__).parent
 
@@ -29,9 +33,9 @@ def said() -> set[str]:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in ("t", "Lazy")
+                and node.func.id in ("t", "Lazy", "_end")
             ):
-                for sentence in node.args[node.func.id == "Lazy" :]:
+                for sentence in node.args[node.func.id != "t" :]:
                     if isinstance(sentence, ast.Constant) and isinstance(sentence.value, str):
                         found.add(sentence.value)
     return found
@@ -50,6 +54,34 @@ def test_a_translation_has_the_same_places() -> None:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
     assert [english for english, german in GERMAN.items() if places(english) != places(german)] == []
+
+
+def test_every_code_of_the_control_plane_has_its_german() -> None:
+    codes = {*STATES, *(reason for reason in ENDED_REASONS if reason), *OUTCOMES, *admission.REASONS}
+    assert codes | {"ended", "capacity", "order"} == set(CODES)
+    assert {*(reason for reason in ENDED_REASONS if reason), "capacity", "order"} <= set(MESSAGES)
+
+
+def test_every_sentence_translated_for_click_is_one_of_clicks() -> None:
+    source = "".join(path.read_text() for path in Path(click.__file__).parent.glob("*.py"))
+    literals = {
+        node.value
+        for node in ast.walk(ast.parse(source.replace("from __future__ import annotations", "")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert set(CLICK) - literals == set()
+
+
+def test_a_translation_of_others_names_no_place_that_is_not_there() -> None:
+    def places(text: str) -> set[str]:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+    assert [english for english, german in CLICK.items() if places(german) - places(english)] == []
+    assert {name for text in MESSAGES.values() for name in places(text)} <= {
+        "exit_code",
+        "signal",
+        "max_duration",
+    }
 
 
 @pytest.mark.parametrize(
@@ -121,6 +153,14 @@ def test_spans_and_hours_are_short() -> None:
         "1h 30m",
         "1d 1h",
     ]
+    assert [show_duration(s) for s in (0, 0.25, 60, 99_000, 2_592_000, 3661.5)] == [
+        "0s",
+        "0.25s",
+        "1m",
+        "1d3h30m",
+        "30d",
+        "1h1m1.5s",
+    ]
     assert show_hours(5400) == "1.5000"
     assert [show_hours(s) for s in (0, 0.2, 0.36)] == ["0.0000", "<0.0001", "0.0001"]
 
@@ -144,7 +184,7 @@ def imported(*words: str) -> set[str]:
 def test_the_version_is_told_before_anything_is_loaded() -> None:
     loaded = imported("--version")
     assert "leitstand" in loaded
-    assert loaded & {"click", "msgspec", "httpx2", "leitstand.cli"} == set()
+    assert loaded & {"click", "msgspec", "httpx2", "leitstand.cli", "typing"} == set()
 
 
 def test_help_loads_no_command() -> None:
@@ -158,7 +198,21 @@ def test_a_client_command_loads_no_server() -> None:
         "leitstand.__main__",
         *(
             f"leitstand.cli{rest}"
-            for rest in ("", ".amounts", ".client", ".exits", ".german", ".jobs", ".root", ".table", ".text")
+            for rest in (
+                "",
+                ".amounts",
+                ".clicked",
+                ".client",
+                ".exits",
+                ".german",
+                ".german_others",
+                ".jobs",
+                ".refusals",
+                ".root",
+                ".table",
+                ".text",
+                ".words",
+            )
         ),
     }
     assert loaded & {"litestar", "numpy", "yaml", "rich", "msgspec", "sqlite3"} == set()

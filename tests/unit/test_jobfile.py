@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The job file: what it becomes, and that every fault is told with its line, all at once."""
 
+import os
 from pathlib import Path
 from textwrap import dedent
 
@@ -206,3 +207,14 @@ def test_a_flood_of_faults_is_cut_and_counted() -> None:
     assert caught.value.message.count("\n") == jobfile.FAULTS_SHOWN
     assert "30 more" in caught.value.message
     assert caught.value.exit_code == 2
+
+
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "fifo.yaml"
+    os.mkfifo(path)
+    with pytest.raises(BadJobFile, match=r"fifo\.yaml: it is not a regular file"):
+        jobfile.read(path)
+
+
+def test_a_date_is_called_a_date() -> None:
+    assert faults("run: 2026-01-01\n") == [(1, '"run" must be text, not a date (2026-01-01)')]

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The German of what others say through the command line: the codes of the control plane, and the library click.
+
+Read by `leitstand.cli.words` and `leitstand.cli.clicked`. The codes are closed lists of the core and the API.
+"""
+
+from typing import Final
+
+# States of jobs and runs, reasons, outcomes.
+CODES: Final[dict[str, str]] = {
+    "pending": "wartend",
+    "starting": "startend",
+    "running": "laufend",
+    "stopping": "endend",
+    "succeeded": "erfolgreich",
+    "failed": "gescheitert",
+    "cancelled": "abgebrochen",
+    "rejected": "abgelehnt",
+    "ended": "beendet",
+    "capacity": "Kapazität",
+    "order": "Reihenfolge",
+    "exit_code": "Exit-Code",
+    "signal": "Signal",
+    "max_duration_exceeded": "Höchstdauer überschritten",
+    "start_failed": "nicht gestartet",
+    "lost": "verloren",
+    "shape": "Form",
+    "no_such_capacity": "keine solche Kapazität",
+    "gang_too_wide": "Verbund zu breit",
+    "limit": "Grenze überschritten",
+    "exited": "beendet",
+    "time_limit": "Höchstdauer",
+    "stopped": "gestoppt",
+}
+
+# What a reason says of a job that waits or has ended.
+MESSAGES: Final[dict[str, str]] = {
+    "capacity": "wartet, bis genug auf einmal frei ist",
+    "order": "wartet, bis er an der Reihe ist",
+    "no_such_capacity": "wartet auf Knoten, die außer Dienst sind: der Rest kann ihn nicht fassen",
+    "exit_code": "endete mit Exit-Code {exit_code}",
+    "signal": "wurde durch Signal {signal} beendet",
+    "max_duration_exceeded": "wurde nach seiner Höchstdauer von {max_duration} beendet",
+    "cancelled": "wurde abgebrochen",
+    "start_failed": "konnte nicht gestartet werden",
+    "lost": "lief, und sein Ende wurde nicht beobachtet",
+}
+
+# Problems of the API by their code, where the code says it all.
+PROBLEMS: Final[dict[str, str]] = {
+    "unauthenticated": "Der Token gilt nicht.",
+    "unknown-job": "Diesen Job gibt es nicht.",
+    "unknown-task": "Diesen Teil des Jobs gibt es nicht.",
+    "unknown-tenant": "Diesen Mandanten gibt es nicht.",
+    "request-reused": "Unter diesem Idempotency-Key wurde schon ein anderer Job eingereicht.",
+    "disk-full": "Der freie Plattenplatz liegt unter der Reserve; laufende Jobs laufen weiter.",
+    "writer-away": "Der entscheidende Prozess ist gerade nicht da; er startet von selbst neu.",
+}
+
+# The sentences of click by their English, as its source has them.
+CLICK: Final[dict[str, str]] = {
+    "Usage:": "Aufruf:",
+    "Options": "Optionen",
+    "default: {default}": "sonst: {default}",
+    "env var: {var}": "Variable: {var}",
+    "required": "nötig",
+    "Try '{command} {option}' for help.": "Hilfe gibt „{command} {option}“.",
+    "Show this message and exit.": "Diese Hilfe zeigen.",
+    "Show the version and exit.": "Die Version zeigen.",
+    "Invalid value: {message}": "Unbrauchbarer Wert: {message}",
+    "Invalid value for {param_hint}: {message}": "Unbrauchbarer Wert für {param_hint}: {message}",
+    "Missing argument": "Es fehlt das Argument",
+    "Missing option": "Es fehlt die Option",
+    "Missing parameter": "Es fehlt der Parameter",
+    "Missing parameter: {param_name}": "Es fehlt der Parameter {param_name}",
+    "Missing {param_type}": "Es fehlt: {param_type}",
+    "Missing command.": "Es fehlt der Befehl.",
+    "Choose from:\n\t{choices}": "Zur Wahl stehen:\n\t{choices}",
+    "No such option {name!r}.": "Die Option {name!r} gibt es nicht.",
+    "No such command {name!r}.": "Den Befehl {name!r} gibt es nicht.",
+    "Did you mean {possibility}?": "Meinten Sie {possibility}?",
+    "(Did you mean one of: {possibilities}?)": "(Meinten Sie eines von diesen: {possibilities}?)",
+    "Could not open file {filename!r}: {message}": "Die Datei {filename!r} lässt sich nicht öffnen: {message}",
+    "unknown error": "unbekannter Fehler",
+    "Got unexpected extra argument ({args})": "Ein Argument ist zu viel ({args})",
+    "Got unexpected extra arguments ({args})": "Diese Argumente sind zu viel ({args})",
+    "Takes {nargs} values but 1 was given.": "Nimmt {nargs} Werte, bekam aber 1.",
+    "Takes {nargs} values but {len} were given.": "Nimmt {nargs} Werte, bekam aber {len}.",
+    "Argument {name!r} takes {nargs} values.": "Das Argument {name!r} nimmt {nargs} Werte.",
+    "Option {name!r} does not take a value.": "Die Option {name!r} nimmt keinen Wert.",
+    "Option {name!r} requires an argument.": "Die Option {name!r} braucht einen Wert.",
+    "Option {name!r} requires {nargs} arguments.": "Die Option {name!r} braucht {nargs} Werte.",
+    "{value!r} is not {choice}.": "{value!r} ist nicht {choice}.",
+    "{value!r} is not one of {choices}.": "{value!r} ist keines von {choices}.",
+    "{value} is not in the range {range}.": "{value} liegt nicht im Bereich {range}.",
+    "{value!r} is not a valid {number_type}.": "{value!r} ist keine solche Zahl.",
+    "{name} {filename!r} does not exist.": "{name} {filename!r} gibt es nicht.",
+    "{name} {filename!r} is a file.": "{name} {filename!r} ist eine Datei.",
+    "{name} {filename!r} is a directory.": "{name} {filename!r} ist ein Ordner.",
+    "{name} {filename!r} is not readable.": "{name} {filename!r} ist nicht lesbar.",
+    "{name} {filename!r} is not writable.": "{name} {filename!r} ist nicht beschreibbar.",
+    "file": "Datei",
+    "directory": "Ordner",
+    "path": "Pfad",
+    "Error: invalid input": "Fehler: unbrauchbare Eingabe",
+}
