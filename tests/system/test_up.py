@@ -215,8 +215,8 @@ def test_when_the_parent_is_killed_its_processes_end_and_the_next_start_finds_al
     assert set(processes) == {"writer", "faces"}
     own.process.kill()
     own.process.wait()
-    own.start()  # at once: the dying predecessor is waited for
-    assert all(gone(pid) for pid in processes.values())
+    own.start()  # at once: the dying predecessor is waited for, until it lets go of its locks
+    until(lambda: all(gone(pid) for pid in processes.values()), "the processes of before have ended")
     until(lambda: own.json("job", job)["state"] == "succeeded", "the job of before")
 
 
@@ -240,6 +240,15 @@ def test_the_next_start_waits_for_faces_that_still_answer(own: Plane) -> None:
     assert len(own.http("GET", "/v1/jobs")[1]["items"]) == 21
 
 
+@pytest.fixture
+def hang_ups_heard() -> Iterator[None]:
+    """A signal that is ignored here (under nohup) would be ignored by what is started, too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_ups_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_in_order_and_running_jobs_go_on(own: Plane, number: int, tmp_path: Path) -> None:
     own.start()
