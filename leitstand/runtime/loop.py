@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop, shared by every mode: wait, take, cycle, append, send. Called by the writer process and by the twin."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
 from leitstand.core.cycle import Answer, Core
@@ -12,9 +13,9 @@ from leitstand.runtime.ports import Clock, Engine, Head, Journal, Order, Source,
 class Settling(Source):
     """A source that wants to know what became of its observations, once they are durable."""
 
+    @abstractmethod
     def settle(self, answers: Sequence[Answer], head: Head) -> None:
         """`answers` to what the last `take` gave, in order; called after every append and every empty cycle."""
-        raise NotImplementedError
 
 
 class Loop:
