@@ -159,7 +159,7 @@ class Core:
         state = self.state
         if tenant.requests < state.rules.requests_max:
             return False
-        oldest = next(iter(state.requests.values()))
+        oldest = state.requests[state.request_ages[0]]
         return oldest.at > self._now - state.rules.request_ttl_us
 
     def _cancel(self, asked: f.CancelJob) -> Answer:

@@ -6,6 +6,7 @@ an ended job leaves by `JobEnded` or `JobRejected`. Everything that is not in th
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -162,6 +163,9 @@ class State:
         self.jobs: dict[str, Job] = {}
         self.runs: dict[str, Run] = {}
         self.requests: dict[str, Remembered] = {}
+        self.request_ages: deque[str] = (
+            deque()
+        )  # oldest first; a dict finds its first key slowly once many left
         self.pools: dict[str, Pool] = {}
 
     def apply(self, at: int, fact: f.Fact) -> None:
@@ -267,18 +271,16 @@ class State:
         self._forget_requests(at)
         if fact.request:
             self.requests[fact.request] = Remembered(fact.job, fact.request_digest, at)
+            self.request_ages.append(fact.request)
             self.tenants[fact.tenant].requests += 1
 
     def _forget_requests(self, at: int) -> None:
-        """Drop what is older than the rules say; the order is by age."""
+        """Drop what is older than the rules say."""
         oldest_kept = at - self.rules.request_ttl_us
-        while self.requests:
-            request = next(iter(self.requests))
-            remembered = self.requests[request]
-            if remembered.at > oldest_kept:
-                return
-            del self.requests[request]
-            self.tenants[remembered.job.rpartition("-")[0]].requests -= 1
+        ages, requests = self.request_ages, self.requests
+        while ages and requests[ages[0]].at <= oldest_kept:
+            forgotten = requests.pop(ages.popleft())
+            self.tenants[forgotten.job.rpartition("-")[0]].requests -= 1
 
     def _job_admitted(self, at: int, fact: f.JobAdmitted) -> None:
         job = self.jobs[fact.job]
@@ -377,6 +379,7 @@ class State:
         state.jobs = {job.id: job for job in projection.jobs}
         state.runs = {run.id: run for run in projection.runs}
         state.requests = dict(projection.requests)
+        state.request_ages = deque(state.requests)
         for node in projection.nodes:
             state.nodes[node.id] = node
             state.pools.setdefault(node.pool, Pool())

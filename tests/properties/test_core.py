@@ -145,6 +145,7 @@ def test_refolding_the_journal_gives_the_state_and_so_does_its_projection(histor
     stored = msgspec.msgpack.encode(core.state.project())
     restored = State.restore(msgspec.msgpack.decode(stored, type=Projection))
     assert restored.digest() == core.state.digest()
+    assert list(core.state.request_ages) == list(core.state.requests) == list(restored.request_ages)
     check_nothing_oversold(restored)
     for name, pool in core.state.pools.items():
         for mine, its in ((restored.pools[name].free, pool.free), (restored.pools[name].whole, pool.whole)):
