@@ -17,7 +17,7 @@ import msgspec
 
 from leitstand.app.serving import lock
 from leitstand.app.settings import Settings
-from leitstand.app.writer import OPERATOR, Opening
+from leitstand.app.writer import Opening
 from leitstand.core.cycle import Core
 from leitstand.core.facts import Fact, NodeAdded, Observation, RulesSet, SiteAdded, TenantAdded, WriterStarted
 from leitstand.core.rules import Rules
@@ -27,6 +27,7 @@ from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
+from leitstand.runtime.spec import OPERATOR
 
 
 class Plant(msgspec.Struct, frozen=True):

@@ -11,9 +11,8 @@ from typing import Any, ClassVar, Final
 from leitstand.api.amounts import cpus_milli, duration_us, memory_mib
 from leitstand.api.decode import Check, Input
 from leitstand.core.facts import Resources, SubmitJob
-from leitstand.runtime.spec import RunSpec
+from leitstand.runtime.spec import OPERATOR, RunSpec
 
-TENANT_DEFAULT: Final = "operator"
 NAME_MAX: Final = 200  # characters
 ARGV_MAX: Final = 4096  # words
 COMMAND_BYTES_MAX: Final = 256 * 1024  # of argv or script, and of setup
@@ -123,7 +122,7 @@ class JobRequest(Input, frozen=True):
 
     run: list[str] | str
     name: str = ""
-    tenant: str = TENANT_DEFAULT
+    tenant: str = OPERATOR
     project: str = "default"
     resources: NodeResources = NodeResources()
     num_nodes: int = 1

@@ -35,11 +35,10 @@ from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
-from leitstand.runtime.spec import RunSpec
+from leitstand.runtime.spec import OPERATOR, RunSpec
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.records import Records
 
-OPERATOR: Final = "operator"  # the built-in tenant of the admin token
 LAG_MAX_US: Final = 60 * SECOND_US
 LOCK_S: Final = 1.0  # who starts another control plane holds the lock for a moment, to look
 _log = logging.getLogger("leitstand.writer")

@@ -4,7 +4,11 @@
 Written by the faces into `stores.records`, read by engines at the start of a run.
 """
 
+from typing import Final
+
 import msgspec
+
+OPERATOR: Final = "operator"  # the built-in tenant, which jobs of the admin token belong to
 
 
 class RunSpec(msgspec.Struct, frozen=True, omit_defaults=True):
