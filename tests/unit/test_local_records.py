@@ -35,8 +35,8 @@ def test_a_record_whose_bytes_are_damaged_is_a_value_error(tmp_path: Path) -> No
     records = Records(tmp_path / "records.db")
     ref = records.put("acme", "me", SPEC)
     with sqlite3.connect(tmp_path / "records.db") as other:
-        other.execute("UPDATE records SET spec = ?", (b'{"argv":["\xff',))
-    with pytest.raises(ValueError, match=r"utf-8|truncated"):
+        other.execute("UPDATE records SET spec = ?", (b"\xff" * 80,))
+    with pytest.raises(ValueError, match="damaged"):
         read_spec(records, ref)
     records.close()
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One SQLite file of a store: durable, private, erasing what it deletes, safe in several processes and threads.
+
+Every store of this room that keeps rows keeps them in `Tables`. A transaction serialises writers.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+BATCH_MAX: Final = 900  # values of one lookup; SQLite takes 999 parameters at least
+CHECKPOINT_TRIES: Final = 50
+LOG_PAGES_MAX: Final = 20_000  # of the log, before a writer itself makes a checkpoint
+
+Row = tuple[Any, ...]
+Migrate = Callable[[sqlite3.Connection], None]
+
+
+class NewerFile(Exception):
+    """The file was written by a newer release."""
+
+
+class Tables:
+    """The tables of one file. Calls are short and may come from any thread."""
+
+    def __init__(self, path: Path, forms: Sequence[str | Migrate]) -> None:
+        """`forms[n]` (SQL, or a function) brings the file from form n to n + 1; the last one is this release's.
+        NewerFile for a file beyond it."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._path = path
+        self._lock = threading.RLock()
+        self._writes = _connect(path)
+        _prepare(self._writes, path, forms)
+        self._reads_lock = threading.Lock()
+        self._reads = _connect(path)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, durable when it ends, nothing if it raises. sqlite3.Error if the disk refuses."""
+        with self._lock:
+            self._writes.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writes
+                self._writes.execute("COMMIT")
+            except BaseException:
+                if self._writes.in_transaction:  # a full disk has taken it back already
+                    self._writes.execute("ROLLBACK")
+                raise
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """The rows of one query, as they were committed last."""
+        with self._reads_lock:
+            return self._reads.execute(sql, parameters).fetchall()
+
+    def read_in(self, sql: str, values: Iterable[object]) -> Iterator[Row]:
+        """The rows of a query that ends before the list of an `IN`, for all `values` in batches."""
+        wanted = list(dict.fromkeys(values))
+        for start in range(0, len(wanted), BATCH_MAX):
+            part = wanted[start : start + BATCH_MAX]
+            yield from self.read(f"{sql} ({','.join('?' * len(part))})", part)
+
+    def forget(self) -> None:
+        """After a deletion: takes the old pages out of the log too. TimeoutError if readers keep them for long."""
+        with self._lock:
+            for _ in range(CHECKPOINT_TRIES):  # until nobody reads them
+                (busy, _, _) = self._writes.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    return
+        raise TimeoutError(f"it is erased, but readers keep old pages in the log of {self._path}; try again")
+
+    def checkpoint(self) -> None:
+        """Bring the log into the file, beside writers and readers. Who writes much calls it now and then from a
+        thread of its own, so that no writer has to wait for it."""
+        connection = _connect(self._path)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock, self._reads_lock:
+            self._reads.close()
+            self._writes.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, forms: Sequence[str | Migrate]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        if form > len(forms):
+            raise NewerFile(
+                f"{path} has form {form}; this release reads up to {len(forms)}: install the newer release"
+            )
+        for step in forms[form:]:
+            if callable(step):
+                step(connection)
+            else:
+                run_script(connection, step)
+        connection.execute(f"PRAGMA user_version={len(forms)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Statements parted by `;;`, inside the transaction in progress (`executescript` would end it)."""
+    for statement in script.split(";;"):
+        connection.execute(statement)
