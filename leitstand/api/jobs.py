@@ -79,7 +79,7 @@ async def submit(request: Request[Any, Any, Any]) -> Job:
         asked.tenant,
         observation(asked, faces.cpus_milli_default, user=who.subject, spec=spec, **digests),
     )
-    found = found_job(faces, settled.job)
+    found = found_job(faces, settled.made)
     if found.job.state == "rejected":
         raise _rejected(found)
     return answers.job(faces, found, asked.name)

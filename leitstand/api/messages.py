@@ -12,6 +12,7 @@ from leitstand.views.rows import JobRow
 WAITING: Final = {
     "capacity": "waits until enough is free at once",
     "order": "waits until its turn comes",
+    "tenant_suspended": "waits until the suspension of its tenant is over",
     "no_such_capacity": "waits for nodes that are out of service: what is left could never hold it",
 }
 ENDED: Final = {
@@ -22,6 +23,13 @@ ENDED: Final = {
     "cancelled": "was cancelled",
     "start_failed": "could not be started",
     "lost": "was running, and its end was not witnessed",
+    "tenant_suspended": "was ended because its tenant was suspended",
+    "tenant_exit": "was ended because its tenant leaves",
+}
+REFUSED: Final = {
+    "tenant_suspended": "belongs to a tenant that is suspended",
+    "tenant_exit": "belongs to a tenant that has left",
+    "project_closed": "belongs to a project that is closed",
 }
 NO_SUCH_CAPACITY: Final = {
     "gpus": "asks for {asked}; there are {limit} in all",
@@ -46,6 +54,8 @@ def sentence(row: JobRow, reason: str) -> str:
 
 def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
     """What admission refused, in the words of who asked."""
+    if reason in REFUSED:
+        return REFUSED[reason]
     if reason == "no_such_capacity":
         return NO_SUCH_CAPACITY[resource].format(asked=amount(asked, resource), limit=amount(limit, resource))
     if reason == "shape":
@@ -65,5 +75,5 @@ def amount(value: int, resource: str) -> str:
         return f"{value / 1000:.12g} CPUs"
     if resource.startswith("memory_mib"):
         return f"{value / 1024:.12g} GB of memory"
-    noun = "node" if resource == "nodes" else "GPU"
+    noun = {"nodes": "node", "retries": "further run"}.get(resource, "GPU")
     return f"{value} {noun}" if value == 1 else f"{value} {noun}s"

@@ -27,6 +27,9 @@ CODES: Final[dict[str, str]] = {
     "shape": "Form",
     "no_such_capacity": "keine solche Kapazität",
     "gang_too_wide": "Verbund zu breit",
+    "tenant_suspended": "Mandant gesperrt",
+    "tenant_exit": "Mandant ausgeschieden",
+    "project_closed": "Projekt geschlossen",
     "limit": "Grenze überschritten",
     "exited": "beendet",
     "time_limit": "Höchstdauer",
@@ -44,6 +47,8 @@ MESSAGES: Final[dict[str, str]] = {
     "cancelled": "wurde abgebrochen",
     "start_failed": "konnte nicht gestartet werden",
     "lost": "lief, und sein Ende wurde nicht beobachtet",
+    "tenant_suspended": "hält an, solange der Mandant gesperrt ist",
+    "tenant_exit": "wurde beendet, weil der Mandant ausscheidet",
 }
 
 # Problems of the API by their code, where the code says it all.

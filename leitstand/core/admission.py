@@ -6,14 +6,18 @@ A refusal is a decision with a reason from `REASONS`, the amount asked and the l
 
 from typing import Final, NamedTuple
 
-from leitstand.core.facts import Resources, SubmitJob
+from leitstand.core.facts import RETRIES_MAX, Resources, SubmitJob
 from leitstand.core.placement import tasks_held
 from leitstand.core.state import Pool, State
+from leitstand.core.tenancy import WORKING
 
 REASONS: Final = {
     "shape": "an amount of the gang does not divide by its number of nodes",
     "limit": "an amount or a duration is over what the rules or this version allow",
     "gang_too_wide": "more tasks than one placement can record",
+    "tenant_suspended": "the tenant is suspended",
+    "tenant_exit": "the tenant has left; its data can be fetched",
+    "project_closed": "the project takes no new job",
     "no_such_capacity": "no fleet of this kind could ever hold the job",
 }
 # What `asked` and `limit` of a refusal count; '' where no single amount is to blame.
@@ -27,6 +31,7 @@ RESOURCES: Final = (
     "gpus_per_node",
     "cpus_milli_per_node",
     "memory_mib_per_node",
+    "retries",
     "",
 )
 
@@ -53,6 +58,12 @@ def admit(state: State, job: SubmitJob) -> Verdict:
         return fault
     rules = state.rules
     tenant = state.tenants[job.tenant]
+    if tenant.stage not in WORKING:
+        return Verdict("tenant_exit")
+    if tenant.suspended:
+        return Verdict("tenant_suspended")
+    if not tenant.projects[job.project]:
+        return Verdict("project_closed")
     duration = job.max_duration_us or rules.max_duration_default_us[tenant.tenant_class]
     if duration > rules.max_duration_limit_us:
         return Verdict("limit", duration, rules.max_duration_limit_us, "max_duration_us")
@@ -77,6 +88,7 @@ def _shape_fault(job: SubmitJob) -> Verdict | None:
         (asked.memory_mib, AMOUNT_MAX, "memory_mib"),
         (job.max_duration_us, AMOUNT_MAX, "max_duration_us"),
         (job.expected_us, AMOUNT_MAX, "expected_us"),
+        (job.retries, RETRIES_MAX, "retries"),
     ):
         if not 0 <= amount <= limit:
             return Verdict("limit", amount, limit, resource)

@@ -10,31 +10,19 @@ same facts on every machine. It never asks back: what it does not know, it refus
 
 from collections.abc import Callable, Iterable
 from heapq import heappop, heapreplace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core import onboarding, people, tenancy
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
+from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
 from leitstand.core.metering import meter
 from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT
-from leitstand.core.state import Pool, State, Tenant
-
-ID_MAX: Final = 63  # characters of a tenant, project, site, node or pool
-DIGEST_MAX: Final = 128
-_ID: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-
-
-class Answer(NamedTuple):
-    """What one observation led to. `refused`: '' or busy, request_reused, unknown_job, unknown_tenant, exists,
-    invalid: nothing was recorded. `detail`: the number or name that the message needs."""
-
-    job: str = ""
-    refused: str = ""
-    detail: str = ""
-
-
-_NOTED: Final = Answer()
+from leitstand.core.state import Job, Pool, Run, State
+from leitstand.core.tenancy import Tenant
 
 
 class Core:
@@ -54,6 +42,8 @@ class Core:
         """Everything that is decided at `now` (µs, never before the last cycle's), in order; already applied."""
         self._now = now
         self._facts = []
+        if self.state.exits and min(self.state.exits.values()) <= now:
+            self._advance_exits()
         self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
         if self._touched:
             self._plan()
@@ -68,8 +58,8 @@ class Core:
         self._touched = dict.fromkeys(self.state.pools)
 
     def next_wake(self) -> int | None:
-        """When time alone will require a cycle (µs); nothing does yet."""
-        return None
+        """When time alone will require a cycle (µs): a stage of a tenant's exit."""
+        return min(self.state.exits.values(), default=None)
 
     def _emit(self, fact: f.Fact) -> None:
         self.state.apply(self._now, fact)
@@ -110,6 +100,27 @@ class Core:
             else:
                 heappop(heads)
 
+    # ── acts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _act(self, asked: Any) -> Answer:
+        """What an administrative act leads to; the modules of `DECIDE` know."""
+        decision = DECIDE[type(asked)](self.state, self._now, asked)
+        for fact in decision.facts:
+            self._emit(fact)
+        if type(asked) is a.TenantResumed and decision.facts:
+            for pool in self.state.pools:
+                self._freed(pool)
+        elif type(asked) is a.TenantSuspended and decision.facts:
+            self._touched = dict.fromkeys(
+                self.state.pools
+            )  # a strict queue may have waited for one of its jobs
+        return decision.answer
+
+    def _advance_exits(self) -> None:
+        while facts := tenancy.advance(self.state, self._now):
+            for fact in facts:
+                self._emit(fact)
+            self._touched = dict.fromkeys(self.state.pools)
+
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _submit(self, asked: f.SubmitJob) -> Answer:
         state = self.state
@@ -122,9 +133,11 @@ class Core:
         tenant = state.tenants.get(asked.tenant)
         if tenant is None:
             return Answer(refused="unknown_tenant", detail=asked.tenant[:ID_MAX])
+        if asked.project not in tenant.projects:
+            return Answer(refused="unknown_project", detail=asked.project[:ID_MAX])
         digests = (asked.user, asked.spec, asked.request, asked.request_digest)
-        if not _is_id(asked.project) or max(map(len, digests)) > DIGEST_MAX:
-            return Answer(refused="invalid", detail=asked.project[:ID_MAX])
+        if max(map(len, digests)) > DIGEST_MAX or not set(asked.retry_on) <= set(f.RETRYABLE):
+            return Answer(refused="invalid", detail="digests or reasons to retry")
         if asked.request and self._remembers_too_much(tenant):
             return Answer(refused="busy", detail=str(state.rules.requests_max))
         if tenant.pending >= state.rules.pending_jobs_max:
@@ -143,6 +156,9 @@ class Core:
                 asked.spec,
                 asked.request,
                 asked.request_digest,
+                asked.retries,
+                asked.retry_on,
+                asked.checkpoint_every_us,
             )
         )
         verdict = admit(state, asked)
@@ -180,9 +196,9 @@ class Core:
     def _run_started(self, report: f.RunStarted) -> Answer:
         run = self.state.runs.get(report.run)
         if run is None or run.has_started:
-            return _NOTED  # reported twice, or of a run that is over
+            return NOTED  # reported twice, or of a run that is over
         self._start(run.id, run.placed_us, report.at_us)
-        return _NOTED
+        return NOTED
 
     def _start(self, run: str, placed_us: int, at_us: int) -> None:
         clipped = min(max(at_us, placed_us), self._now)
@@ -191,7 +207,7 @@ class Core:
     def _run_ended(self, report: f.RunEnded) -> Answer:
         run = self.state.runs.get(report.run)
         if run is None:
-            return _NOTED
+            return NOTED
         if report.started_us and not run.has_started:
             self._start(run.id, run.placed_us, report.started_us)
         job = self.state.jobs[run.job]
@@ -211,14 +227,18 @@ class Core:
         )
         if run.has_started:
             self._emit(meter(job, run, clipped))
-        self._emit(_ended(job.id, report))
+        ended = _ended(job.id, report, run)
+        if _runs_again(job, ended):
+            self._emit(f.JobRequeued(job.id, ended.reason, ended.exit_code))
+        else:
+            self._emit(ended)
         self._freed(job.pool)
-        return _NOTED
+        return NOTED
 
     # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _writer_started(self, fact: f.WriterStarted) -> Answer:
         self._emit(fact)
-        return _NOTED
+        return NOTED
 
     def _rules_set(self, fact: f.RulesSet) -> Answer:
         faults = bundle.check(fact.rules)
@@ -229,17 +249,7 @@ class Core:
             self._emit(f.RulesSet(fact.rules, digest))
             for pool in self.state.pools:
                 self._freed(pool)
-        return _NOTED
-
-    def _tenant_added(self, fact: f.TenantAdded) -> Answer:
-        if fact.tenant in self.state.tenants:
-            return Answer(refused="exists", detail=fact.tenant)
-        if not _is_id(fact.tenant):
-            return Answer(refused="invalid", detail=fact.tenant[:ID_MAX])
-        if fact.tenant_class not in bundle.TENANT_CLASSES:
-            return Answer(refused="invalid", detail=fact.tenant_class)
-        self._emit(fact)
-        return _NOTED
+        return NOTED
 
     def _site_added(self, fact: f.SiteAdded) -> Answer:
         site = self.state.sites.get(fact.site)
@@ -248,12 +258,12 @@ class Core:
             self._emit(fact)
             for pool in self.state.pools:
                 self._freed(pool)
-        return _NOTED
+        return NOTED
 
     def _node_added(self, fact: f.NodeAdded) -> Answer:
         if fact.site not in self.state.sites:
             return Answer(refused="invalid", detail=fact.site)
-        if not (_is_id(fact.node) and _is_id(fact.pool)):
+        if not (is_id(fact.node) and is_id(fact.pool)):
             return Answer(refused="invalid", detail=fact.node[:ID_MAX])
         if min(fact.gpus, fact.cpus_milli, fact.memory_mib) < 0:
             return Answer(refused="invalid", detail=fact.node)
@@ -263,7 +273,7 @@ class Core:
         if node is None or _amounts(fact) != _amounts(node) or not node.in_service:
             self._emit(fact)
             self._freed(fact.pool)
-        return _NOTED
+        return NOTED
 
     def _node_removed(self, fact: f.NodeRemoved) -> Answer:
         node = self.state.nodes.get(fact.node)
@@ -271,29 +281,53 @@ class Core:
             return Answer(refused="invalid", detail=fact.node)
         if node.in_service:
             self._emit(fact)
-        return _NOTED
-
-
-def _is_id(text: str) -> bool:
-    return 0 < len(text) <= ID_MAX and _ID.issuperset(text)
+        return NOTED
 
 
 def _amounts(node: Any) -> tuple[object, ...]:
     return node.site, node.gpus, node.cpus_milli, node.memory_mib, node.gpu_type
 
 
-def _ended(job: str, report: f.RunEnded) -> f.JobEnded:
+def _runs_again(job: Job, ended: f.JobEnded) -> bool:
+    """Whether a job whose run ended so waits for another: it failed for a reason that it wants retried, nobody told it
+    to end, and it has runs left."""
+    wanted = job.retry_on or f.RETRYABLE
+    return job.runs <= job.retries and job.state != "stopping" and ended.reason in wanted
+
+
+def _ended(job: str, report: f.RunEnded, run: Run) -> f.JobEnded:
     """What the end of its run makes of the job."""
     if report.outcome == "exited":
         if report.exit_code == 0:
             return f.JobEnded(job, "succeeded", "", 0)
         return f.JobEnded(job, "failed", "exit_code" if report.signal is None else "signal", report.exit_code)
     if report.outcome == "stopped":
-        return f.JobEnded(job, "cancelled", "cancelled", report.exit_code)
+        return f.JobEnded(job, "cancelled", _CANCELLED.get(run.stopping, "cancelled"), report.exit_code)
     reason = "max_duration_exceeded" if report.outcome == "time_limit" else report.outcome
     return f.JobEnded(job, "failed", reason, report.exit_code)
 
 
+def _secret(state: State, now: int, asked: a.SecretSet | a.SecretDeleted) -> Decision:
+    tenant = state.tenants.get(asked.tenant)
+    if tenant is None or asked.project not in tenant.projects:
+        return refuse("unknown_project", f"{asked.tenant[:ID_MAX]} {asked.project[:ID_MAX]}")
+    return record(asked) if is_id(asked.name) else refuse("invalid", asked.name[:ID_MAX])
+
+
+def _erased(state: State, now: int, asked: a.RecordsErased) -> Decision:
+    return record(asked) if is_id(asked.subject) else refuse("invalid", asked.subject[:ID_MAX])
+
+
+_CANCELLED: Final = {"suspended": "tenant_suspended", "exit": "tenant_exit"}  # cause of a stop → reason
+
+DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
+    **tenancy.DECIDE,
+    **people.DECIDE,
+    **onboarding.DECIDE,
+    a.SecretSet: _secret,
+    a.SecretDeleted: _secret,
+    a.RecordsErased: _erased,
+}
 _OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
     f.SubmitJob: Core._submit,
     f.CancelJob: Core._cancel,
@@ -301,8 +335,8 @@ _OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
     f.RunEnded: Core._run_ended,
     f.WriterStarted: Core._writer_started,
     f.RulesSet: Core._rules_set,
-    f.TenantAdded: Core._tenant_added,
     f.SiteAdded: Core._site_added,
     f.NodeAdded: Core._node_added,
     f.NodeRemoved: Core._node_removed,
+    **dict.fromkeys(DECIDE, Core._act),
 }

@@ -26,7 +26,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(state: State, asked: SubmitJob) -> Plan:
-    """The plan for a job of a known tenant; changes nothing."""
+    """The plan for a job of a known tenant and project; changes nothing."""
     verdict = admit(state, asked)
     if verdict.reason:
         return Plan(False, *verdict[:4])
@@ -45,11 +45,13 @@ def plan(state: State, asked: SubmitJob) -> Plan:
 
 
 def waits_for(state: State, job_id: str) -> str:
-    """Why a pending job does not run: `order`, `capacity`, or `no_such_capacity` if the fleet has become too small for
-    it; '' for a job that does not wait. KeyError: not live."""
+    """Why a pending job does not run: `tenant_suspended`, `order`, `capacity`, or `no_such_capacity` if the fleet has
+    become too small for it; '' for a job that does not wait. KeyError: not live."""
     job = state.jobs[job_id]
     if job.state != "pending":
         return ""
+    if state.tenants[job.tenant].suspended:
+        return "tenant_suspended"
     pool = state.pools[job.pool]
     if pool.find(job.resources) is not None:
         return "order"

@@ -17,19 +17,10 @@ from typing import Final
 
 import msgspec
 
+from leitstand.core.acts import ACTS, Act
+from leitstand.core.acts import TenantAdded as TenantAdded
+from leitstand.core.fact import Fact as Fact
 from leitstand.core.rules import Rules
-
-
-class Fact(
-    msgspec.Struct,
-    frozen=True,
-    tag_field="fact",
-    tag=True,
-    omit_defaults=True,
-    gc=False,
-    forbid_unknown_fields=True,
-):
-    """Base of everything that the journal can hold. A field unknown to this code was written by newer code: refused."""
 
 
 class Resources(
@@ -96,6 +87,9 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
     spec: str = ""
     request: str = ""
     request_digest: str = ""
+    retries: int = 0  # further runs, at most, after one that failed
+    retry_on: tuple[str, ...] = ()  # reasons of RETRYABLE, () for all
+    checkpoint_every_us: int = 0  # how often it says that it saves, 0: unknown
 
 
 class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
@@ -117,13 +111,6 @@ class RulesSet(Fact, frozen=True, gc=False):
 
     rules: Rules
     digest: str
-
-
-class TenantAdded(Fact, frozen=True, gc=False):
-    """A tenant exists. `tenant` is a pseudonymous id; who it is stands in the records."""
-
-    tenant: str
-    tenant_class: str = "industry"  # industry | startup | research | public
 
 
 class SiteAdded(Fact, frozen=True, gc=False):
@@ -169,6 +156,9 @@ class JobSubmitted(Fact, frozen=True, gc=False):
     spec: str = ""
     request: str = ""
     request_digest: str = ""
+    retries: int = 0
+    retry_on: tuple[str, ...] = ()
+    checkpoint_every_us: int = 0
 
 
 class JobAdmitted(Fact, frozen=True, gc=False):
@@ -206,6 +196,14 @@ class JobEnded(Fact, frozen=True, gc=False):
     exit_code: int | None = None
 
 
+class JobRequeued(Fact, frozen=True, gc=False):
+    """The job's run failed, for one of RETRYABLE, and the job waits for another run at its old place in the queue."""
+
+    job: str
+    reason: str
+    exit_code: int | None = None
+
+
 # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 class RunPlaced(Fact, frozen=True, gc=False):
     """One placement of a job (`acme-42.1`); the id is also the fencing token that engines know it by."""
@@ -216,7 +214,7 @@ class RunPlaced(Fact, frozen=True, gc=False):
 
 
 class RunStopOrdered(Fact, frozen=True, gc=False):
-    """The run was told to end. `cause`: cancel."""
+    """The run was told to end. `cause`: cancel, suspended or exit (of its tenant)."""
 
     run: str
     cause: str
@@ -258,15 +256,14 @@ class UsageMetered(Fact, frozen=True, gc=False):
     memory_mib_us: int = 0
 
 
-Request = SubmitJob | CancelJob
 Observation = (
     SubmitJob
     | CancelJob
+    | Act
     | RunStarted
     | RunEnded
     | WriterStarted
     | RulesSet
-    | TenantAdded
     | SiteAdded
     | NodeAdded
     | NodeRemoved
@@ -275,7 +272,7 @@ Observation = (
 FACTS: Final[tuple[type[Fact], ...]] = (
     WriterStarted,
     RulesSet,
-    TenantAdded,
+    *ACTS,
     SiteAdded,
     NodeAdded,
     NodeRemoved,
@@ -283,6 +280,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     JobAdmitted,
     JobRejected,
     CancelRequested,
+    JobRequeued,
     JobEnded,
     RunPlaced,
     RunStopOrdered,
@@ -309,4 +307,8 @@ ENDED_REASONS: Final = (
     "cancelled",
     "start_failed",
     "lost",
+    "tenant_suspended",
+    "tenant_exit",
 )
+RETRYABLE: Final = ("exit_code", "signal", "lost", "start_failed")
+RETRIES_MAX: Final = 100

@@ -13,7 +13,39 @@ from leitstand.core.units import DAY_US, HOUR_US
 
 DISCIPLINES: Final = ("fifo-strict", "fifo-greedy", "sjf", "priority")
 NAME_MAX: Final = 63
+SPAN_MAX_US: Final = 10_000 * DAY_US
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
+
+
+class Onboarding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How tenants come in. `checks`: what has to pass → the role that does it; `agreement`: the version of the
+    data-processing contract (GDPR Art. 28(3)) in force; `first_budget_gpu_us`: per class, valid for
+    `first_budget_us`."""
+
+    checks: dict[str, str] = msgspec.field(
+        default_factory=lambda: {
+            "identity": "reviewer",
+            "sanctions": "reviewer",
+            "export_control": "reviewer",
+            "size_class": "reviewer",
+            "agreement": "applicant",
+        }
+    )
+    agreement: str = "2026-11"
+    first_budget_gpu_us: dict[str, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(TENANT_CLASSES, 100 * HOUR_US)
+    )
+    first_budget_us: int = 90 * DAY_US
+
+
+class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How tenants leave: the longest notice, the transition, the longest one after an extension, and how long data can
+    be fetched (Regulation (EU) 2023/2854, Art. 25: two months, 30 days, seven months, 30 days)."""
+
+    notice_us: int = 60 * DAY_US
+    transition_us: int = 30 * DAY_US
+    transition_max_us: int = 213 * DAY_US
+    retrieval_us: int = 30 * DAY_US
 
 
 class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True):
@@ -34,6 +66,11 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fie
     pending_jobs_max: int = 100_000  # live jobs that wait, per tenant
     request_ttl_us: int = DAY_US  # how long an Idempotency-Key is remembered
     requests_max: int = 250_000  # of them, per tenant: about 100 MB
+    onboarding: Onboarding = Onboarding()
+    exit: Exit = Exit()
+    token_ttl_max_us: int = 366 * DAY_US
+    invitation_ttl_max_us: int = 30 * DAY_US
+    claim_again_us: int = HOUR_US  # how long a claim can be shown again, since an answer can be lost
 
 
 def digest(rules: Rules) -> str:
@@ -57,4 +94,18 @@ def check(rules: Rules) -> list[str]:
                 f"max_duration_default_us of class {tenant_class!r} is {default}, "
                 f"not in 1..{rules.max_duration_limit_us}"
             )
+    if set(rules.onboarding.first_budget_gpu_us) != set(TENANT_CLASSES):
+        faults.append(f"first_budget_gpu_us names other classes than {', '.join(TENANT_CLASSES)}")
+    for name, value in (
+        ("first_budget_us", rules.onboarding.first_budget_us),
+        ("exit.notice_us", rules.exit.notice_us),
+        ("exit.transition_us", rules.exit.transition_us),
+        ("exit.transition_max_us", rules.exit.transition_max_us),
+        ("exit.retrieval_us", rules.exit.retrieval_us),
+        ("token_ttl_max_us", rules.token_ttl_max_us),
+        ("invitation_ttl_max_us", rules.invitation_ttl_max_us),
+        ("claim_again_us", rules.claim_again_us),
+    ):
+        if not 0 < value <= SPAN_MAX_US:
+            faults.append(f"{name} is {value}, not in 1..{SPAN_MAX_US}")
     return faults

@@ -12,13 +12,19 @@ from typing import Any, Final
 
 import msgspec
 
+from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core import onboarding, people, tenancy
+from leitstand.core.fact import Fact
 from leitstand.core.fit import Availability
+from leitstand.core.onboarding import Onboarding
+from leitstand.core.people import People
 from leitstand.core.placement import Place, place, tasks_max
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
+from leitstand.core.tenancy import Tenant
 
-PROJECTION_VERSION: Final = 1
+PROJECTION_VERSION: Final = 2
 
 _Held = tuple[int, int, int]
 
@@ -45,17 +51,6 @@ class Node(msgspec.Struct, gc=False):
     position: int
 
 
-class Tenant(msgspec.Struct, gc=False):
-    """`jobs`: how many it has ever submitted; the next id's number. `pending`: how many wait now. `requests`: how many
-    Idempotency-Keys of its submissions are remembered."""
-
-    id: str
-    tenant_class: str
-    jobs: int = 0
-    pending: int = 0
-    requests: int = 0
-
-
 class Job(msgspec.Struct, gc=False):
     """A live job. `state`: submitted | pending | starting | running | stopping. `number`: arrival order of all jobs."""
 
@@ -70,6 +65,9 @@ class Job(msgspec.Struct, gc=False):
     expected_us: int
     spec: str
     submitted_us: int
+    retries: int = 0
+    retry_on: tuple[str, ...] = ()
+    checkpoint_every_us: int = 0
     pool: str = ""
     state: str = "submitted"
     runs: int = 0
@@ -109,6 +107,9 @@ class Projection(msgspec.Struct):
     jobs: list[Job]
     runs: list[Run]
     requests: list[tuple[str, Remembered]]
+    people: People
+    onboarding: Onboarding
+    budgets: int
 
 
 class Pool:
@@ -167,15 +168,21 @@ class State:
             deque()
         )  # oldest first; a dict finds its first key slowly once many left
         self.pools: dict[str, Pool] = {}
+        self.people = People()
+        self.onboarding = Onboarding()
+        self.budgets = 0  # ever granted
+        self.exits: dict[str, int] = {}  # tenants that leave → when their next stage begins; derived
+        self.digests: dict[str, str] = {}  # of tokens, invitations and claims → their ids; derived
+        self.access_version = 0  # rises whenever who may do what may have changed; never stored
 
-    def apply(self, at: int, fact: f.Fact) -> None:
+    def apply(self, at: int, fact: Fact) -> None:
         """Fold one fact stamped `at` (µs)."""
-        _APPLY[type(fact)](self, at, fact)
+        kind = type(fact)
+        _APPLY[kind](self, at, fact)
+        if kind in _ACTS:
+            self.access_version += 1
 
     # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────
-    def _writer_started(self, at: int, fact: f.WriterStarted) -> None:
-        pass
-
     def _rules_set(self, at: int, fact: f.RulesSet) -> None:
         self.rules = fact.rules
         self.rules_digest = fact.digest
@@ -184,9 +191,6 @@ class State:
         for job in self.jobs.values():
             if job.state == "pending":
                 self._enqueue(job)
-
-    def _tenant_added(self, at: int, fact: f.TenantAdded) -> None:
-        self.tenants[fact.tenant] = Tenant(fact.tenant, fact.tenant_class)
 
     def _site_added(self, at: int, fact: f.SiteAdded) -> None:
         self.sites[fact.site] = Site(fact.site, fact.engine, fact.logical, fact.colocate, fact.jurisdiction)
@@ -267,6 +271,9 @@ class State:
             fact.expected_us,
             fact.spec,
             at,
+            fact.retries,
+            fact.retry_on,
+            fact.checkpoint_every_us,
         )
         self._forget_requests(at)
         if fact.request:
@@ -290,7 +297,27 @@ class State:
         self.tenants[job.tenant].pending += 1
         self._enqueue(job)
 
+    def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
+        job = self.jobs[fact.job]
+        job.state = "pending"
+        self.tenants[job.tenant].pending += 1
+        self._enqueue(job)
+
+    def hold(self, tenant: str) -> None:
+        """Take what the tenant has waiting out of the queues, just before it counts as suspended."""
+        for job in self.jobs.values():
+            if job.tenant == tenant and job.state == "pending":
+                self.pools[job.pool].queue.leave(job.resources, job.id)
+
+    def release(self, tenant: str) -> None:
+        """Put it back, when the tenant counts as suspended no more."""
+        for job in self.jobs.values():
+            if job.tenant == tenant and job.state == "pending":
+                self._enqueue(job)
+
     def _enqueue(self, job: Job) -> None:
+        if self.tenants[job.tenant].suspended:
+            return
         order = rank(self.rules.discipline, job.priority, job.expected_us, job.max_duration_us)
         key: Key = (order, job.number, job.id)
         self.pools[job.pool].queue.add(job.resources, key)
@@ -298,17 +325,16 @@ class State:
     def _job_rejected(self, at: int, fact: f.JobRejected) -> None:
         del self.jobs[fact.job]
 
-    def _cancel_requested(self, at: int, fact: f.CancelRequested) -> None:
-        pass
-
     def _job_ended(self, at: int, fact: f.JobEnded) -> None:
         job = self.jobs.pop(fact.job)
         if job.state == "pending":
             self._leave_queue(job)
 
     def _leave_queue(self, job: Job) -> None:
-        self.pools[job.pool].queue.leave(job.resources, job.id)
-        self.tenants[job.tenant].pending -= 1
+        tenant = self.tenants[job.tenant]
+        if not tenant.suspended:
+            self.pools[job.pool].queue.leave(job.resources, job.id)
+        tenant.pending -= 1
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _run_placed(self, at: int, fact: f.RunPlaced) -> None:
@@ -346,8 +372,8 @@ class State:
             free = self.pools[node.pool].free
             free.give(node.position, left, *job.resources.part(bits.bit_count()))
 
-    def _usage_metered(self, at: int, fact: f.UsageMetered) -> None:
-        pass
+    def _noted(self, at: int, fact: Fact) -> None:
+        """Only readings need it."""
 
     # ── projection ────────────────────────────────────────────────────────────────────────────────────────────────
     def project(self) -> Projection:
@@ -363,6 +389,9 @@ class State:
             jobs=list(self.jobs.values()),
             runs=list(self.runs.values()),
             requests=list(self.requests.items()),
+            people=self.people,
+            onboarding=self.onboarding,
+            budgets=self.budgets,
         )
 
     @classmethod
@@ -380,6 +409,9 @@ class State:
         state.runs = {run.id: run for run in projection.runs}
         state.requests = dict(projection.requests)
         state.request_ages = deque(state.requests)
+        state.people = projection.people
+        state.onboarding = projection.onboarding
+        state.budgets = projection.budgets
         for node in projection.nodes:
             state.nodes[node.id] = node
             state.pools.setdefault(node.pool, Pool())
@@ -387,7 +419,15 @@ class State:
         return state
 
     def _derive(self) -> None:
-        """Make pools anew from nodes, runs and pending jobs, in one pass over each."""
+        """Make pools and indexes anew, in one pass over each of what they are made of."""
+        digests = self.digests
+        digests.update((one.digest, one.id) for one in self.people.tokens.values())
+        digests.update((one.digest, one.id) for one in self.people.invitations.values())
+        digests.update((one.digest, one.id) for one in self.onboarding.applications.values())
+        for tenant in self.tenants.values():
+            stage, due = tenancy.next_stage(tenant)
+            if stage:
+                self.exits[tenant.id] = due
         held = self._held()
         for node in self.nodes.values():
             self._serve(node, held)
@@ -400,21 +440,28 @@ class State:
         return hashlib.sha256(msgspec.json.encode(self.project())).hexdigest()
 
 
-_APPLY: Final[dict[type[f.Fact], Callable[[State, int, Any], None]]] = {
-    f.WriterStarted: State._writer_started,
+_APPLY: Final[dict[type[Fact], Callable[[State, int, Any], None]]] = {
+    **tenancy.APPLY,
+    **people.APPLY,
+    **onboarding.APPLY,
+    a.SecretSet: State._noted,
+    a.SecretDeleted: State._noted,
+    a.RecordsErased: State._noted,
+    f.WriterStarted: State._noted,
     f.RulesSet: State._rules_set,
-    f.TenantAdded: State._tenant_added,
     f.SiteAdded: State._site_added,
     f.NodeAdded: State._node_added,
     f.NodeRemoved: State._node_removed,
     f.JobSubmitted: State._job_submitted,
     f.JobAdmitted: State._job_admitted,
     f.JobRejected: State._job_rejected,
-    f.CancelRequested: State._cancel_requested,
+    f.CancelRequested: State._noted,
+    f.JobRequeued: State._job_requeued,
     f.JobEnded: State._job_ended,
     f.RunPlaced: State._run_placed,
     f.RunStopOrdered: State._run_stop_ordered,
     f.RunStarted: State._run_started,
     f.RunEnded: State._run_ended,
-    f.UsageMetered: State._usage_metered,
+    f.UsageMetered: State._noted,
 }
+_ACTS: Final = frozenset(a.ACTS)

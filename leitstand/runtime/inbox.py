@@ -16,15 +16,16 @@ from typing import Final
 
 import msgspec
 
-from leitstand.core.cycle import Answer
-from leitstand.core.facts import CancelJob, NodeRemoved, Observation, RulesSet, SubmitJob, TenantAdded
+from leitstand.core.cycle import DECIDE
+from leitstand.core.decision import Answer
+from leitstand.core.facts import CancelJob, NodeRemoved, Observation, RulesSet, SubmitJob
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.loop import Settling
 from leitstand.runtime.ports import Head
 from leitstand.runtime.sockets import listen
 from leitstand.runtime.wire import Advanced, Ask, Settled, pack, unpack
 
-ASKED: Final = (SubmitJob, CancelJob, TenantAdded, NodeRemoved, RulesSet)  # reports come from engines alone
+ASKED: Final = (SubmitJob, CancelJob, NodeRemoved, RulesSet, *DECIDE)  # reports come from engines alone
 RETRY_AFTER_S: Final = 1
 
 
@@ -86,7 +87,7 @@ class Inbox(Settling):
         for (connection, ask), answer in zip(self._taken, answers, strict=True):
             retry = RETRY_AFTER_S if answer.refused == "busy" else 0
             connection.outgoing += pack(
-                Settled(ask.ticket, head.seq, answer.job, answer.refused, answer.detail, retry)
+                Settled(ask.ticket, head.seq, answer.made, answer.refused, answer.detail, retry)
             )
         self._taken.clear()
         if head.seq != self._announced:

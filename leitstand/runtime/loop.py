@@ -4,7 +4,8 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
-from leitstand.core.cycle import Answer, Core
+from leitstand.core.cycle import Core
+from leitstand.core.decision import Answer
 from leitstand.core.facts import Fact, Observation, RunPlaced, RunStopOrdered
 from leitstand.core.state import Run, State
 from leitstand.runtime.ports import Clock, Engine, Head, Journal, Order, Source, StartRun, StopRun

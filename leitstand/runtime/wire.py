@@ -29,14 +29,14 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 class Settled(msgspec.Struct, frozen=True, tag=True):
     """The answer to an `Ask`: everything up to `seq` is durable and holds its effect.
 
-    `job`: the job that the request made, or had made when it was first sent. `refused`: '' or one of
-    busy (over a limit: try again after `retry_after_s`), disk_full, request_reused (same key, another body),
-    unknown_job, invalid. `detail`: numbers or names for the message.
+    `made`: the id of what the request made, or had made when it was first sent. `refused`: '' or disk_full or one of
+    `leitstand.core.decision.Answer`; busy is over a limit: try again after `retry_after_s`. `detail`: numbers or names
+    for the message.
     """
 
     ticket: int
     seq: int
-    job: str = ""
+    made: str = ""
     refused: str = ""
     detail: str = ""
     retry_after_s: int = 0

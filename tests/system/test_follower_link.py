@@ -97,7 +97,7 @@ def test_answers_find_their_requests_in_any_order_and_a_tick_is_one_write(tmp_pa
                 *(Settled(one.ticket, one.ticket, f"job-{one.ticket}") for one in reversed(asked)),
                 Advanced(99),
             )
-            assert [answer.job for answer in await asyncio.gather(*asking)] == [
+            assert [answer.made for answer in await asyncio.gather(*asking)] == [
                 f"job-{i}" for i in range(1, 51)
             ]
             assert await heads.get() == 99

@@ -79,7 +79,7 @@ def test_a_request_is_answered_with_a_head_that_holds_its_facts(plant: Plant) ->
     client.sendall(pack(Ask(7, "t", ask())))
     (settled,) = plant.until(client, 1)
     assert isinstance(settled, Settled)
-    assert (settled.ticket, settled.job, settled.refused) == (7, "acme-1", "")
+    assert (settled.ticket, settled.made, settled.refused) == (7, "acme-1", "")
     facts = [entry.fact for entry in plant.journal.read(0) if entry.seq <= settled.seq]
     assert any(isinstance(fact, f.JobAdmitted) and fact.job == "acme-1" for fact in facts)
 
@@ -176,7 +176,7 @@ def test_a_client_that_leaves_before_its_answer_loses_nothing(plant: Plant) -> N
     client.sendall(pack(Ask(2, "t", ask(request="r", request_digest="d"))))
     (settled,) = plant.until(client, 1)
     assert isinstance(settled, Settled)
-    assert settled.job == "acme-1"
+    assert settled.made == "acme-1"
     assert plant.loop.core.state.submitted == 1
 
 

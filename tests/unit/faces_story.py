@@ -49,7 +49,7 @@ class Writer:
             return Settled(1, 0, refused=self.refuses, retry_after_s=3)
         self.cycle(observation)
         (answer,) = self.core.answers
-        return Settled(1, self.journal.head.seq, answer.job, answer.refused, answer.detail)
+        return Settled(1, self.journal.head.seq, answer.made, answer.refused, answer.detail)
 
     def cycle(self, *observations: Observation) -> None:
         self.now += S

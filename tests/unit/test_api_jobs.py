@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from leitstand.api import context
+from leitstand.core.acts import ProjectAdded
 from leitstand.core.facts import JobSubmitted, RulesSet, TenantAdded
 from leitstand.core.rules import Rules
 from leitstand.runtime.follower import ViewBroken
@@ -263,6 +264,7 @@ def test_a_waiting_job_says_what_it_waits_for(plant: Plant) -> None:
 
 
 def test_pages_follow_each_other_newest_first_until_the_last(plant: Plant) -> None:
+    plant.writer.cycle(ProjectAdded("operator", "p0"), ProjectAdded("operator", "p1"))
     for number in range(7):
         plant.submit(project=f"p{number % 2}")
     seen, cursor = [], ""
@@ -350,6 +352,7 @@ def test_tenants_are_added_once_and_listed(plant: Plant) -> None:
 
 def test_usage_is_summed_by_tenant_by_project_and_listed_by_job(plant: Plant) -> None:
     plant.ask("POST", "/v1/tenants", json={"id": "acme"})
+    plant.writer.cycle(*(ProjectAdded(*one) for one in (("operator", "a"), ("operator", "b"), ("acme", "a"))))
     for tenant, project in (("operator", "a"), ("operator", "b"), ("acme", "a")):
         job = plant.submit(tenant=tenant, project=project, name=f"{tenant}-{project}").json()
         plant.finish(job["runs"][0]["id"])

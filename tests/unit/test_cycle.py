@@ -4,6 +4,7 @@
 import msgspec
 import pytest
 
+from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.explain import plan, waits_for
 from leitstand.core.rules import Rules
@@ -22,7 +23,7 @@ def test_a_job_goes_from_submission_to_its_end_in_the_facts_of_the_design() -> N
     facts = at(core, 1, ask(2))
     assert names(facts) == ["JobSubmitted", "JobAdmitted", "RunPlaced"]
     assert placed(facts) == {"acme-1.1": [("n0", (0, 1))]}
-    assert core.answers[0].job == "acme-1"
+    assert core.answers[0].made == "acme-1"
     assert at(core, 2, started("acme-1.1", 2)) == [f.RunStarted("acme-1.1", 2 * SECOND_US)]
     assert core.state.jobs["acme-1"].state == "running"
     facts = at(core, 12, ended("acme-1.1", 12))
@@ -99,12 +100,12 @@ class TestRequests:
         core = cluster(8)
         at(core, 1, ask(request="r", request_digest="d"))
         assert at(core, 2, ask(request="r", request_digest="d")) == []
-        assert core.answers[0].job == "acme-1"
+        assert core.answers[0].made == "acme-1"
 
     def test_a_retry_within_one_cycle_gives_the_same_job(self) -> None:
         core = cluster(8)
         at(core, 1, ask(request="r", request_digest="d"), ask(request="r", request_digest="d"))
-        assert [answer.job for answer in core.answers] == ["acme-1", "acme-1"]
+        assert [answer.made for answer in core.answers] == ["acme-1", "acme-1"]
         assert core.state.submitted == 1
 
     def test_a_key_reused_with_another_body_is_refused(self) -> None:
@@ -118,9 +119,9 @@ class TestRequests:
         day = DAY_US // SECOND_US
         at(core, 0, ask(request="r", request_digest="d"), ask(request="s", request_digest="d"))
         at(core, day - 1, ask(request="r", request_digest="d"))
-        assert core.answers[0].job == "acme-1"
+        assert core.answers[0].made == "acme-1"
         at(core, day, ask(request="r", request_digest="d"))
-        assert core.answers[0].job == "acme-3"
+        assert core.answers[0].made == "acme-3"
         assert list(core.state.requests) == ["r"]
 
     def test_a_tenant_with_too_many_pending_jobs_is_told_to_wait(self) -> None:
@@ -198,6 +199,7 @@ class TestAdmission:
         core = cluster(*[4] * 4000, prefix=RACK)
         most = core.state.pools["shared"].tasks_max
         assert most >= 2500, "10,000 GPUs on nodes with 4"
+        at(core, 0, a.ProjectAdded("acme", "p" * 63))
         facts = at(core, 0, f.SubmitJob("acme", "p" * 63, f.Resources(4 * most, most)))
         assert names(facts)[2] == "RunPlaced"
         assert max(len(msgspec.json.encode(fact)) for fact in facts) <= 64 * 1024
@@ -225,7 +227,11 @@ class TestAdmission:
             f.RulesSet(Rules(name=long), ""),
         ]
         assert at(core, 0, *requests) == []
-        assert {answer.refused for answer in core.answers} == {"invalid", "unknown_tenant"}
+        assert {answer.refused for answer in core.answers} == {
+            "invalid",
+            "unknown_tenant",
+            "unknown_project",
+        }
         assert max(len(answer.detail) for answer in core.answers) < 200
 
     def test_amounts_that_no_single_node_has_together_blame_none_of_them(self) -> None:
@@ -313,7 +319,7 @@ class TestCancel:
         facts = at(core, 1, f.CancelJob("acme-1", "u7"))
         assert facts == [f.CancelRequested("acme-1", "u7"), f.RunStopOrdered("acme-1.1", "cancel")]
         assert at(core, 2, f.CancelJob("acme-1")) == []
-        assert core.answers[0].job == "acme-1"
+        assert core.answers[0].made == "acme-1"
 
     def test_a_job_that_ended_by_itself_before_the_stop_keeps_its_own_end(self) -> None:
         core = cluster(4)

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Administrative facts: who is a tenant, a user, what they may do, and who said so. Part of the vocabulary.
+
+Everything here is pseudonymous: `by` is the user id of the author (`admin` for the built-in token, '' for the core
+itself or a stranger at the door); names, addresses and legal identity are erasable records. A face sends a fact
+without its id (`UserAdded("")`); the core fills in the next one (`u7`).
+"""
+
+from typing import Final
+
+import msgspec
+
+from leitstand.core.fact import Fact
+
+# ── tenants ───────────────────────────────────────────────────────────────────────────────────────────────────────
+SUSPENSIONS: Final = ("unpaid", "terms", "security", "authority", "requested")
+RUNNING: Final = ("finish", "stop")
+
+
+class TenantAdded(Fact, frozen=True, gc=False):
+    """A tenant exists. `tenant` is a pseudonymous id; who it is stands in the records."""
+
+    tenant: str
+    tenant_class: str = "industry"  # industry | startup | research | public
+    by: str = ""
+
+
+class TenantSuspended(Fact, frozen=True, gc=False):
+    """No job of the tenant starts from here on: what waits is held, what is new is refused. `running`: `finish`, or
+    `stop`, which ends runs with the grace of their engine. `reason`: one of SUSPENSIONS."""
+
+    tenant: str
+    reason: str
+    running: str = "finish"
+    by: str = ""
+
+
+class TenantResumed(Fact, frozen=True, gc=False):
+    """The suspension is over; what was held queues again."""
+
+    tenant: str
+    by: str = ""
+
+
+class TenantExitStarted(Fact, frozen=True, gc=False):
+    """The tenant leaves. Times of the stages that follow, µs: until `transition_us` notice runs, then the tenant moves
+    out and still works as before, from `retrieval_us` it can only fetch its data, at `closed_us` these are due for
+    erasure (Regulation (EU) 2023/2854, Art. 25)."""
+
+    tenant: str
+    transition_us: int
+    retrieval_us: int
+    closed_us: int
+    by: str = ""
+
+
+class TenantExitExtended(Fact, frozen=True, gc=False):
+    """The transition takes longer: new times of the stages that have not begun. `whose`: customer | provider."""
+
+    tenant: str
+    retrieval_us: int
+    closed_us: int
+    whose: str
+    by: str = ""
+
+
+class TenantExitAdvanced(Fact, frozen=True, gc=False):
+    """A stage of the exit begins: transition | retrieval | closed."""
+
+    tenant: str
+    stage: str
+
+
+class ProjectAdded(Fact, frozen=True, gc=False):
+    """The tenant has a project; every tenant has `default`. A closed one opens again."""
+
+    tenant: str
+    project: str
+    by: str = ""
+
+
+class ProjectClosed(Fact, frozen=True, gc=False):
+    """The project takes no new job; what it has goes on."""
+
+    tenant: str
+    project: str
+    by: str = ""
+
+
+class BudgetGranted(Fact, frozen=True, gc=False):
+    """The tenant may use so many GPU·µs until `expires_us`. `origin`: paid | grant | subsidised."""
+
+    budget: str
+    tenant: str
+    gpu_us: int
+    expires_us: int
+    origin: str = "grant"
+    by: str = ""
+
+
+# ── people ────────────────────────────────────────────────────────────────────────────────────────────────────────
+class UserAdded(Fact, frozen=True, gc=False):
+    """A person has an account; who it is stands in the records."""
+
+    user: str
+    by: str = ""
+
+
+class UserRemoved(Fact, frozen=True, gc=False):
+    """The account is gone, with its roles and tokens."""
+
+    user: str
+    by: str = ""
+
+
+class RoleGranted(Fact, frozen=True, gc=False):
+    """The user has the role in the tenant ('': of the platform) and, if named, in the project alone. `origin`: '' said
+    by the author; sso: it follows from a group of the identity provider and goes with it."""
+
+    user: str
+    role: str
+    tenant: str = ""
+    project: str = ""
+    origin: str = ""
+    by: str = ""
+
+
+class RoleRevoked(Fact, frozen=True, gc=False):
+    """The user has the role no longer."""
+
+    user: str
+    role: str
+    tenant: str = ""
+    project: str = ""
+    by: str = ""
+
+
+class TokenIssued(Fact, frozen=True, gc=False):
+    """A token of the user is valid until `expires_us`. `digest`: SHA-256 of its 256 random bits. `kind`: api | session.
+    `scopes`: what it may at most, () for all that the user may; `tenant`: it is valid there alone."""
+
+    token: str
+    user: str
+    digest: str
+    expires_us: int
+    kind: str = "api"
+    scopes: tuple[str, ...] = ()
+    tenant: str = ""
+    by: str = ""
+
+
+class TokenRevoked(Fact, frozen=True, gc=False):
+    """The token is not valid any more."""
+
+    token: str
+    by: str = ""
+
+
+class InvitationIssued(Fact, frozen=True, gc=False):
+    """Who shows the secret behind `digest` (SHA-256) before `expires_us` gets the role."""
+
+    invitation: str
+    tenant: str
+    role: str
+    digest: str
+    expires_us: int
+    project: str = ""
+    by: str = ""
+
+
+class InvitationAccepted(Fact, frozen=True, gc=False):
+    """The user came by the invitation, which is used up."""
+
+    invitation: str
+    user: str
+
+
+class InvitationWithdrawn(Fact, frozen=True, gc=False):
+    """The invitation is not valid any more."""
+
+    invitation: str
+    by: str = ""
+
+
+# ── onboarding ────────────────────────────────────────────────────────────────────────────────────────────────────
+class ApplicationFiled(Fact, frozen=True, gc=False):
+    """Somebody wants to become the tenant `tenant`. `digest`: SHA-256 of the claim by which the applicant returns;
+    `agreement`: the version of the data-processing contract that was accepted."""
+
+    application: str
+    tenant: str
+    tenant_class: str
+    digest: str
+    agreement: str
+
+
+class CheckRecorded(Fact, frozen=True, gc=False):
+    """A check of the application was done. `outcome`: passed | failed; `note`: names an erasable record."""
+
+    application: str
+    check: str
+    outcome: str
+    note: str = ""
+    by: str = ""
+
+
+class ApplicationApproved(Fact, frozen=True, gc=False):
+    """All checks passed: the tenant, its first user and its first budget follow as facts."""
+
+    application: str
+    user: str
+    by: str = ""
+
+
+class ApplicationRefused(Fact, frozen=True, gc=False):
+    """It stays visible with `reason`, one of `leitstand.core.onboarding.REFUSALS`; `note`: names an erasable record."""
+
+    application: str
+    reason: str
+    note: str = ""
+    by: str = ""
+
+
+class ApplicationWithdrawn(Fact, frozen=True, gc=False):
+    """The applicant took it back."""
+
+    application: str
+
+
+class ApplicationClaimed(Fact, frozen=True, gc=False):
+    """The applicant came back for the first token; the claim is used up."""
+
+    application: str
+
+
+# ── secrets and records ───────────────────────────────────────────────────────────────────────────────────────────
+class SecretSet(Fact, frozen=True, gc=False):
+    """The project has the secret `name@version`; its value is in the secret store alone."""
+
+    tenant: str
+    project: str
+    name: str
+    version: int
+    by: str = ""
+
+
+class SecretDeleted(Fact, frozen=True, gc=False):
+    """All versions of the secret are gone."""
+
+    tenant: str
+    project: str
+    name: str
+    by: str = ""
+
+
+class RecordsErased(Fact, frozen=True, gc=False):
+    """The key and the erasable records of a user, application or tenant were destroyed."""
+
+    subject: str
+    by: str = ""
+
+
+# ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A role in the tenant ('': of the platform) and, if named, in the project alone. `origin`: as in RoleGranted."""
+
+    role: str
+    tenant: str = ""
+    project: str = ""
+    origin: str = ""
+
+
+class AcceptInvitation(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True):
+    """A face shows the invitation's `claim` (digest). `user` '': a new user comes, with a first token (`digest`,
+    `expires_us`); said again within an hour with the same claim, the token is replaced, for the answer may be lost."""
+
+    claim: str
+    digest: str = ""
+    expires_us: int = 0
+    kind: str = "api"
+    user: str = ""
+
+
+class SignIn(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True):
+    """A face has verified a person with an identity provider: `user` ('': a new one) with exactly these `grants` of
+    origin sso, and a token."""
+
+    digest: str
+    expires_us: int
+    user: str = ""
+    grants: tuple[Grant, ...] = ()
+    kind: str = "session"
+
+
+class ClaimApplication(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True):
+    """The applicant shows the `claim` (digest) of an approved application and gets the first token; said again within
+    an hour, the token is replaced, for the answer may be lost."""
+
+    claim: str
+    digest: str
+    expires_us: int
+    kind: str = "api"
+
+
+# What a face may ask for; the other facts follow from these.
+Act = (
+    TenantAdded
+    | TenantSuspended
+    | TenantResumed
+    | TenantExitStarted
+    | TenantExitExtended
+    | ProjectAdded
+    | ProjectClosed
+    | BudgetGranted
+    | UserAdded
+    | UserRemoved
+    | RoleGranted
+    | RoleRevoked
+    | TokenIssued
+    | TokenRevoked
+    | InvitationIssued
+    | InvitationWithdrawn
+    | AcceptInvitation
+    | SignIn
+    | ApplicationFiled
+    | CheckRecorded
+    | ApplicationApproved
+    | ApplicationRefused
+    | ApplicationWithdrawn
+    | ClaimApplication
+    | SecretSet
+    | SecretDeleted
+    | RecordsErased
+)
+
+ACTS: Final[tuple[type[Fact], ...]] = (
+    TenantAdded,
+    TenantSuspended,
+    TenantResumed,
+    TenantExitStarted,
+    TenantExitExtended,
+    TenantExitAdvanced,
+    ProjectAdded,
+    ProjectClosed,
+    BudgetGranted,
+    UserAdded,
+    UserRemoved,
+    RoleGranted,
+    RoleRevoked,
+    TokenIssued,
+    TokenRevoked,
+    InvitationIssued,
+    InvitationAccepted,
+    InvitationWithdrawn,
+    ApplicationFiled,
+    CheckRecorded,
+    ApplicationApproved,
+    ApplicationRefused,
+    ApplicationWithdrawn,
+    ApplicationClaimed,
+    SecretSet,
+    SecretDeleted,
+    RecordsErased,
+)
