@@ -8,6 +8,7 @@ with its place, and for an unknown name the one that was probably meant.
 import contextlib
 import difflib
 import functools
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -22,9 +23,23 @@ Check = Callable[[Any], str]
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client sends. `checks`: per field, what the type cannot say; '' or the fault."""
+    """What a client sends. `checks`: per field, what the type cannot say; '' or the fault. `hidden`: fields whose
+    values no error and no repr ever shows."""
 
     checks: ClassVar[Mapping[str, Check]] = {}
+    hidden: ClassVar[frozenset[str]] = frozenset()
+
+    def across(self) -> Iterable[tuple[str, str]]:
+        """What is wrong between fields that are right by themselves: (field, fault)."""
+        return ()
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [
+            (name, "…" if name in self.hidden else getattr(self, name)) for name in self.__struct_fields__
+        ]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__rich_repr__())})"
 
 
 T = TypeVar("T", bound=Input)
@@ -73,10 +88,10 @@ def _checked(value: Input, path: str) -> list[Fault]:
     for attribute, name, check in _checks_of(type(value)):
         inner = getattr(value, attribute)
         if check is None:
-            faults += _checked(inner, f"{path}/{name}")
+            faults += _checked(inner, f"{path}/{name}") if inner is not None else []
         elif fault := check(inner):
             faults.append(Fault(f"{path}/{name}", fault))
-    return faults
+    return faults + [Fault(f"{path}/{name}", fault) for name, fault in value.across()]
 
 
 @functools.cache
@@ -84,7 +99,7 @@ def _checks_of(kind: type[Input]) -> tuple[tuple[str, str, Check | None], ...]:
     """Attribute, name outside and check of every field that has one; None for a struct with checks of its own."""
     found: list[tuple[str, str, Check | None]] = []
     for field in msgspec.structs.fields(kind):
-        if _is_input(field.type):
+        if _input_in(field.type):
             found.append((field.name, field.encode_name, None))
         elif field.name in kind.checks:
             found.append((field.name, field.encode_name, kind.checks[field.name]))
@@ -104,20 +119,25 @@ def _walk(given: Any, kind: type[Input], path: str, strict: bool) -> list[Fault]
             if field.required:
                 faults.append(Fault(f"{path}/{name}", "is missing"))
             continue
-        faults += _field(given[name], field.type, kind.checks.get(field.name), f"{path}/{name}", strict)
+        inner = _input_in(field.type)
+        if inner and isinstance(given[name], dict):
+            faults += _walk(given[name], inner, f"{path}/{name}", strict)
+        else:
+            faults += _field(given[name], kind, field, f"{path}/{name}", strict)
     return faults
 
 
-def _field(given: Any, kind: Any, check: Check | None, where: str, strict: bool) -> list[Fault]:
-    if _is_input(kind) and isinstance(given, dict):
-        return _walk(given, kind, where, strict)
+def _field(
+    given: Any, kind: type[Input], field: msgspec.structs.FieldInfo, where: str, strict: bool
+) -> list[Fault]:
+    check = kind.checks.get(field.name)
     try:
-        value = msgspec.convert(given, kind, strict=strict)
+        value = msgspec.convert(given, field.type, strict=strict)
     except msgspec.ValidationError as error:
         what, _, inside = str(error).partition(" - at `$")
         what = what[:1].lower() + what[1:]
         if not inside:
-            return [Fault(where, f"is {_shown(given)}; {what}")]
+            return [Fault(where, what if field.name in kind.hidden else f"is {_shown(given)}; {what}")]
         place = inside.rstrip("`").replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
         return [Fault(where + place, f"has a wrong value: {what}")]
     if isinstance(value, Input):
@@ -131,15 +151,22 @@ def _unknown(name: str, fields: Mapping[str, Any]) -> str:
     if near:
         return f"is unknown; did you mean {near[0]!r}?"
     for outer, field in fields.items():
-        if _is_input(field.type) and name in field.type.__struct_encode_fields__:
+        inner = _input_in(field.type)
+        if inner and name in inner.__struct_encode_fields__:
             return f"is unknown here; it belongs into {outer!r}"
     return f"is unknown; known: {', '.join(fields)}"
 
 
-def _is_input(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Input)
+def _input_in(kind: Any) -> type[Input] | None:
+    """The Input that a field holds, also one that may be null."""
+    for part in (kind, *typing.get_args(kind)):
+        if isinstance(part, type) and issubclass(part, Input):
+            return part
+    return None
 
 
 def _shown(given: Any) -> str:
+    if isinstance(given, dict | list):  # somebody's secret may be inside
+        return "an object" if isinstance(given, dict) else "a list"
     text = msgspec.json.encode(given).decode()
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"

@@ -4,14 +4,18 @@
 Called by `jobs` and `plan`. What enters the journal (the shape) and what must not (the run spec) part here.
 """
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar, Final
+
+import msgspec
 
 from leitstand.api.amounts import cpus_milli, duration_us, memory_mib
 from leitstand.api.decode import Check, Input
-from leitstand.core.facts import Resources, SubmitJob
-from leitstand.runtime.spec import OPERATOR, RunSpec
+from leitstand.core.facts import RETRIES_MAX, RETRYABLE, Resources, SubmitJob
+from leitstand.core.units import SECOND_US
+from leitstand.runtime.spec import OPERATOR, Checkpoint, RunSpec
 
 NAME_MAX: Final = 200  # characters
 ARGV_MAX: Final = 4096  # words
@@ -24,10 +28,17 @@ CPUS_MAX: Final = 65_536
 MEMORY_GB_MAX: Final = 1_048_576
 NODES_MAX: Final = 10_000
 PRIORITY_MAX: Final = 100
+SECRETS_MAX: Final = 100  # references and values together
+SECRET_BYTES_MAX: Final = 64 * 1024  # of one value
+PATH_BYTES_MAX: Final = 1024
+SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT")
+GRACE_US_MAX: Final = 3600 * SECOND_US
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_REFERENCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}(?:@[1-9][0-9]{0,8})?", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_encode_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def between(least: float, most: float, unit: str = "") -> Check:
@@ -85,6 +96,66 @@ def _envs(value: dict[str, str]) -> str:
     return "" if total <= ENVS_BYTES_MAX else f"has {total} bytes; the limit is {ENVS_BYTES_MAX}"
 
 
+def _secrets(value: Mapping[str, str | None]) -> str:
+    """No fault quotes a reference or a name that is none: who mixes them up has put the secret there."""
+    if fault := _secret_names(value):
+        return fault
+    for name, reference in value.items():
+        if not _REFERENCE.fullmatch(name if reference is None else reference):
+            return f"has no reference in {name[:60]}; write NAME or NAME@VERSION of a secret of the project, or null"
+    return ""
+
+
+def _secret_values(value: Mapping[str, str]) -> str:
+    if fault := _secret_names(value):
+        return fault
+    for name, content in value.items():
+        if "\0" in content:
+            return f"has a NUL character in {name[:60]}"
+        if (size := len(content.encode())) > SECRET_BYTES_MAX:
+            return f"has {size} bytes in {name[:60]}; the limit is {SECRET_BYTES_MAX}"
+    return ""
+
+
+def _secret_names(names: Collection[str]) -> str:
+    if len(names) > SECRETS_MAX:
+        return f"has {len(names)} variables; the limit is {SECRETS_MAX}"
+    for number, name in enumerate(names, 1):
+        if not _ENV.fullmatch(name) or len(name) > NAME_MAX:
+            what = f"letters, digits and _, not beginning with a digit, up to {NAME_MAX}"
+            return f"has a name (number {number}) that is none: {what}"
+    return ""
+
+
+def _path(value: str) -> str:
+    if not value or "\0" in value:
+        return "is empty or has a NUL character; give a folder like checkpoints"
+    if (size := len(value.encode())) > PATH_BYTES_MAX:
+        return f"has {size} bytes; the limit is {PATH_BYTES_MAX}"
+    if ".." in value.split("/"):
+        return "leads upwards with ..; give a folder below the job's own, or an absolute one"
+    return ""
+
+
+def _grace(value: str | float | None) -> str:
+    fault = _duration(value)
+    if fault or value is None or duration_us(value) <= GRACE_US_MAX:
+        return fault
+    return f"is longer than {GRACE_US_MAX // SECOND_US} s, the most that a run gets after the signal"
+
+
+def _one_of(known: tuple[str, ...]) -> Check:
+    return lambda value: "" if value in known else f"is unknown; known: {', '.join(known)}"
+
+
+def _reasons(value: list[str] | None) -> str:
+    if value is None:
+        return ""
+    if not value:
+        return "is empty; leave it out for every reason"
+    return next((fault for fault in map(_one_of(RETRYABLE), value) if fault), "")
+
+
 def _workdir(value: str) -> str:
     if not value or _SHA256.fullmatch(value):
         return ""
@@ -116,9 +187,37 @@ class NodeResources(Input, frozen=True):
     }
 
 
+class CheckpointRequest(Input, frozen=True):
+    """Where the job keeps its checkpoints. `path`: below a folder that all its runs share, or absolute; `every`: how
+    often it says it saves; `signal`: what asks it for a last one, up to `grace` before it is killed."""
+
+    path: str
+    every: str | float | None = None
+    signal: str = "SIGTERM"
+    grace: str | float | None = None
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "path": _path,
+        "every": _duration,
+        "signal": _one_of(SIGNALS),
+        "grace": _grace,
+    }
+
+
+class RetryRequest(Input, frozen=True):
+    """How often the job is run again, and after which ends. `on`: exit_code, signal, lost, start_failed; null: all."""
+
+    max: int
+    on: list[str] | None = None
+
+    checks: ClassVar[Mapping[str, Check]] = {"max": between(0, RETRIES_MAX, " times"), "on": _reasons}
+
+
 class JobRequest(Input, frozen=True):
     """A job. `run`: an argument vector that is executed as it is, or a script for bash; `setup`: bash, runs before it
-    on every node; `workdir`: the SHA-256 of an uploaded archive. Durations: "1h30m", "90s", "2d" or seconds."""
+    on every node; `workdir`: the SHA-256 of an uploaded archive. Durations: "1h30m", "90s", "2d" or seconds.
+    `secrets`: variable -> secret of the project (NAME, NAME@VERSION, null: the one named like the variable);
+    `secret_values`: variable -> value for this job alone, kept encrypted and never shown."""
 
     run: list[str] | str
     name: str = ""
@@ -132,7 +231,12 @@ class JobRequest(Input, frozen=True):
     max_duration: str | float | None = None
     expected_duration: str | float | None = None
     priority: int = 0
+    secrets: dict[str, str | None] = {}
+    secret_values: dict[str, str] = {}
+    checkpoint: CheckpointRequest | None = None
+    retry: RetryRequest | None = None
 
+    hidden: ClassVar[frozenset[str]] = frozenset({"envs", "secrets", "secret_values"})
     checks: ClassVar[Mapping[str, Check]] = {
         "run": _run,
         "name": _name,
@@ -145,7 +249,29 @@ class JobRequest(Input, frozen=True):
         "max_duration": _duration,
         "expected_duration": _duration,
         "priority": between(0, PRIORITY_MAX),
+        "secrets": _secrets,
+        "secret_values": _secret_values,
     }
+
+    def across(self) -> Iterable[tuple[str, str]]:
+        """One variable has one source, and all variables together fit."""
+        known = set(self.envs)
+        for field in ("secrets", "secret_values"):
+            names = getattr(self, field)
+            twice = sorted(name for name in names if name in known)
+            if twice:
+                yield field, f"gives {twice[0][:60]}, which has a value elsewhere; give it once"
+            known |= set(names)
+        size = sum(len(value.encode()) for value in self.secret_values.values())
+        if size > ENVS_BYTES_MAX:
+            yield "secret_values", f"has {size} bytes; the limit is {ENVS_BYTES_MAX}"
+
+    def canonical(self) -> bytes:
+        """The request in one form, for a keyed digest: secret values only by their SHA-256."""
+        digests = {
+            name: hashlib.sha256(value.encode()).hexdigest() for name, value in self.secret_values.items()
+        }
+        return _encode_canonical(msgspec.structs.replace(self, secret_values=digests))
 
 
 def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], **more: Any) -> SubmitJob:
@@ -157,6 +283,12 @@ def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], **more
     else:
         cpus = 0 if node.gpus else cpus_milli_default()
     resources = Resources(node.gpus * count, count, cpus * count, memory_mib(node.memory_gb) * count)
+    if asked.retry is not None:
+        on = asked.retry.on or RETRYABLE
+        more["retries"] = asked.retry.max
+        more["retry_on"] = () if set(on) == set(RETRYABLE) else tuple(r for r in RETRYABLE if r in on)
+    if asked.checkpoint is not None and asked.checkpoint.every is not None:
+        more["checkpoint_every_us"] = duration_us(asked.checkpoint.every)
     return SubmitJob(
         asked.tenant,
         asked.project,
@@ -169,6 +301,24 @@ def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], **more
 
 
 def run_spec(asked: JobRequest) -> RunSpec:
-    """What an engine gets of it, and what listings call it."""
+    """What an engine gets of it, and what listings call it; never a secret value, and a reference as it was asked for
+    (its version is settled where the secrets are)."""
     argv, script = ((), asked.run) if isinstance(asked.run, str) else (tuple(asked.run), "")
-    return RunSpec(asked.name, argv, script, asked.setup, asked.envs, asked.workdir)
+    return RunSpec(
+        asked.name,
+        argv,
+        script,
+        asked.setup,
+        asked.envs,
+        asked.workdir,
+        {name: name if reference is None else reference for name, reference in asked.secrets.items()},
+        None if asked.checkpoint is None else _checkpoint(asked.checkpoint),
+    )
+
+
+def _checkpoint(asked: CheckpointRequest) -> Checkpoint:
+    return Checkpoint(asked.path, _seconds_up(asked.every), asked.signal, _seconds_up(asked.grace))
+
+
+def _seconds_up(duration: str | float | None) -> int:
+    return 0 if duration is None else -(-duration_us(duration) // SECOND_US)

@@ -23,7 +23,6 @@ from leitstand.views.reading import LIMIT_MAX, NUMBER_MAX, JobView, Page
 from leitstand.views.rows import ENDED, STATES
 
 KEY_MAX: Final = 255  # bytes of an Idempotency-Key
-_encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 def _states(value: str) -> str:
@@ -146,7 +145,7 @@ def _digests(faces: Faces, who: Identity, key: bytes, asked: JobRequest) -> dict
         raise Problem(400, "invalid-request", f"Idempotency-Key has {len(key)} bytes; the limit is {KEY_MAX}")
     return {
         "request": faces.records.digest(who.subject, b"request", who.token.encode(), key),
-        "request_digest": faces.records.digest(who.subject, b"body", _encode_canonical(asked)),
+        "request_digest": faces.records.digest(who.subject, b"body", asked.canonical()),
     }
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from leitstand.api import decode
 from leitstand.api.amounts import cpus_milli, duration_us, memory_mib, moment
-from leitstand.api.jobrequest import JobRequest, observation
+from leitstand.api.jobrequest import JobRequest, observation, run_spec
 from leitstand.api.problems import Problem
+from leitstand.runtime.spec import Checkpoint
 
 HOUR_US = 3600 * 10**6
 
@@ -91,6 +92,13 @@ def test_one_unknown_key_is_enough_to_refuse() -> None:
         ("max_duration", 1e300, "is not between"),
         ("expected_duration", "1h30", "is not a duration"),
         ("priority", -1, "the limits are 0 to 100"),
+        ("secrets", {f"V{i}": None for i in range(101)}, "101 variables; the limit is 100"),
+        ("secrets", {"1A": None}, "a name (number 1) that is none"),
+        ("secrets", {"A": "two words"}, "no reference in A"),
+        ("secrets", {"A": "name@0"}, "no reference in A"),
+        ("secret_values", {"A": "\0"}, "NUL character in A"),
+        ("secret_values", {"A": "x" * 65537}, "65537 bytes in A; the limit is 65536"),
+        ("secret_values", dict.fromkeys("ABC", "x" * 50000), "150000 bytes; the limit is 131072"),
     ],
 )
 def test_every_limit_is_named(field: str, value: Any, what: str) -> None:
@@ -109,6 +117,106 @@ def test_every_limit_is_named(field: str, value: Any, what: str) -> None:
 )
 def test_every_limit_per_node_is_named(field: str, value: Any, what: str) -> None:
     assert what in faults({"run": ["true"], "resources": {field: value}})[f"/resources/{field}"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where", "what"),
+    [
+        ("checkpoint", {}, "/path", "is missing"),
+        ("checkpoint", {"path": "../x"}, "/path", "leads upwards"),
+        ("checkpoint", {"path": "x" * 1025}, "/path", "1025 bytes; the limit is 1024"),
+        ("checkpoint", {"path": "c", "every": "often"}, "/every", "is not a duration"),
+        ("checkpoint", {"path": "c", "signal": "SIGKILL"}, "/signal", "known: SIGTERM, SIGINT"),
+        ("checkpoint", {"path": "c", "grace": "2h"}, "/grace", "longer than 3600 s"),
+        ("checkpoint", {"path": "c", "evrey": "1h"}, "/evrey", "did you mean 'every'?"),
+        ("checkpoint", "c", "", "expected `object"),
+        ("retry", {"max": 101}, "/max", "is 101; the limits are 0 to 100 times"),
+        ("retry", {"max": 1, "on": ["failure"]}, "/on", "known: exit_code, signal, lost, start_failed"),
+        ("retry", {"max": 1, "on": []}, "/on", "leave it out for every reason"),
+        ("retry", 3, "", "expected `object"),
+    ],
+)
+def test_every_limit_of_checkpoint_and_retry_is_named(field: str, value: Any, where: str, what: str) -> None:
+    found = faults({"run": ["true"], field: value})
+    assert list(found) == [f"/{field}{where}"]
+    assert what in found[f"/{field}{where}"]
+
+
+def test_the_faults_of_checkpoint_and_retry_come_with_all_others() -> None:
+    found = faults({"run": 1, "checkpoint": {"path": 1, "grace": "x"}, "retry": {"max": -1}, "secrets": []})
+    assert set(found) == {"/run", "/checkpoint/path", "/checkpoint/grace", "/retry/max", "/secrets"}
+
+
+def test_a_variable_has_one_source() -> None:
+    found = faults(
+        {"run": ["x"], "envs": {"A": "1"}, "secrets": {"A": None, "B": None}, "secret_values": {"B": "v"}}
+    )
+    assert found == {
+        "/secrets": "gives A, which has a value elsewhere; give it once",
+        "/secret_values": "gives B, which has a value elsewhere; give it once",
+    }
+
+
+def decoded(**body: Any) -> JobRequest:
+    return decode.body(json.dumps({"run": ["true"], **body}).encode(), JobRequest)
+
+
+def test_references_checkpoint_and_retry_arrive_where_they_belong() -> None:
+    asked = decoded(
+        secrets={"HF_TOKEN": None, "KEY": "s3-key@7", "OLD": "old.key"},
+        secret_values={"PIN": "0123"},
+        checkpoint={"path": "ckpt", "every": "1.5s", "grace": "2m", "signal": "SIGUSR1"},
+        retry={"max": 3, "on": ["lost", "exit_code"]},
+    )
+    spec = run_spec(asked)
+    assert spec.secrets == {"HF_TOKEN": "HF_TOKEN", "KEY": "s3-key@7", "OLD": "old.key"}
+    assert spec.checkpoint == Checkpoint("ckpt", 2, "SIGUSR1", 120)
+    assert asked.secret_values == {"PIN": "0123"}
+    seen = observation(asked, lambda: 1000)
+    assert (seen.retries, seen.retry_on, seen.checkpoint_every_us) == (3, ("exit_code", "lost"), 1_500_000)
+    plain = observation(decoded(retry={"max": 2}), lambda: 1000)
+    assert (plain.retries, plain.retry_on, plain.checkpoint_every_us) == (2, (), 0)
+    assert run_spec(decoded()).checkpoint is None
+
+
+SECRET = "hf_PlantedPlantedPlantedPlantedPlantedPl"
+
+
+def test_a_secret_value_is_in_no_spec_repr_or_canonical_form_and_still_tells_requests_apart() -> None:
+    asked, other = decoded(secret_values={"A": SECRET}), decoded(secret_values={"A": "another"})
+    shown = [repr(asked), str(asked), repr(list(asked.__rich_repr__())), repr(run_spec(asked))]
+    assert [text for text in shown if SECRET in text] == []
+    assert SECRET.encode() not in asked.canonical()
+    assert asked.canonical() != other.canonical()
+    assert asked.canonical() == decoded(secret_values={"A": SECRET}).canonical()
+
+
+@pytest.mark.parametrize("field", ["secret_values", "secrets", "envs"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        SECRET,
+        [SECRET],
+        {"A": [SECRET]},
+        {"A": {"B": SECRET}},
+        {"A": SECRET + " "},
+        {"A": SECRET + "\0"},
+        {"A": SECRET * 4000},
+    ],
+)
+def test_an_ill_typed_secret_is_in_no_error(field: str, value: Any) -> None:
+    for body in ({"run": ["x"], field: value}, {"run": 5, field: value}, [{field: value}]):
+        said = ""
+        try:
+            decode.body(json.dumps(body).encode(), JobRequest)
+        except Problem as refused:
+            said = refused.response().content.decode()
+        assert SECRET not in said
+
+
+@pytest.mark.parametrize("field", ["secret_values", "secrets"])
+def test_a_secret_in_the_place_of_a_name_is_in_no_error(field: str) -> None:
+    assert SECRET not in faults({"run": ["x"], field: {f"{SECRET}-": "x"}})[f"/{field}"]
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"x"', b"null", b"\xff\xfe", b"[" * 100_000, b'{"run": ["\xff"]}',
