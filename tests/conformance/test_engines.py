@@ -274,21 +274,29 @@ def archive(path: Path, files: dict[str, bytes]) -> Path:
 
 
 # ── what a task finds ─────────────────────────────────────────────────────────────────────────────────────────────
+LOOK_AROUND = """
+import json, os
+print(json.dumps([dict(os.environ), os.getcwd(), os.path.realpath(os.environ["TMPDIR"])]))
+"""
+
+
 def test_a_task_finds_its_place_in_the_environment_and_nothing_of_ours(
     local: LocalCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEITSTAND_TOKEN", "secret")
     spec = RunSpec(
-        argv=("python", "-c", "import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))"),
+        argv=("python", "-c", LOOK_AROUND),
         envs={"MINE": "ü=1", "CUDA_VISIBLE_DEVICES": "7", "RANK": "9"},
     )
     local.send(local.execution("acme-1.1", spec, tasks=2))
     assert local.end("acme-1.1").exit_code == 0
     folder = local.folders.of("acme-1.1")
     for rank in range(2):
-        found, cwd = json.loads(local.log("acme-1.1", rank))
+        found, cwd, tmp = json.loads(local.log("acme-1.1", rank))
         assert cwd == found["HOME"] == found["PWD"] == str(folder / f"work-{rank}")
-        assert found["TMPDIR"] == str(folder / "tmp")
+        assert tmp == str(folder / "tmp")
+        assert len(found["TMPDIR"]) <= record.TMP_BYTES_MAX
+        assert not os.path.islink(found["TMPDIR"])  # any more
         assert found["MINE"] == "ü=1"
         assert found["CUDA_VISIBLE_DEVICES"] == str(rank)
         assert (found["RANK"], found["NODE_RANK"], found["LEITSTAND_NODE_RANK"]) == (str(rank),) * 3

@@ -26,11 +26,13 @@ from typing import Final
 import msgspec
 
 from leitstand.core.facts import Observation, RunEnded, RunStarted
-from leitstand.engines.local import launch, orders, process, record
+from leitstand.engines.local import environment, launch, orders, process, record
+from leitstand.engines.local.checkpoints import Checkpoints
 from leitstand.engines.local.folder import UNKNOWN, Ended, Placement, RunFolders, Started
 from leitstand.engines.local.gpus import LocalSite
 from leitstand.engines.local.orders import NotYet, Surroundings
 from leitstand.engines.local.spawn import CannotStart
+from leitstand.engines.local.tenants import PASSABLE
 from leitstand.runtime.ports import Order, StartRun, StopRun
 
 ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
@@ -81,6 +83,7 @@ class LocalEngine:
         self, folder: Path, site: LocalSite, around: Surroundings, limits: Limits | None = None
     ) -> None:
         self._folders = RunFolders(folder)
+        self._checkpoints = Checkpoints(self._folders.path.parent / "checkpoints")
         self._site = site
         self._around = around
         self._limits = limits or Limits()
@@ -248,25 +251,29 @@ class LocalEngine:
 
     def _launch(self, run: str, live: _Live, order: StartRun) -> "subprocess.Popen[bytes]":
         """Spawns a supervisor; should another one be about to start this run, one of the two will give way."""
-        spec, workdir = orders.gather(order, self._around, self._site)
-        folder = self._folders.of(run)
+        gathered = orders.gather(order, self._around, self._site)
+        folder, identity = self._folders.of(run), gathered.identity
         folder.mkdir(mode=0o700, exist_ok=True)
+        if identity:
+            folder.chmod(PASSABLE)  # what is in it is private by itself, but for the working directories
         live.port = launch.free_port({other.port for other in self._live.values()})
-        orders.write(
-            orders.Execution(
-                order=order,
-                journal=self._around.journal,
-                spec=spec,
-                site=self._site,
-                folder=folder,
-                port=live.port,
-                workdir=workdir,
-                wake=self._folders.path / WAKE,
-                log_bytes_max=self._limits.log_bytes_max,
-                grace_us=self._limits.grace_us,
-            )
+        checkpoint = None
+        if gathered.spec.checkpoint:
+            checkpoint = self._checkpoints.make(order, self._around.journal, identity)
+        execution = orders.Execution(
+            order=order,
+            journal=self._around.journal,
+            gathered=gathered,
+            site=self._site,
+            folder=folder,
+            port=live.port,
+            checkpoint=checkpoint,
+            wake=self._folders.path / WAKE,
+            log_bytes_max=self._limits.log_bytes_max,
+            grace_us=self._limits.grace_us,
         )
-        return launch.spawn(folder)
+        orders.write(execution)
+        return launch.spawn(folder, orders.secrets(execution))
 
     def _postpone(self, run: str, live: _Live, line: str) -> None:
         """The run stays ordered: nothing of it has been executed, and it is tried again."""
@@ -373,7 +380,7 @@ class LocalEngine:
     def _clear(self, run: str, live: _Live, started: Started) -> bool:
         """Kills what a dead supervisor left; True while there may be something. Sessions tell those that hide their
         environment, but pids are used again: only where we saw the supervisor alive a moment ago."""
-        marker = orders.marker(self._folders.of(run)).encode()
+        marker = environment.marker(self._folders.of(run)).encode()
         left = process.marked(marker, started.sessions if live.watched else {})
         for pid in left:
             with contextlib.suppress(OSError):
@@ -392,7 +399,9 @@ class LocalEngine:
             self._leaving.append(live.child)
         self._record(run, live.placement, ended)
         self._folders.forget(run)
+        record.unlink_tmp(str(self._folders.of(run)))
         if live.order is not None:
+            self._checkpoints.touch(live.order, self._around.journal)
             if live.started is None and ended.started_us:
                 self._report(RunStarted(run, ended.started_us))
             self._report_end(ended)
@@ -417,11 +426,19 @@ class LocalEngine:
     def _prune(self) -> None:
         """Removes old folders beside the engine's thread, since large working directories take their time."""
         if self._pruning is None or not self._pruning.is_alive():
-            prune, kept = self._folders.prune, self._limits.kept_runs_max
+            orders = [live.order for live in self._live.values() if live.order is not None]
+            live = {self._checkpoints.of(order, self._around.journal) for order in orders}
             self._pruning = threading.Thread(
-                target=prune, args=(kept,), name="local-engine-prune", daemon=True
+                target=self._remove_old, args=(live,), name="local-engine-prune", daemon=True
             )
             self._pruning.start()
+
+    def _remove_old(self, live: set[Path]) -> None:
+        try:
+            self._folders.prune(self._limits.kept_runs_max)
+            self._checkpoints.prune(live)
+        except OSError as error:
+            _log.warning("old run folders could not all be removed: %s", error)
 
     def _report_end(self, ended: Ended) -> None:
         self._report(

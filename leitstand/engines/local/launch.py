@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import leitstand
-from leitstand.engines.local import orders, process
+from leitstand.engines.local import environment, process
 from leitstand.engines.local.folder import Started
 
 PORT_TRIES_MAX: Final = 64
@@ -30,17 +30,25 @@ def open_fifo(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def spawn(folder: Path) -> subprocess.Popen[bytes]:
-    """A supervisor in a session of its own, with nothing of ours but the standard library and this package."""
+def spawn(folder: Path, secrets: bytes = b"") -> subprocess.Popen[bytes]:
+    """A supervisor in a session of its own, with nothing of ours but the standard library and this package. `secrets`
+    (see `orders`) go through memory, never over a disk."""
     package = str(Path(leitstand.__file__).resolve().parent.parent)
-    with open(folder / "supervisor.log", "ab") as faults:
+    with (
+        open(
+            os.open(folder / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab"
+        ) as faults,
+        open(os.memfd_create("secrets"), "w+b") as memory,
+    ):
+        memory.write(secrets)
+        memory.seek(0)
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", BOOT, package, str(folder)],
-            stdin=subprocess.DEVNULL,
+            stdin=memory,
             stdout=subprocess.DEVNULL,
             stderr=faults,
             cwd="/",
-            env=orders.inherited(),
+            env=environment.inherited(),
             start_new_session=True,
         )
 
@@ -82,7 +90,7 @@ def free_port(used: set[int]) -> int:
     """A TCP port of the loopback that nobody listens on and no other run here was given."""
     for _ in range(PORT_TRIES_MAX):
         with socket.socket() as probe:
-            probe.bind((orders.MASTER_ADDR, 0))
+            probe.bind((environment.MASTER_ADDR, 0))
             port: int = probe.getsockname()[1]
         if port not in used:
             break

@@ -7,23 +7,22 @@ environments and commands need not be valid text. It is private to the user of t
 
 import marshal
 import os
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from leitstand.core.facts import Task
-from leitstand.engines.local import record
-from leitstand.engines.local.gpus import SITE, LocalSite
+from leitstand.core.units import SECOND_US
+from leitstand.engines.local import environment, record
+from leitstand.engines.local.gpus import LocalSite
 from leitstand.engines.local.spawn import CannotStart
+from leitstand.engines.local.tenants import Identity, Tenants
 from leitstand.runtime.ports import StartRun
 from leitstand.runtime.spec import RunSpec
 
-MASTER_ADDR: Final = "127.0.0.1"
-# What a task inherits of the control plane's own environment; nothing else, since that may hold secrets.
-INHERITED: Final = ("LD_LIBRARY_PATH", "LOGNAME", "SSL_CERT_FILE", "TZ", "USER")
+GRACE_MAX_US: Final = 3_600 * SECOND_US  # that a job may ask for between its signal and KILL
 _AFTER_SETUP: Final = 'bash "$0" || exit; exec "$@"'
 
 
@@ -34,32 +33,46 @@ class NotYet(Exception):
 class Surroundings(msgspec.Struct, frozen=True):
     """What the engine asks of the writer. `read_spec(name)` and `open_blob(sha256)` give None for what is not there;
     `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says that
-    `take` has something. All are called from the engine's thread. `journal`: the id of the journal that places."""
+    `take` has something. `read_secret(tenant, project, "name@version")` is as `read_spec`. All are called from the
+    engine's thread. `journal`: the id of the journal that places. `tenants`: who runs as whom; None: everybody as the
+    control plane's own user."""
 
     read_spec: Callable[[str], RunSpec | None]
     open_blob: Callable[[str], Path | None]
     wake: Callable[[], None]
     journal: str
+    read_secret: Callable[[str, str, str], str | None] = lambda tenant, project, name: None
+    tenants: Tenants | None = None
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """What a run executes: its command, the archive of its working directory, its secrets by variable, and as whom."""
+
+    spec: RunSpec
+    workdir: Path | None
+    secrets: dict[str, str]
+    identity: Identity | None
 
 
 class Execution(msgspec.Struct, frozen=True):
     """Everything that is known about a run when it is handed over. `journal`: its id; `port`: `MASTER_PORT`;
-    `workdir`: the archive; `wake`: the FIFO by which the supervisor calls the engine."""
+    `checkpoint`: the folder for it that all runs of the job share; `wake`: the FIFO by which the supervisor calls the
+    engine."""
 
     order: StartRun
     journal: str
-    spec: RunSpec
+    gathered: Gathered
     site: LocalSite
     folder: Path
     port: int
-    workdir: Path | None
+    checkpoint: Path | None
     wake: Path
     log_bytes_max: int
     grace_us: int
 
 
-def gather(order: StartRun, around: Surroundings, site: LocalSite) -> tuple[RunSpec, Path | None]:
-    """The command of a run and the archive of its working directory. Raises CannotStart, NotYet."""
+def gather(order: StartRun, around: Surroundings, site: LocalSite) -> Gathered:
+    """What the run executes. Raises CannotStart, NotYet; OSError."""
     try:
         spec = around.read_spec(order.spec)
     except OSError as error:
@@ -83,99 +96,112 @@ def gather(order: StartRun, around: Surroundings, site: LocalSite) -> tuple[RunS
             raise CannotStart(
                 "gpus_missing", f"this machine no longer offers GPUs {list(gpus)} of {task.node}"
             )
-    return spec, workdir
+    secrets = {variable: _secret(name, order, around) for variable, name in spec.secrets.items()}
+    identity = around.tenants.identity(order.tenant) if around.tenants else None
+    return Gathered(spec, workdir, secrets, identity)
+
+
+def _secret(name: str, order: StartRun, around: Surroundings) -> str:
+    try:
+        value = around.read_secret(order.tenant, order.project, name)
+    except OSError as error:
+        raise NotYet(f"the secret {name} cannot be read now ({error})") from error
+    except ValueError:  # not chained: nothing of what was read may reach a log
+        raise CannotStart("secret_unreadable", f"the secret {name} is damaged") from None
+    if value is None:
+        raise CannotStart(
+            "secret_missing", f"project {order.project} of {order.tenant} has no secret {name} any more"
+        )
+    if "\0" in value:
+        raise CannotStart("secret_unreadable", f"the secret {name} holds a zero byte: no variable can")
+    return value
 
 
 def write(execution: Execution) -> None:
-    """Writes scripts and order file into the run folder; OSError when the disk refuses."""
-    folder, spec = execution.folder, execution.spec
+    """Writes scripts and order file into the run folder; OSError when the disk refuses. No secret is among it."""
+    folder, spec, identity = execution.folder, execution.gathered.spec, execution.gathered.identity
     for name, script in ((record.SETUP, spec.setup), (record.SCRIPT, spec.script)):
         if script:
-            _write_private(folder / name, script.encode(errors="surrogateescape"))
+            _write_private(folder / name, script.encode(errors="surrogateescape"), identity)
     order = {
         "run": execution.order.run,
         "journal": execution.journal,
         "placed_us": execution.order.placed_us,
         "tasks": [
-            {"argv": _argv(execution), "env": environment(execution, rank)}
+            {"argv": _argv(execution), "env": environment.of(_described(execution, rank))}
             for rank in range(len(execution.order.tasks))
         ],
-        "workdir": str(execution.workdir or ""),
+        "workdir": str(execution.gathered.workdir or ""),
         "max_duration_us": execution.order.max_duration_us,
         "grace_us": execution.grace_us,
+        **_ending(spec, execution.grace_us),
         "log_bytes_max": execution.log_bytes_max,
         "port": execution.port,
         "wake": str(execution.wake),
+        "identity": identity and _identity(execution, identity),
     }
     part = folder / f"{record.ORDER}.part"
     _write_private(part, marshal.dumps(order))
     part.rename(folder / record.ORDER)
 
 
-def environment(execution: Execution, rank: int) -> dict[str, str]:
-    """The environment of one task: a small base, the job's own variables, then ours, which win."""
-    work = str(execution.folder / record.work_name(rank))
-    path = os.environ.get("PATH", os.defpath)
-    base = {
-        "PATH": f"{os.path.dirname(sys.executable)}:{path}",  # so that `python` is the one of this installation
-        "HOME": work,
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",  # a log that is followed should not come in blocks
-        "TMPDIR": str(execution.folder / "tmp"),
-    }
-    return {**inherited(), **base, **execution.spec.envs, "PWD": work, **_ours(execution, rank)}
+def secrets(execution: Execution) -> bytes:
+    """What the supervisor gets on its standard input: secrets by variable, but for variables that are ours."""
+    taken = environment.ours(_described(execution, 0))
+    values = {name: value for name, value in execution.gathered.secrets.items() if name not in taken}
+    return marshal.dumps(values) if values else b""
 
 
-def inherited() -> dict[str, str]:
-    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+def _ending(spec: RunSpec, grace_us: int) -> dict[str, int]:
+    """How the run is told that its time is over: which signal, and how long before KILL (µs)."""
+    if spec.checkpoint is None:
+        return {"signal": int(signal.SIGTERM), "stop_grace_us": grace_us}
+    try:
+        number = int(signal.Signals[spec.checkpoint.signal])
+    except KeyError:
+        raise CannotStart(
+            "record_unreadable", f"{spec.checkpoint.signal!r}, for its last checkpoint, is no signal"
+        ) from None
+    wanted_us = spec.checkpoint.grace_s * SECOND_US
+    return {"signal": number, "stop_grace_us": min(wanted_us, GRACE_MAX_US) or grace_us}
 
 
-def marker(folder: Path) -> str:
-    """The variable that tells a run's processes from all others on this machine."""
-    return f"LEITSTAND_RUN_DIR={folder}"
-
-
-def _ours(execution: Execution, rank: int) -> dict[str, str]:
-    order, task = execution.order, execution.order.tasks[rank]
-    tasks = str(len(order.tasks))
-    name, _, folder = marker(execution.folder).partition("=")
+def _identity(execution: Execution, identity: Identity) -> dict[str, object]:
+    """As `confine.Who` reads it."""
+    own = [execution.folder, identity.home, *filter(None, [execution.checkpoint])]
     return {
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # NVML counts that way
-        "CUDA_VISIBLE_DEVICES": ",".join(_devices(execution.site, task)),
-        "MASTER_ADDR": MASTER_ADDR,
-        "MASTER_PORT": str(execution.port),
-        "WORLD_SIZE": tasks,  # one process per task
-        "RANK": str(rank),
-        "NODE_RANK": str(rank),
-        "LOCAL_RANK": "0",
-        "LOCAL_WORLD_SIZE": "1",
-        "LEITSTAND_JOB_ID": order.job,
-        "LEITSTAND_RUN_ID": order.run,
-        "LEITSTAND_TENANT": order.tenant,
-        "LEITSTAND_PROJECT": order.project,
-        "LEITSTAND_NUM_NODES": tasks,
-        "LEITSTAND_NODE_RANK": str(rank),
-        "LEITSTAND_NODE_IPS": "\n".join([MASTER_ADDR] * len(order.tasks)),
-        "LEITSTAND_GPUS_PER_NODE": str(len(task.gpus)),
-        "LEITSTAND_GPUS_LOGICAL": "1" if execution.site.logical else "0",
-        "LEITSTAND_NODE": task.node,
-        "LEITSTAND_SITE": SITE,
-        name: folder,
+        "tenant": identity.tenant,
+        "uid": identity.uid,
+        "namespaces": identity.namespaces,
+        "data": str(identity.data),
+        "shown": {str(path): True for path in own} | dict.fromkeys(identity.programs, False),
     }
 
 
-def _devices(site: LocalSite, task: Task) -> list[str]:
-    devices = site.devices(task.node)
-    return [devices[gpu] for gpu in task.gpus]
+def _described(execution: Execution, rank: int) -> environment.Described:
+    return environment.Described(
+        order=execution.order,
+        spec=execution.gathered.spec,
+        identity=execution.gathered.identity,
+        site=execution.site,
+        folder=execution.folder,
+        port=execution.port,
+        checkpoint=execution.checkpoint,
+        rank=rank,
+    )
 
 
 def _argv(execution: Execution) -> list[str]:
-    spec, folder = execution.spec, execution.folder
+    spec, folder = execution.gathered.spec, execution.folder
     argv = ["bash", str(folder / record.SCRIPT)] if spec.script else list(spec.argv)
     return ["bash", "-c", _AFTER_SETUP, str(folder / record.SETUP), *argv] if spec.setup else argv
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def _write_private(path: Path, data: bytes, identity: Identity | None = None) -> None:
+    """A file for us alone, or that the tenant may read, too."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
+        if identity is not None:
+            os.fchown(fd, 0, identity.uid)
+            os.fchmod(fd, 0o640)
         file.write(data)

@@ -6,6 +6,7 @@ place, flushed, renamed, the folder flushed. Order, start and end record each na
 journal and `placed_us`: run ids repeat when a journal is lost or restored from a backup.
 """
 
+import binascii
 import errno
 import os
 import time
@@ -36,6 +37,11 @@ DETAILS = (
     "command_not_executable",
     "exec_failed",
     "folder_unwritable",
+    "not_reachable",  # command, interpreter or working directory, for the user id of the tenant
+    "isolation_failed",  # the operating system refuses what keeps tenants apart
+    "uids_exhausted",  # more tenants than user ids in the range
+    "secret_missing",
+    "secret_unreadable",  # it is there, but damaged
     "supervisor_failed",  # it died before anything executed
     "signalled",  # stopped by somebody other than the control plane
 )
@@ -50,6 +56,9 @@ PASSING = (
         errno.ENFILE,
     ),  # processes, and memory or open files to make one
 )
+
+TMP = "tmp"  # the temporary folder of the run, in its folder
+TMP_BYTES_MAX = 60  # of its path: the address of a Unix socket has 107 bytes, and names below it need some
 
 _RESERVE = "ended.json.part"
 _RESERVE_BYTES = 4096
@@ -66,6 +75,46 @@ def log_name(task: int) -> str:
 
 def work_name(task: int) -> str:
     return f"work-{task}"
+
+
+def short_tmp(folder: str) -> str:
+    """Where the temporary folder of the run with this folder is short enough for a Unix socket below it: its own path,
+    or that of a link to it."""
+    own = f"{folder}/{TMP}"
+    if len(os.fsencode(own)) <= TMP_BYTES_MAX:
+        return own
+    return f"/tmp/leitstand-{os.getuid()}-{binascii.crc32(os.fsencode(own)):08x}"
+
+
+def link_tmp(folder: str) -> str:
+    """Sees to it that `short_tmp` is there; its path, or the long one if somebody else has that name."""
+    own, short = f"{folder}/{TMP}", short_tmp(folder)
+    if short == own:
+        return own
+    try:
+        os.symlink(own, short)
+    except FileExistsError:
+        return short if _links(short, own) else own
+    except OSError:
+        return own
+    return short
+
+
+def unlink_tmp(folder: str) -> None:
+    """Removes the link, if there is one and it is ours."""
+    own, short = f"{folder}/{TMP}", short_tmp(folder)
+    try:
+        if short != own and _links(short, own):
+            os.unlink(short)
+    except OSError:
+        pass
+
+
+def _links(link: str, target: str) -> bool:
+    try:
+        return os.readlink(link) == target and os.lstat(link).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def reserve_end(folder: str) -> None:

@@ -26,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import Any
+
+    from leitstand.engines.local.confine import Space, Who
 else:
     import _signal as signal  # the C half: the enums of the Python half would cost a third of the start-up
 
@@ -53,6 +55,7 @@ def main(folder: str) -> None:
         return
     with open(f"{here}/{record.ORDER}", "rb") as file:
         order = marshal.load(file)
+    take_secrets(order)
     run = Supervised(folder, lock, order)
     try:
         run.start()
@@ -61,7 +64,18 @@ def main(folder: str) -> None:
     run.watch()
     if run.end():
         record.forget(lock)
+    record.unlink_tmp(folder)
     record.notify(order["wake"], order["run"])
+
+
+def take_secrets(order: dict[str, Any]) -> None:
+    """Secrets come on standard input and go into the environment of the tasks: they are never on disk."""
+    with open(0, "rb") as file:
+        text = file.read()
+    os.open(os.devnull, os.O_RDONLY)
+    secrets = marshal.loads(text) if text else {}
+    for task in order["tasks"]:
+        task["env"].update(secrets)
 
 
 class Supervised:
@@ -83,6 +97,12 @@ class Supervised:
         self.deadline: float | None = None  # monotonic seconds, as is `kill_at`
         self.kill_at: float | None = None
         self.kill_pause = KILL_PAUSE_S[0]
+        self.who: Who | None = None
+        self.space: Space | None = None
+        if order.get("identity"):
+            from leitstand.engines.local import confine
+
+            self.who = confine.Who(order["identity"])
         self.poller = select.poll()
         self.waker = self.listen()
 
@@ -123,12 +143,28 @@ class Supervised:
         """Everything up to the first instruction of a task; OSError for what the operating system refuses."""
         tasks = self.order["tasks"]
         record.reserve_end(self.folder)
-        commands = [spawn.prepare(self.path, self.order, rank, self.must_stop) for rank in range(len(tasks))]
-        barrier = spawn.Barrier()
+        spawn.make_folders(self.path, len(tasks), self.who)
+        temporary = self.isolate() or record.link_tmp(self.path)
+        for task in tasks:
+            if task["env"].get("TMPDIR") == f"{self.path}/{record.TMP}":  # unless the job names its own
+                task["env"]["TMPDIR"] = temporary
+        commands = [
+            spawn.prepare(self.path, self.order, rank, self.must_stop, self.who) for rank in range(len(tasks))
+        ]
+        barrier = spawn.Barrier(self.who, self.space)
         for rank, command in enumerate(commands):
             self.keep(rank, barrier.fork(f"{self.path}/{record.work_name(rank)}", command, tasks[rank]))
         self.record_start()
         return barrier
+
+    def isolate(self) -> str:
+        """Gives the run a view of its own, where it is to have one; what it calls its temporary folder there."""
+        if self.who is None or not self.who.namespaces:
+            return ""
+        from leitstand.engines.local import confine
+
+        self.space = confine.Space(self.who, f"{self.path}/{record.TMP}")
+        return confine.PRIVATE[0]
 
     def clear_away(self) -> None:
         """Gives back the room that a start took which did not come about."""
@@ -137,7 +173,8 @@ class Supervised:
         for name in (record.STARTED, f"{record.STARTED}.part"):
             if os.path.exists(f"{self.folder}/{name}"):
                 os.unlink(f"{self.folder}/{name}")
-        for name in ("tmp", *map(record.work_name, range(len(self.order["tasks"])))):
+        record.unlink_tmp(self.path)
+        for name in (record.TMP, *map(record.work_name, range(len(self.order["tasks"])))):
             shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
 
     def keep(self, rank: int, child: tuple[int, int]) -> None:
@@ -195,21 +232,23 @@ class Supervised:
         if not self.tasks:
             self.conclude("exited", 0)  # what the main processes left behind goes at once
         elif self.told:
-            self.conclude("stopped", self.order["grace_us"])
+            self.conclude("stopped", self.order.get("stop_grace_us", self.order["grace_us"]))
         elif self.deadline is not None and now >= self.deadline:
-            self.conclude("time_limit", self.order["grace_us"])
+            self.conclude("time_limit", self.order.get("stop_grace_us", self.order["grace_us"]))
         elif any(self.statuses.values()):
             self.conclude("exited", self.order["grace_us"])  # a gang ends with the first task that fails
 
     def conclude(self, outcome: str, grace_us: int) -> None:
-        """The outcome, once; all processes get TERM (none if there is no grace) and KILL when the grace is over."""
+        """The outcome, once; all processes get TERM, or what the job wants to hear when it is to end (nothing if there
+        is no grace), and KILL when the grace is over."""
         self.outcome = outcome
         if outcome == "stopped" and not os.path.exists(f"{self.folder}/{record.STOP}"):
             self.detail = "signalled"
         self.deadline = None
         self.kill_at = time.monotonic() + grace_us / 1e6
         if grace_us > 0:
-            self.send(signal.SIGTERM)
+            asked = outcome in ("stopped", "time_limit")
+            self.send(self.order.get("signal", signal.SIGTERM) if asked else signal.SIGTERM)
 
     def send(self, number: int) -> None:
         for pid in process.descendants(os.getpid()):
@@ -229,6 +268,8 @@ class Supervised:
                 return True
             if pid in self.tasks:
                 self.statuses[self.tasks.pop(pid)] = status
+                if self.space is not None and not self.tasks:
+                    self.space.leave()
 
     def drain(self, reader: int, reads_max: int) -> None:
         """Moves what is in a task's pipe to its log; closes both at the end of the stream."""
