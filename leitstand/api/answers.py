@@ -94,18 +94,18 @@ def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
     """Many jobs, with one look-up of their names."""
     found = list(found)
     names = faces.records.names(view.job.spec for view in found)
-    reasons: dict[tuple[str, Resources], str] = {}  # jobs of one shape wait for the same
+    reasons: dict[tuple[str, str, Resources], str] = {}  # jobs of one shape wait for the same
     return [_job(view, names, _reason(faces, view.job, reasons)) for view in found]
 
 
-def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, Resources], str]) -> str:
+def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, str, Resources], str]) -> str:
     if row.state != "pending":
         return row.reason
     state = faces.follower.state
     live = state.jobs.get(row.job)
     if live is None or live.state != "pending":
         return ""
-    key = (live.pool, live.resources)
+    key = (live.tenant, live.pool, live.resources)
     reason = known.get(key)
     if reason is None:
         reason = known[key] = explain.waits_for(state, row.job)

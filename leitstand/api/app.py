@@ -2,6 +2,7 @@
 """The API put together. Called by `leitstand.app.faces`, and by tests without a server."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Litestar, Request, Router
@@ -9,9 +10,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from leitstand.api import blobs, events, health, jobs, logs, nodes, plan, schema, tenants, usage
-from leitstand.api.auth import header
+from leitstand.api.auth import STRANGER, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
-from leitstand.api.problems import Problem, on_exception
+from leitstand.api.permission import check_routes
+from leitstand.api.problems import Problem, allowed, on_exception
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 PREFIX: Final = "/v1"
@@ -38,11 +40,13 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
 OPEN: Final[tuple[HTTPRouteHandler, ...]] = (health.healthz, health.metrics)
 
 
-def build(faces: Faces) -> ASGIApp:
-    """The ASGI application that answers with `faces`."""
+def build(faces: Faces, pages: Sequence[HTTPRouteHandler] = ()) -> ASGIApp:
+    """The ASGI application that answers with `faces`, and serves `pages`, which name their action like all others."""
+    served = [(path, page) for page in pages for path in page.paths]
     app = Litestar(
         route_handlers=[
             *OPEN,
+            *pages,
             Router(PREFIX, route_handlers=[schema.openapi, *BEHIND_THE_DOOR]),
         ],
         exception_handlers={Exception: on_exception},
@@ -54,7 +58,9 @@ def build(faces: Faces) -> ASGIApp:
     app.state.faces = faces
     app.state.traffic = health.Traffic()
     app.state.openapi = schema.describe(routes())
-    return _door(app, faces, app.state.traffic)
+    check_routes(routes() + served)
+    for_strangers = frozenset(path for path, one in routes() + served if one.opt.get("strangers"))
+    return _door(app, faces, app.state.traffic, for_strangers)
 
 
 def routes() -> list[tuple[str, HTTPRouteHandler]]:
@@ -67,8 +73,9 @@ def routes() -> list[tuple[str, HTTPRouteHandler]]:
     ]
 
 
-def _door(app: Litestar, faces: Faces, traffic: health.Traffic) -> ASGIApp:
-    """Let nobody in without a valid token, but for OPEN_PATHS; count answers, and time submissions."""
+def _door(app: Litestar, faces: Faces, traffic: health.Traffic, for_strangers: frozenset[str]) -> ASGIApp:
+    """Find out who asks; let strangers only to routes that say so (`opt["strangers"]`); stop every answer for which
+    nobody has decided whether it may be given; count answers, and time submissions."""
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
         method, path = str(scope.get("method", "")), scope["path"]
@@ -81,15 +88,42 @@ def _door(app: Litestar, faces: Faces, traffic: health.Traffic) -> ASGIApp:
                     traffic.note_submission(time.perf_counter() - began)
             await send(message)
 
-        if path not in OPEN_PATHS:
-            try:
-                identity = faces.tokens.identify(header(scope, b"authorization"))
-            except Problem as problem:
-                request: Request[Any, Any, Any] = Request(scope)
-                answer = problem.response().to_asgi_response(None, request)
-                await answer(scope, receive, counting)
-                return
-            scope["identity"] = identity  # type: ignore[typeddict-unknown-key]
-        await app(scope, receive, counting)
+        if path in OPEN_PATHS:
+            await app(scope, receive, counting)
+            return
+        try:
+            scope["identity"] = who = faces.tokens.identify(  # type: ignore[typeddict-unknown-key]
+                header(scope, b"authorization"), header(scope, b"cookie")
+            )
+            if who is STRANGER and path not in for_strangers:
+                raise unauthenticated("the request carries no token")
+            check_origin(scope)
+            if method == "OPTIONS":
+                raise Problem(405, "method-not-allowed", f"{path} takes {allowed(app, path)}")
+        except Problem as problem:
+            await _refuse(problem, scope, receive, counting)
+            return
+        await app(scope, receive, _decided(scope, receive, counting))
 
     return door
+
+
+def _decided(scope: Scope, receive: Receive, send: Send) -> Send:
+    """`send`, but for an answer that gives something and for which no handler asked whether it may."""
+    stopped = False
+
+    async def checking(message: Message) -> None:
+        nonlocal stopped
+        if message["type"] == "http.response.start" and message["status"] < 400 and not scope.get("decided"):
+            stopped = True
+            detail = f"{scope['path']} answered without a decision"
+            await _refuse(Problem(500, "internal", detail), scope, receive, send)
+        elif not stopped:
+            await send(message)
+
+    return checking
+
+
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    request: Request[Any, Any, Any] = Request(scope)
+    await problem.response().to_asgi_response(None, request)(scope, receive, send)

@@ -1,52 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks: the bearer token of a request becomes an `Identity`. Asked by the door of the API (`app`).
+"""Who asks: the token, session cookie or claim of a request becomes an `Identity`. Asked by the door (`app`).
 
-There is one token, the administrator's. Whatever identities come later come in here: handlers see `Identity` alone.
+Tokens are known by the SHA-256 of their secret alone, from the folded state: a revoked one is refused as soon as its
+fact is folded here. What an identity may do is asked elsewhere (`permission`).
 """
 
 import hashlib
 import hmac
-from typing import Any
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
 
 import msgspec
 from litestar import Request
 
+from leitstand.access.policy import Asker
+from leitstand.access.roles import Grant
 from leitstand.api.problems import Problem
+from leitstand.core.people import ADMIN
+from leitstand.core.state import State
+
+COOKIE: Final = "leitstand_session"
+SAFE: Final = ("GET", "HEAD")
+ASKERS_MAX: Final = 65_536
+_HINT: Final = "send Authorization: Bearer TOKEN; `leitstand login` gets one"
 
 
 class Identity(msgspec.Struct, frozen=True):
     """`token`: the id of the token, for limits and idempotency; `subject`: the pseudonymous person whose records are
-    written, and the `user` of facts."""
+    written, and the author of facts, '' for a stranger; `scopes`, `tenant`: of the token; `claim`: the application
+    whose claim was shown."""
 
     token: str
     subject: str
+    scopes: tuple[str, ...] = ()
+    tenant: str = ""
+    claim: str = ""
+
+
+STRANGER: Final = Identity("stranger", "")
+ROOT: Final = Identity(ADMIN, ADMIN)
 
 
 class Tokens:
-    """The tokens that open the door. Only hashes are kept in memory."""
+    """The tokens that open the door: the administrator's of the data folder, and those in the state."""
 
-    def __init__(self, admin_token: str) -> None:
+    def __init__(self, admin_token: str, state: Callable[[], State], now: Callable[[], int]) -> None:
+        """`now`: wall clock, µs."""
         self._admin = _hash(admin_token.encode())
-        self._identity = Identity("admin", "admin")
+        self._state = state
+        self._now = now
+        self._askers: dict[Identity, Asker] = {}
+        self._version = -1
 
-    def identify(self, authorization: bytes) -> Identity:
-        """The identity behind an Authorization header; Problem 401."""
-        scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
-            raise Problem(
-                401,
-                "unauthenticated",
-                "the request carries no token",
-                hint="send Authorization: Bearer TOKEN",
+    def identify(self, authorization: bytes, cookies: bytes = b"") -> Identity:
+        """The identity behind an Authorization header, else behind a session cookie, else STRANGER; Problem 401 for a
+        token that is not valid."""
+        if authorization:
+            scheme, _, token = authorization.partition(b" ")
+            if scheme.lower() != b"bearer" or not token.strip():
+                raise unauthenticated("the request carries no token")
+            return self._of(token.strip())
+        session = _session(cookies)
+        return self._of(session) if session else STRANGER
+
+    def _of(self, token: bytes) -> Identity:
+        digest = _hash(token)
+        if hmac.compare_digest(digest, self._admin):
+            return ROOT
+        state = self._state()
+        known = state.digests.get(digest.hex(), "")
+        found = state.people.tokens.get(known)
+        if found is not None:
+            if found.expires_us <= self._now():
+                raise unauthenticated(f"token {found.id} has expired")
+            return Identity(found.id, found.user, found.scopes, found.tenant)
+        if known in state.onboarding.applications:
+            return Identity(known, "", claim=known)
+        raise unauthenticated("the token is not valid")
+
+    def holds(self, who: Identity) -> bool:
+        """Whether what identified `who` is still valid; asked again and again by answers that last."""
+        state = self._state()
+        token = state.people.tokens.get(who.token)
+        if token is not None:
+            return token.expires_us > self._now()
+        return who == ROOT or who.claim in state.onboarding.applications
+
+    def asker(self, who: Identity) -> Asker:
+        """The identity with its roles of now, as policies are asked about it."""
+        state = self._state()
+        if state.access_version != self._version or len(self._askers) > ASKERS_MAX:
+            self._version = state.access_version
+            self._askers.clear()
+        asker = self._askers.get(who)
+        if asker is None:
+            asker = self._askers[who] = Asker(
+                who.subject, grants_of(state, who.subject), who.scopes, who.tenant, who.claim
             )
-        if not hmac.compare_digest(_hash(token.strip()), self._admin):
-            raise Problem(
-                401,
-                "unauthenticated",
-                "the token is not valid",
-                hint="the valid one is in admin.token of the data folder",
-            )
-        return self._identity
+        return asker
+
+
+def grants_of(state: State, user: str) -> tuple[Grant, ...]:
+    """The roles that count for `user` now: those in a tenant that has left are over."""
+    if user == ADMIN:
+        return (Grant("operator"),)
+    found = state.people.users.get(user)
+    if found is None:
+        return ()
+    kept = {
+        Grant(grant.role, grant.tenant, grant.project)
+        for grant in found.grants
+        if not grant.tenant or state.tenants[grant.tenant].stage != "closed"
+    }
+    return tuple(sorted(kept))
 
 
 def identity(request: Request[Any, Any, Any]) -> Identity:
@@ -55,12 +122,39 @@ def identity(request: Request[Any, Any, Any]) -> Identity:
     return found
 
 
+def check_origin(scope: Any) -> None:
+    """Problem 403 for a request that another site made a browser send with the cookie of a session."""
+    if scope["method"] in SAFE or header(scope, b"authorization") or not _session(header(scope, b"cookie")):
+        return
+    origin, host = header(scope, b"origin"), header(scope, b"host")
+    if header(scope, b"sec-fetch-site") in (b"same-origin", b"none") or origin.partition(b"://")[2] == host:
+        return
+    raise Problem(
+        403, "cross-site", "the request comes from another site", hint="use a token instead of a cookie"
+    )
+
+
+def unauthenticated(detail: str) -> Problem:
+    """Nobody, or nobody known."""
+    return Problem(401, "unauthenticated", detail, hint=_HINT)
+
+
 def header(scope: Any, name: bytes) -> bytes:
     """The first header of that lower-case name, b'' if there is none."""
     for found, value in scope["headers"]:
         if found == name:
             return bytes(value)
     return b""
+
+
+def _session(cookies: bytes) -> bytes:
+    if not cookies:
+        return b""
+    try:
+        found = SimpleCookie(cookies.decode("latin-1")).get(COOKIE)
+    except CookieError:
+        return b""
+    return b"" if found is None else found.value.encode("latin-1", "replace")
 
 
 def _hash(token: bytes) -> bytes:

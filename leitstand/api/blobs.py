@@ -2,18 +2,36 @@
 """Uploads of work directories, named by their SHA-256."""
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 import msgspec
 from litestar import Request, Response, put
 from litestar.params import FromPath
 
-from leitstand.api.auth import header, identity
+from leitstand.access.policy import Resource
+from leitstand.api import decode
+from leitstand.api.auth import header
 from leitstand.api.context import faces_of
+from leitstand.api.decode import Check, Input
+from leitstand.api.jobrequest import an_id
+from leitstand.api.permission import absent, home, permit
 from leitstand.api.problems import Problem, disk_full
-from leitstand.stores.blobs import BLOB_BYTES_MAX, TooLarge, Upload, WrongDigest
+from leitstand.stores.blobs import BLOB_BYTES_MAX, NotAnArchive, TenantFull, TooLarge, Upload, WrongDigest
 
 UPLOADS_MAX: Final = 16  # of one token at once
+
+
+class BlobQuery(Input, frozen=True):
+    """Whose it is; left out: as in a submission."""
+
+    tenant: str = ""
+    project: str = ""
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "tenant": lambda value: value and an_id(value),
+        "project": lambda value: value and an_id(value),
+    }
 
 
 class BlobAnswer(msgspec.Struct, frozen=True):
@@ -22,18 +40,29 @@ class BlobAnswer(msgspec.Struct, frozen=True):
     sha256: str
 
 
-@put("/blobs/{sha256:str}", status_code=201, request_max_body_size=None, summary="Upload a work directory")
+@put(
+    "/blobs/{sha256:str}",
+    status_code=201,
+    request_max_body_size=None,
+    opt={"action": "blob:write", "query": BlobQuery},
+    summary="Upload a work directory",
+)
 async def upload(request: Request[Any, Any, Any], sha256: FromPath[str]) -> Response[BlobAnswer]:
     """A tar archive, also compressed, of at most 100 MiB. 201: kept; 200: it was here already."""
-    faces, who = faces_of(request), identity(request)
+    faces = faces_of(request)
+    query = decode.query(request.query_params.items(), BlobQuery)
+    tenant, project = home(request, query.tenant, query.project)
+    who = permit(request, Resource("project", tenant, project), project)
+    if tenant not in faces.follower.state.tenants:
+        raise absent("tenant", tenant)
     try:
-        arriving = faces.blobs.upload(sha256)
+        arriving = faces.blobs.upload(tenant, sha256)
     except ValueError as error:
         raise Problem(400, "invalid-request", str(error)) from None
     except OSError as error:
         raise _disk(error) from None
     with arriving:
-        if faces.blobs.open(sha256) is not None:
+        if faces.blobs.open(tenant, sha256) is not None:
             return Response(BlobAnswer(sha256), status_code=200)
         if faces.disk_low():
             raise disk_full()
@@ -54,6 +83,11 @@ async def _receive(request: Request[Any, Any, Any], arriving: Upload) -> None:
         raise _too_large() from None
     except WrongDigest as error:
         raise Problem(400, "wrong-digest", str(error), hint="send it again, or name what you send") from None
+    except NotAnArchive as error:
+        raise Problem(400, "not-an-archive", str(error), hint="pack the directory with tar") from None
+    except TenantFull as error:
+        hint = "archives that no job uses are deleted after 30 days"
+        raise Problem(413, "tenant-full", str(error), hint=hint) from None
     except OSError as error:
         raise _disk(error) from None
 

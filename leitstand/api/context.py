@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from litestar import Request
 
+from leitstand.access.policy import Authorizer
 from leitstand.api.auth import Identity, Tokens
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
@@ -76,6 +77,7 @@ class Faces(msgspec.Struct):
     commit: GroupCommit
     blobs: Blobs
     tokens: Tokens
+    authorizer: Authorizer
     read_log: ReadLog
     disk_low: Callable[[], bool]
     loopback: bool
@@ -140,6 +142,20 @@ def refusal(settled: Settled) -> Problem:
                 f"there is no tenant {detail!r}",
                 hint="GET /v1/tenants lists the tenants",
             )
+        case (
+            "unknown_project"
+            | "unknown_user"
+            | "unknown_token"
+            | "unknown_invitation"
+            | "unknown_application"
+        ):
+            return Problem(
+                404,
+                settled.refused.replace("_", "-"),
+                f"there is no {settled.refused.removeprefix('unknown_')} {detail!r}".rstrip(" '"),
+            )
+        case "conflict":
+            return Problem(409, "conflict", detail)
         case "exists":
             return Problem(409, "exists", f"{detail!r} exists already")
         case _:

@@ -11,10 +11,11 @@ from litestar import Request, get
 from litestar.response import Stream
 
 from leitstand.api import answers, decode, streams
-from leitstand.api.auth import header, identity
+from leitstand.api.auth import Identity, header
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import between
+from leitstand.api.permission import inside, places
 from leitstand.api.problems import Problem
 from leitstand.views.reading import NUMBER_MAX
 
@@ -31,28 +32,34 @@ class EventsQuery(Input, frozen=True):
     }
 
 
-@get("/events", opt={"query": EventsQuery, "headers": ["Last-Event-ID"]}, summary="Follow all jobs")
+@get(
+    "/events",
+    opt={"action": "event:watch", "query": EventsQuery, "headers": ["Last-Event-ID"]},
+    summary="Follow all jobs",
+)
 async def events(request: Request[Any, Any, Any]) -> Stream:
     """Server-sent events `job` (Job) with the journal entry as id; resumes after `Last-Event-ID` or `after`."""
     faces = faces_of(request)
+    who, _ = places(request)
     query = decode.query(request.query_params.items(), EventsQuery)
     after = _last_event_id(header(request.scope, b"last-event-id"))
     if after is None:
         after = query.after
-    return streams.stream(
-        faces, identity(request), _events(faces, faces.follower.folded if after is None else after)
-    )
+    return streams.stream(faces, who, _events(faces, who, faces.follower.folded if after is None else after))
 
 
-async def _events(faces: Faces, after: int) -> AsyncIterator[bytes]:
+async def _events(faces: Faces, who: Identity, after: int) -> AsyncIterator[bytes]:
+    """Roles and token count as they are at each look: who loses them hears no more."""
     follower = faces.follower
     after = min(after, follower.folded)  # an id of another journal is no promise of silence
-    while not faces.closing.is_set():
+    while not faces.closing.is_set() and faces.tokens.holds(who):
         folded = follower.folded
         changed = faces.reading.changed(after, BATCH)
-        for view, job in zip(changed, answers.jobs(faces, changed), strict=True):
-            after = view.job.changed
-            yield streams.event("job", job, after)
+        where = faces.authorizer.scopes_of(faces.tokens.asker(who), "event:watch")
+        seen = [view for view in changed if inside(where, view.job.tenant, view.job.project)]
+        for view, job in zip(seen, answers.jobs(faces, seen), strict=True):
+            yield streams.event("job", job, view.job.changed)
+        after = changed[-1].job.changed if changed else after
         if len(changed) < BATCH and not await follower.moved(folded, streams.KEEP_ALIVE_S):
             yield streams.KEEP_ALIVE
 

@@ -12,9 +12,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from leitstand import __version__
-from leitstand.api.auth import header
+from leitstand.api.auth import header, unauthenticated
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.nodes import nodes_of
+from leitstand.api.permission import OPEN, PLATFORM
 from leitstand.views.rows import LIVE
 
 BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -45,7 +46,7 @@ class Traffic:
         self.submissions_s += took_s
 
 
-@get("/healthz", summary="Is it well?")
+@get("/healthz", opt={"action": OPEN}, summary="Is it well?")
 async def healthz(request: Request[Any, Any, Any]) -> Response[Health]:
     """200 while the writer can be asked, else 503; readings go on without it."""
     follower = faces_of(request).follower
@@ -54,12 +55,15 @@ async def healthz(request: Request[Any, Any, Any]) -> Response[Health]:
     return Response(status, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 
 
-@get("/metrics", summary="Metrics for Prometheus")
+@get("/metrics", opt={"action": OPEN}, summary="Metrics for Prometheus")
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The text format of Prometheus. Where others than this machine can connect, it takes the token."""
     faces = faces_of(request)
     if not faces.loopback:
-        faces.tokens.identify(header(request.scope, b"authorization"))
+        who = faces.tokens.identify(header(request.scope, b"authorization"))
+        asker = faces.tokens.asker(who)
+        if not faces.authorizer.decide(asker, "audit:read", PLATFORM).allowed:
+            raise unauthenticated("metrics are for operators and auditors of the platform")
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(faces, request.app.state.traffic))
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")

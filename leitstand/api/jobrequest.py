@@ -15,7 +15,7 @@ from leitstand.api.amounts import cpus_milli, duration_us, memory_mib
 from leitstand.api.decode import Check, Input
 from leitstand.core.facts import RETRIES_MAX, RETRYABLE, Resources, SubmitJob
 from leitstand.core.units import SECOND_US
-from leitstand.runtime.spec import OPERATOR, Checkpoint, RunSpec
+from leitstand.runtime.spec import Checkpoint, RunSpec
 
 NAME_MAX: Final = 200  # characters
 ARGV_MAX: Final = 4096  # words
@@ -221,8 +221,8 @@ class JobRequest(Input, frozen=True):
 
     run: list[str] | str
     name: str = ""
-    tenant: str = OPERATOR
-    project: str = "default"
+    tenant: str = ""  # your only one
+    project: str = ""  # default, or your only one
     resources: NodeResources = NodeResources()
     num_nodes: int = 1
     setup: str = ""
@@ -240,8 +240,8 @@ class JobRequest(Input, frozen=True):
     checks: ClassVar[Mapping[str, Check]] = {
         "run": _run,
         "name": _name,
-        "tenant": an_id,
-        "project": an_id,
+        "tenant": lambda value: value and an_id(value),
+        "project": lambda value: value and an_id(value),
         "num_nodes": between(1, NODES_MAX),
         "setup": _text,
         "envs": _envs,

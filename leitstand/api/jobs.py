@@ -8,13 +8,15 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath
 
+from leitstand.access.policy import Resource
 from leitstand.api import answers, decode
 from leitstand.api.answers import Job
-from leitstand.api.auth import Identity, header, identity
+from leitstand.api.auth import Identity, header
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import JobRequest, an_id, between, observation, run_spec
 from leitstand.api.messages import sentence
+from leitstand.api.permission import absent, home, permit, places
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import CancelJob
 from leitstand.stores.commit import TooManyWaiting
@@ -55,13 +57,18 @@ class JobPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-@post("/jobs", opt={"body": JobRequest, "headers": ["Idempotency-Key"]}, summary="Submit a job")
+@post(
+    "/jobs",
+    opt={"action": "job:submit", "body": JobRequest, "headers": ["Idempotency-Key"]},
+    summary="Submit a job",
+)
 async def submit(request: Request[Any, Any, Any]) -> Job:
     """201 with the job once it is durable; 422 if admission refuses it. The same Idempotency-Key within 24 hours gives
     the same job."""
-    faces, who = faces_of(request), identity(request)
-    asked = decode.body(await request.body(), JobRequest)
-    if asked.workdir and faces.blobs.open(asked.workdir) is None:
+    faces = faces_of(request)
+    asked = at_home(request, decode.body(await request.body(), JobRequest))
+    who = permit(request, Resource("project", asked.tenant, asked.project), asked.project)
+    if asked.workdir and faces.blobs.open(asked.tenant, asked.workdir) is None:
         raise Problem(
             400,
             "unknown-blob",
@@ -84,30 +91,34 @@ async def submit(request: Request[Any, Any, Any]) -> Job:
     return answers.job(faces, found, asked.name)
 
 
-@get("/jobs", opt={"query": ListQuery}, summary="List jobs, newest first")
+@get("/jobs", opt={"action": "job:list", "query": ListQuery}, summary="List jobs, newest first")
 async def list_jobs(request: Request[Any, Any, Any]) -> JobPage:
     """Live and ended jobs, with cursor paging."""
     faces = faces_of(request)
+    _, where = places(request)
     query = decode.query(request.query_params.items(), ListQuery)
     states = tuple(dict.fromkeys(query.state.split(","))) if query.state else ()
-    found = await faces.reading.page(Page(query.tenant, query.project, states, query.cursor, query.limit + 1))
+    found = await faces.reading.page(
+        Page(query.tenant, query.project, states, query.cursor, query.limit + 1, scopes=where)
+    )
     shown = found[: query.limit]
     more = str(shown[-1].job.number) if len(found) > len(shown) else None
     return JobPage(answers.jobs(faces, shown), more)
 
 
-@get("/jobs/{job_id:str}", summary="Read a job")
+@get("/jobs/{job_id:str}", opt={"action": "job:read"}, summary="Read a job")
 async def read(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
     """The job with its runs and what it used so far."""
-    faces = faces_of(request)
-    return answers.job(faces, found_job(faces, job_id))
+    _, found = job_permitted(request, job_id)
+    return answers.job(faces_of(request), found)
 
 
-@post("/jobs/{job_id:str}/cancel", status_code=202, summary="Cancel a job")
+@post("/jobs/{job_id:str}/cancel", opt={"action": "job:cancel"}, status_code=202, summary="Cancel a job")
 async def cancel(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
     """202 with the job, which ends soon; a job that has ended stays as it is."""
-    faces, who = faces_of(request), identity(request)
-    if found_job(faces, job_id).job.state not in ENDED:
+    faces = faces_of(request)
+    who, found = job_permitted(request, job_id)
+    if found.job.state not in ENDED:
         try:
             await faces.ask(who, "", CancelJob(job_id, who.subject))
         except Problem as problem:
@@ -116,14 +127,26 @@ async def cancel(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
     return answers.job(faces, found_job(faces, job_id))
 
 
-def found_job(faces: Faces, job_id: FromPath[str]) -> JobView:
-    """The job, or Problem 404."""
-    found = faces.reading.job(job_id)
+def job_permitted(request: Request[Any, Any, Any], job_id: str) -> tuple[Identity, JobView]:
+    """Who asks, and the job, if the route's action may be done to it; Problem 404 alike for one that is not there."""
+    found = faces_of(request).reading.job(job_id)
     if found is None:
-        raise Problem(
-            404, "unknown-job", f"there is no job {job_id[:80]!r}", hint="GET /v1/jobs lists the jobs"
-        )
+        raise absent("job", job_id)
+    row = found.job
+    return permit(request, Resource("job", row.tenant, row.project, owner=row.user), job_id), found
+
+
+def found_job(faces: Faces, job_id: str) -> JobView:
+    """A job that is there."""
+    found = faces.reading.job(job_id)
+    assert found is not None, f"{job_id} is in the journal and not in the views"
     return found
+
+
+def at_home(request: Request[Any, Any, Any], asked: JobRequest) -> JobRequest:
+    """The request with its tenant and project named."""
+    tenant, project = home(request, asked.tenant, asked.project)
+    return msgspec.structs.replace(asked, tenant=tenant, project=project)
 
 
 async def _keep(faces: Faces, who: Identity, asked: JobRequest) -> str:

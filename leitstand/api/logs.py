@@ -12,11 +12,10 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from leitstand.api import decode, streams
-from leitstand.api.auth import identity
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import NODES_MAX, between
-from leitstand.api.jobs import found_job
+from leitstand.api.jobs import found_job, job_permitted
 from leitstand.api.problems import Problem
 from leitstand.views.reading import JobView
 from leitstand.views.rows import ENDED
@@ -59,17 +58,21 @@ class LogEnd(msgspec.Struct, frozen=True):
     signal: int | None
 
 
-@get("/jobs/{job_id:str}/logs", opt={"query": LogQuery}, summary="Read or follow the log of a job")
+@get(
+    "/jobs/{job_id:str}/logs",
+    opt={"action": "job:logs", "query": LogQuery},
+    summary="Read or follow the log of a job",
+)
 async def read_log(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Stream:
     """The bytes of one task's log; with `follow=true` server-sent events `log` (LogText) and at last `end` (LogEnd)."""
     faces = faces_of(request)
     query = decode.query(request.query_params.items(), LogQuery)
-    found = found_job(faces, job_id)
+    who, found = job_permitted(request, job_id)
     if query.task is not None and query.task >= max(found.job.nodes, 1):
         what = f"job {job_id} has {found.job.nodes} task(s); the first is 0"
         raise Problem(404, "unknown-task", what)
     if query.follow:
-        return streams.stream(faces, identity(request), _follow(faces, job_id, query))
+        return streams.stream(faces, who, _follow(faces, job_id, query))
     return Stream(
         _whole(faces, found, query),
         media_type="text/plain; charset=utf-8",

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, get
 
 from leitstand.api.context import faces_of
+from leitstand.api.permission import PLATFORM, inside, permit
 from leitstand.core.state import State
 
 
@@ -47,15 +48,30 @@ class Sites(msgspec.Struct, frozen=True):
     items: list[SiteAnswer]
 
 
-@get("/nodes", summary="List nodes")
+@get("/nodes", opt={"action": "node:list"}, summary="List nodes")
 async def list_nodes(request: Request[Any, Any, Any]) -> Nodes:
-    """All nodes with what is free on them."""
-    return Nodes(nodes_of(faces_of(request).follower.state))
+    """All nodes with what is free on them; of the runs on them those that the asker may see."""
+    who = permit(request, PLATFORM)
+    faces = faces_of(request)
+    state = faces.follower.state
+    where = faces.authorizer.scopes_of(faces.tokens.asker(who), "job:list")
+    visible = {
+        run.id
+        for run in state.runs.values()
+        if inside(where, state.jobs[run.job].tenant, state.jobs[run.job].project)
+    }
+    return Nodes(
+        [
+            msgspec.structs.replace(node, runs=[run for run in node.runs if run in visible])
+            for node in nodes_of(state)
+        ]
+    )
 
 
-@get("/sites", summary="List sites")
+@get("/sites", opt={"action": "site:list"}, summary="List sites")
 async def list_sites(request: Request[Any, Any, Any]) -> Sites:
     """All sites with their capacity in service."""
+    permit(request, PLATFORM)
     state = faces_of(request).follower.state
     nodes = [node for node in nodes_of(state) if node.in_service]
     items = []

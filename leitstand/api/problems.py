@@ -83,7 +83,7 @@ def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[
     """The answer to a request that raised."""
     response = _problem(request, error).response()
     if isinstance(error, MethodNotAllowedException):
-        response.headers["Allow"] = _allowed(request)
+        response.headers["Allow"] = allowed(request.app, request.scope["path"])
     return response
 
 
@@ -101,7 +101,9 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
     if isinstance(error, MethodNotAllowedException):
         method = request.scope["method"]
         return Problem(
-            405, "method-not-allowed", f"{path} does not take {method}; it takes {_allowed(request)}"
+            405,
+            "method-not-allowed",
+            f"{path} does not take {method}; it takes {allowed(request.app, request.scope['path'])}",
         )
     if isinstance(error, HTTPException):
         if error.status_code == 404:
@@ -127,15 +129,14 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
     )
 
 
-def _allowed(request: Request[Any, Any, Any]) -> str:
+def allowed(app: Any, path: str) -> str:
     """The methods that the path takes."""
-    path = request.scope["path"].rstrip("/").split("/")
-    for route in request.app.routes:
+    ours = path.rstrip("/").split("/")
+    for route in app.routes:
         parts = route.path.split("/")
-        if len(parts) == len(path) and all(
-            theirs.startswith("{") or theirs == ours for theirs, ours in zip(parts, path, strict=True)
+        if len(parts) == len(ours) and all(
+            theirs.startswith("{") or theirs == mine for theirs, mine in zip(parts, ours, strict=True)
         ):
-            return ", ".join(
-                sorted(str(getattr(method, "value", method)) for method in getattr(route, "methods", ()))
-            )
+            methods = {str(getattr(method, "value", method)) for method in getattr(route, "methods", ())}
+            return ", ".join(sorted(methods - {"OPTIONS"}))
     return "GET"

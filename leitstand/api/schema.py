@@ -22,7 +22,7 @@ _REF: Final = "#/components/schemas/{name}"
 _OPEN: Final = ("/healthz", "/metrics", "/v1/openapi.json")
 
 
-@get("/openapi.json", summary="This description")
+@get("/openapi.json", opt={"action": "open"}, summary="This description")
 async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The OpenAPI 3.1 document."""
     return Response(request.app.state.openapi, media_type="application/json")

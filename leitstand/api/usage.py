@@ -11,6 +11,7 @@ from leitstand.api import answers, decode
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id, between
+from leitstand.api.permission import inside, places
 from leitstand.views.reading import LIMIT_MAX, NUMBER_MAX, Page
 from leitstand.views.rows import UsageRow
 
@@ -57,20 +58,25 @@ class Usage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-@get("/usage", opt={"query": UsageQuery}, summary="Read usage")
+@get("/usage", opt={"action": "usage:read", "query": UsageQuery}, summary="Read usage")
 async def usage(request: Request[Any, Any, Any]) -> Usage:
     """Exact sums by tenant or project, or job by job."""
     faces = faces_of(request)
+    _, where = places(request)
     query = decode.query(request.query_params.items(), UsageQuery)
     if query.by == "job":
-        found = await faces.reading.page(Page(query.tenant, query.project, (), query.cursor, query.limit + 1))
+        found = await faces.reading.page(
+            Page(query.tenant, query.project, (), query.cursor, query.limit + 1, scopes=where)
+        )
         shown = found[: query.limit]
         items = [_of_job(job) for job in answers.jobs(faces, shown)]
         return Usage(items, str(shown[-1].job.number) if len(found) > len(shown) else None)
     rows = [
         row
         for row in faces.reading.usage()
-        if query.tenant in ("", row.tenant) and query.project in ("", row.project)
+        if query.tenant in ("", row.tenant)
+        and query.project in ("", row.project)
+        and inside(where, row.tenant, row.project)
     ]
     if query.by == "project":
         return Usage([_item(row, row.project) for row in rows])

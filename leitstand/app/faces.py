@@ -25,6 +25,7 @@ import uvicorn
 import uvloop
 from litestar.types import ASGIApp
 
+from leitstand.access.policy import Authorizer
 from leitstand.api import app as api
 from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
@@ -205,13 +206,19 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         records=records,
         commit=GroupCommit(records),
         blobs=Blobs(settings.blobs),
-        tokens=Tokens(token),
+        tokens=Tokens(token, lambda: follower.state, now_us),
+        authorizer=Authorizer(),
         read_log=RunFolders(settings.runs).read_log,
         disk_low=DiskLow(settings.data, settings.disk_reserve_bytes),
         loopback=is_loopback(settings.host) and not settings.behind_proxy,
         limits=Limits(),
         closing=asyncio.Event(),
     )
+
+
+def now_us() -> int:
+    """Wall clock, µs."""
+    return time.time_ns() // 1000
 
 
 class _Server(uvicorn.Server):

@@ -30,13 +30,14 @@ class JobView(NamedTuple):
 
 class Page(msgspec.Struct, frozen=True):
     """Which jobs: `states` () for all; `before`: only those submitted before this number, the `cursor` of the page
-    before."""
+    before; `scopes`: None for everything, else (tenant, project or '' for all) pairs that may be shown."""
 
     tenant: str = ""
     project: str = ""
     states: tuple[str, ...] = ()
     before: int = NUMBER_MAX
     limit: int = 100
+    scopes: tuple[tuple[str, str], ...] | None = None
 
 
 class Reading:
@@ -85,8 +86,9 @@ class Reading:
             try:
                 rows: list[JobRow] = []
                 # by tenant or state, each state is a walk down its own index; merged here
-                for state in page.states or (STATES if page.tenant else ("",)):
-                    rows += _walk(self._pages, page, state, limit)
+                for part in _parts(page):
+                    for state in part.states or (STATES if part.tenant else ("",)):
+                        rows += _walk(self._pages, part, state, limit)
                 rows.sort(key=lambda row: -row.number)
                 return _with_runs(self._pages, rows[:limit])
             finally:
@@ -97,6 +99,19 @@ class Reading:
         """Close the connection."""
         with self._lock:
             self._pages.close()
+
+
+def _parts(page: Page) -> list[Page]:
+    """The page as pages of one scope each; scopes that lie in one another give one."""
+    if page.scopes is None:
+        return [page]
+    whole = {tenant for tenant, project in page.scopes if not project}
+    return [
+        msgspec.structs.replace(page, tenant=tenant, project=project or page.project)
+        for tenant, project in dict.fromkeys(page.scopes)
+        if page.tenant in ("", tenant)
+        and (not project or (tenant not in whole and page.project in ("", project)))
+    ]
 
 
 def _walk(connection: sqlite3.Connection, page: Page, state: str, limit: int) -> list[JobRow]:

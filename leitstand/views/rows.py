@@ -48,6 +48,7 @@ class JobRow(msgspec.Struct, gc=False):
     started_us: int | None = None
     ended_us: int | None = None
     changed: int = 0
+    user: str = ""
 
 
 class RunRow(msgspec.Struct, gc=False):
@@ -100,7 +101,7 @@ def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
     asked = fact.resources
     row = JobRow(
         entry.seq, fact.job, fact.tenant, fact.project, asked.gpus, asked.nodes, asked.cpus_milli, asked.memory_mib,
-        fact.priority, fact.spec, entry.at, max_duration_us=fact.max_duration_us,
+        fact.priority, fact.spec, entry.at, max_duration_us=fact.max_duration_us, user=fact.user,
     )  # fmt: skip
     rows.add_job(row)
     return row

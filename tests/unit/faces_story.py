@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from leitstand.access.policy import Authorizer
 from leitstand.api import app as api
 from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
@@ -84,7 +85,8 @@ class Plant:
             records=records,
             commit=GroupCommit(records),
             blobs=Blobs(folder / "blobs", bytes_max=1000),
-            tokens=Tokens(TOKEN),
+            tokens=Tokens(TOKEN, lambda: follower.state, lambda: self.writer.now),
+            authorizer=Authorizer(),
             read_log=self._read_log,
             disk_low=lambda: self.low,
             loopback=True,

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""May it be done? Each handler asks here before it reads or writes; the door stops an answer without a decision.
+
+A route names its action in `opt["action"]` (`check_routes` refuses to start otherwise); the handler names what it is
+done to. Denied: 401 for a stranger, 404 where the asker may not know of the thing, else 403 with the policies.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+
+from leitstand.access.actions import ACTIONS
+from leitstand.access.policy import Places, Resource
+from leitstand.api.auth import Identity, identity, unauthenticated
+from leitstand.api.context import faces_of
+from leitstand.api.problems import Problem
+from leitstand.core.people import ADMIN
+from leitstand.core.tenancy import DEFAULT_PROJECT
+from leitstand.runtime.spec import OPERATOR
+
+OPEN: Final = "open"  # the action of routes that answer anybody, and tell nothing about anybody
+PLATFORM: Final = Resource("platform")
+_LISTING: Final = {
+    "job": "GET /v1/jobs",
+    "tenant": "GET /v1/tenants",
+    "project": "GET /v1/tenants/TENANT/projects",
+    "application": "GET /v1/applications",
+    "user": "GET /v1/users",
+}
+
+
+def check_routes(routes: Iterable[tuple[str, HTTPRouteHandler]]) -> None:
+    """AssertionError unless every route names an action of the closed list."""
+    for path, handler in routes:
+        action = handler.opt.get("action")
+        assert action == OPEN or action in ACTIONS, f"route {path} ({handler}) names no action: {action!r}"
+
+
+def permit(request: Request[Any, Any, Any], resource: Resource, name: str = "") -> Identity:
+    """Who asks, if the route's action may be done to `resource`; else a Problem that calls it `name`."""
+    who, action = _asked(request)
+    faces = faces_of(request)
+    asker = faces.tokens.asker(who)
+    decision = faces.authorizer.decide(asker, action, resource)
+    if decision.allowed:
+        return who
+    if not who.subject and not who.claim:
+        raise unauthenticated("the request carries no token")
+    if not faces.authorizer.sees(asker, resource):
+        raise absent(resource.kind, name)
+    forbidding = tuple(policy.id for policy in decision.policies)
+    because = f"forbidden by {', '.join(forbidding)}" if forbidding else "no policy permits it"
+    raise Problem(
+        403,
+        "forbidden",
+        f"{action} is not yours here: {because}",
+        hint=f"`leitstand can-i {action}` tells where it is; ask an administrator of the tenant for the role",
+    )
+
+
+def places(request: Request[Any, Any, Any]) -> tuple[Identity, Places | None]:
+    """Who asks, and where the route's action may be done: None for everywhere, else (tenant, project or '') pairs."""
+    who, action = _asked(request)
+    faces = faces_of(request)
+    if not who.subject and not who.claim:
+        raise unauthenticated("the request carries no token")
+    return who, faces.authorizer.scopes_of(faces.tokens.asker(who), action)
+
+
+def inside(where: Places | None, tenant: str, project: str) -> bool:
+    """Whether a project lies in one of the places."""
+    return where is None or (tenant, "") in where or (tenant, project) in where
+
+
+def anybody(request: Request[Any, Any, Any]) -> Identity:
+    """Who asks, for a route whose action is OPEN."""
+    assert request.route_handler.opt["action"] == OPEN, "the route has an action: ask `permit`"
+    request.scope["decided"] = True  # type: ignore[typeddict-unknown-key]
+    return identity(request)
+
+
+def absent(kind: str, name: str) -> Problem:
+    """The thing is not there, or the asker may not know of it: the same words for both."""
+    return Problem(
+        404,
+        f"unknown-{kind}",
+        f"there is no {kind} {name[:80]!r}",
+        hint=f"{_LISTING[kind]} lists what you see",
+    )
+
+
+def home(request: Request[Any, Any, Any], tenant: str, project: str) -> tuple[str, str]:
+    """Tenant and project of a request that may leave them out: the token's, else the only ones the asker works in;
+    Problem 400 if that leaves a choice."""
+    who = identity(request)
+    if not tenant:
+        grants = faces_of(request).tokens.asker(who).grants
+        mine = sorted({grant.tenant for grant in grants if grant.tenant})
+        if who.tenant:
+            tenant = who.tenant
+        elif who.subject == ADMIN:
+            tenant = OPERATOR
+        elif len(mine) == 1:
+            tenant = mine[0]
+        else:
+            raise Problem(
+                400,
+                "tenant-missing",
+                f"name the tenant: you have roles in {', '.join(mine[:20]) or 'none'}",
+                hint="give tenant, or --tenant",
+            )
+    return tenant, project or _project(request, tenant)
+
+
+def _project(request: Request[Any, Any, Any], tenant: str) -> str:
+    """`default`, or the only project of the tenant that the asker works in."""
+    grants = faces_of(request).tokens.asker(identity(request)).grants
+    mine = {grant.project for grant in grants if grant.tenant == tenant}
+    return mine.pop() or DEFAULT_PROJECT if len(mine) == 1 else DEFAULT_PROJECT
+
+
+def _asked(request: Request[Any, Any, Any]) -> tuple[Identity, str]:
+    request.scope["decided"] = True  # type: ignore[typeddict-unknown-key]
+    return identity(request), request.route_handler.opt["action"]
