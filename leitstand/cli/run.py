@@ -87,7 +87,7 @@ def _submit(client: Client, submission: Submission, key: str | None) -> dict[str
     if submission.workdir is not None:
         from leitstand.cli import workdir
 
-        body["workdir"] = workdir.send(client, submission.workdir)
+        body["workdir"] = workdir.send(client, submission.workdir, body.get("tenant", ""))
     key = key or new_key()
     try:
         return client.submit(body, key)

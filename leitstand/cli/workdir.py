@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
+from urllib.parse import urlencode
 
 from leitstand.cli.client import Client
 from leitstand.cli.refusals import CommandFailed
@@ -24,8 +25,9 @@ LEFT_OUT: Final = frozenset({".git", ".venv", "__pycache__", ".mypy_cache", ".py
 CHUNK: Final = 1024 * 1024
 
 
-def send(client: Client, folder: Path) -> str:
-    """Pack `folder`, give it to the control plane unless it has it, and return its SHA-256 (hexadecimal)."""
+def send(client: Client, folder: Path, tenant: str = "") -> str:
+    """Pack `folder`, give it to the control plane for jobs of `tenant` (empty: as jobs that name none) unless it has
+    it, and return its SHA-256 (hexadecimal)."""
     with tempfile.TemporaryFile() as archive:
         digest = pack(folder, archive)
 
@@ -34,7 +36,8 @@ def send(client: Client, folder: Path) -> str:
             while chunk := archive.read(CHUNK):
                 yield chunk
 
-        client.put(f"/v1/blobs/{digest}", content)
+        of = f"?{urlencode({'tenant': tenant})}" if tenant else ""
+        client.put(f"/v1/blobs/{digest}{of}", content)
     return digest
 
 

@@ -71,7 +71,7 @@ class Signer:
 
 def record(path: Path, signed: SignedHead) -> None:
     """Appends `signed` to the file, durably; a line that a crash cut short is taken off first."""
-    with open(path, "a+b") as file:
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - LINE_BYTES_MAX))
         tail = file.read()

@@ -2,9 +2,9 @@
 """The keys of subjects (`DIR/keys/subjects.db`): what makes erasure true, also for copies of other files.
 
 A *subject* is whom stored things are about: a user, an application, an invitation, a tenant. Whatever a store keeps
-of it is sealed under its key, and digests that name it are made with its key. Destroying the key erases all of it: here, in
-backups of the stores' files, and in what digests in the journal mean. So this file is backed up apart from the others,
-and only its latest copy is kept. Used by the other stores of this room.
+of it is sealed under its key, and digests that name it are made with its key. Destroying the key erases all of it:
+here, in backups of the stores' files, and in what digests in the journal mean. So this file is backed up apart from the
+others, and only its latest copy is kept. Used by the other stores of this room.
 """
 
 import hmac

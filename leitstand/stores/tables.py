@@ -57,12 +57,13 @@ class Tables:
         with self._reads_lock:
             return self._reads.execute(sql, parameters).fetchall()
 
-    def read_in(self, sql: str, values: Iterable[object]) -> Iterator[Row]:
-        """The rows of a query that ends before the list of an `IN`, for all `values` in batches."""
+    def read_in(self, sql: str, values: Iterable[object], *before: object) -> Iterator[Row]:
+        """The rows of a query that ends before the list of an `IN`, for all `values` in batches; `before`: its other
+        parameters."""
         wanted = list(dict.fromkeys(values))
         for start in range(0, len(wanted), BATCH_MAX):
             part = wanted[start : start + BATCH_MAX]
-            yield from self.read(f"{sql} ({','.join('?' * len(part))})", part)
+            yield from self.read(f"{sql} ({','.join('?' * len(part))})", (*before, *part))
 
     def forget(self) -> None:
         """After a deletion: takes the old pages out of the log too. TimeoutError if readers keep them for long."""

@@ -114,7 +114,7 @@ class LocalCase(Case):
         self.engine = self._open()
 
     def _open(self) -> LocalEngine:
-        around = Surroundings(self._read_spec, self.blobs.get, self.woken.set, self.journal)
+        around = Surroundings(self._read_spec, lambda tenant, digest: self.blobs.get(digest), self.woken.set, self.journal)
         return LocalEngine(self.folders.path, SITE, around, self.limits)
 
     def _read_spec(self, name: str) -> RunSpec | None:

@@ -17,7 +17,9 @@ from leitstand.core.facts import JobSubmitted, RulesSet, TenantAdded
 from leitstand.core.rules import Rules
 from leitstand.runtime.follower import ViewBroken
 from leitstand.stores import records
+from leitstand.stores.blobs import Room
 from leitstand.views import database
+from tests.unit.archives import archive
 from tests.unit.faces_story import Plant, problem
 from tests.unit.faults import files_that_cannot_grow, sqlite_error
 
@@ -156,7 +158,7 @@ def test_without_a_writer_nothing_is_accepted_and_readings_go_on(plant: Plant) -
 def test_without_a_writer_not_even_a_record_is_written(plant: Plant) -> None:
     plant.writer.connected = False
     problem(plant.submit(name="x"), 503, "writer-away")
-    assert plant.faces.records._read("SELECT count(*) FROM records", ()) == [(0,)]
+    assert plant.faces.records._tables.read("SELECT count(*) FROM records") == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -393,13 +395,37 @@ def test_nodes_and_sites_show_what_is_free(plant: Plant) -> None:
 
 # ── blobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_work_directory_is_uploaded_once_and_then_known(plant: Plant) -> None:
-    content = b"tar" * 100
+    content = archive()
     digest = hashlib.sha256(content).hexdigest()
     unknown = plant.submit(workdir=digest)
     assert digest in problem(unknown, 400, "unknown-blob")["detail"]
     assert plant.ask("PUT", f"/v1/blobs/{digest}", content=content).status_code == 201
     assert plant.ask("PUT", f"/v1/blobs/{digest}", content=content).status_code == 200
     assert plant.submit(workdir=digest).status_code == 201
+
+
+def test_a_work_directory_belongs_to_the_tenant_it_was_sent_for(plant: Plant) -> None:
+    plant.writer.cycle(TenantAdded("acme", "industry"))
+    content = archive()
+    digest = hashlib.sha256(content).hexdigest()
+    assert plant.ask("PUT", f"/v1/blobs/{digest}?tenant=acme", content=content).status_code == 201
+    problem(plant.submit(workdir=digest), 400, "unknown-blob")
+    assert plant.submit(workdir=digest, tenant="acme").status_code == 201
+    problem(plant.ask("PUT", f"/v1/blobs/{digest}?tenant=..", content=content), 400, "invalid-request")
+
+
+def test_what_is_no_archive_and_what_is_too_much_for_a_tenant_is_refused(
+    plant: Plant, tmp_path: Path
+) -> None:
+    plain = b"this is no archive"
+    digest = hashlib.sha256(plain).hexdigest()
+    problem(plant.ask("PUT", f"/v1/blobs/{digest}", content=plain), 400, "not-an-archive")
+    assert list((tmp_path / "blobs").iterdir()) == []
+    plant.faces.blobs.room = Room(1000, 100)
+    digest = hashlib.sha256(archive()).hexdigest()
+    refused = problem(plant.ask("PUT", f"/v1/blobs/{digest}", content=archive()), 413, "tenant-full")
+    assert "limit of 100" in refused["detail"]
+    assert plant.faces.blobs.open("operator", digest) is None
 
 
 def test_wrong_uploads_are_refused_and_leave_nothing(plant: Plant, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.follower import ViewBroken
 from leitstand.runtime.ports import Entry, Head
 from leitstand.views.database import Database
+from tests.unit.archives import archive
 from tests.unit.faces_story import Plant, first
 from tests.unit.faults import no_more_files, sqlite_error
 
@@ -183,15 +184,15 @@ def test_a_snapshot_that_came_to_nothing_is_a_failure(tmp_path: Path, process: P
 def test_work_directories_of_live_jobs_are_kept_and_old_ones_go(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     digests = []
-    for content in (b"used", b"old"):
+    for content in (archive("used"), archive("old")):
         digest = hashlib.sha256(content).hexdigest()
         plant.ask("PUT", f"/v1/blobs/{digest}", content=content)
         digests.append(digest)
     plant.submit(workdir=digests[0])
     for digest in digests:
-        os.utime(tmp_path / "blobs" / digest[:2] / digest[2:], (0, 0))
+        os.utime(tmp_path / "blobs" / "operator" / digest[:2] / digest[2:], (0, 0))
     first(chores.prune_blobs(plant.faces))
-    assert [plant.faces.blobs.open(digest) is not None for digest in digests] == [True, False]
+    assert [plant.faces.blobs.open("operator", digest) is not None for digest in digests] == [True, False]
 
 
 # ── a journal that lost its end ───────────────────────────────────────────────────────────────────────────────────

@@ -31,14 +31,14 @@ class NotYet(Exception):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What the engine asks of the writer. `read_spec(name)` and `open_blob(sha256)` give None for what is not there;
-    `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says that
+    """What the engine asks of the writer. `read_spec(name)` and `open_blob(tenant, sha256)` give None for what is not
+    there; `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says that
     `take` has something. `read_secret(tenant, project, "name@version")` is as `read_spec`. All are called from the
     engine's thread. `journal`: the id of the journal that places. `tenants`: who runs as whom; None: everybody as the
     control plane's own user."""
 
     read_spec: Callable[[str], RunSpec | None]
-    open_blob: Callable[[str], Path | None]
+    open_blob: Callable[[str, str], Path | None]
     wake: Callable[[], None]
     journal: str
     read_secret: Callable[[str, str, str], str | None] = lambda tenant, project, name: None
@@ -85,7 +85,7 @@ def gather(order: StartRun, around: Surroundings, site: LocalSite) -> Gathered:
         raise CannotStart("record_missing", "the record with its command is no longer there")
     if not (spec.argv or spec.script):
         raise CannotStart("command_not_found", "the job names no command")
-    workdir = around.open_blob(spec.workdir) if spec.workdir else None
+    workdir = around.open_blob(order.tenant, spec.workdir) if spec.workdir else None
     if spec.workdir and workdir is None:
         raise CannotStart(
             "workdir_missing", f"the archive {spec.workdir} of its working directory is no longer there"
