@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request
 
 from leitstand.access.policy import Authorizer
+from leitstand.access.signin import SignIns
 from leitstand.api.auth import Identity, Tokens
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
@@ -19,7 +20,9 @@ from leitstand.runtime.link import TooManyAsked, WriterAway
 from leitstand.runtime.wire import Settled
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.commit import GroupCommit
+from leitstand.stores.people import People
 from leitstand.stores.records import Records
+from leitstand.stores.secrets import Secrets
 from leitstand.views.reading import Reading
 
 ASKS_MAX: Final = 1024  # requests of one token, and of one tenant, that wait for the writer at once
@@ -78,6 +81,10 @@ class Faces(msgspec.Struct):
     blobs: Blobs
     tokens: Tokens
     authorizer: Authorizer
+    signins: SignIns
+    people: People
+    secrets: Secrets
+    now: Now
     read_log: ReadLog
     disk_low: Callable[[], bool]
     loopback: bool

@@ -26,6 +26,7 @@ import uvloop
 from litestar.types import ASGIApp
 
 from leitstand.access.policy import Authorizer
+from leitstand.access.signin import SignIns
 from leitstand.api import app as api
 from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
@@ -49,7 +50,9 @@ from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import Follower, ViewBroken
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.commit import GroupCommit
+from leitstand.stores.people import People
 from leitstand.stores.records import Records
+from leitstand.stores.secrets import Secrets
 from leitstand.views.database import Database, drop
 from leitstand.views.reading import Reading
 
@@ -208,6 +211,10 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         blobs=Blobs(settings.blobs),
         tokens=Tokens(token, lambda: follower.state, now_us),
         authorizer=Authorizer(),
+        signins=SignIns(),
+        people=People(settings.people),
+        secrets=Secrets(settings.secrets),
+        now=now_us,
         read_log=RunFolders(settings.runs).read_log,
         disk_low=DiskLow(settings.data, settings.disk_reserve_bytes),
         loopback=is_loopback(settings.host) and not settings.behind_proxy,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from leitstand.access.policy import Authorizer
+from leitstand.access.signin import SignIns
 from leitstand.api import app as api
 from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
@@ -22,7 +23,9 @@ from leitstand.runtime.link import WriterAway
 from leitstand.runtime.wire import Settled
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.commit import GroupCommit
+from leitstand.stores.people import People
 from leitstand.stores.records import Records
+from leitstand.stores.secrets import Secrets
 from leitstand.views.database import Database
 from leitstand.views.reading import Reading
 
@@ -87,6 +90,10 @@ class Plant:
             blobs=Blobs(folder / "blobs", bytes_max=1000),
             tokens=Tokens(TOKEN, lambda: follower.state, lambda: self.writer.now),
             authorizer=Authorizer(),
+            signins=SignIns(),
+            people=People(folder / "people.db"),
+            secrets=Secrets(folder / "secrets.db"),
+            now=lambda: self.writer.now,
             read_log=self._read_log,
             disk_low=lambda: self.low,
             loopback=True,
