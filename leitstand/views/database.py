@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from leitstand.runtime.ports import Entry
+from leitstand.views.acts import ActRow
 from leitstand.views.rows import ENDED, JobRow, RunRow, UsageRow, fold
 
 FORM: Final = (
-    2  # of the tables below and of what `rows.fold` writes into them: raise it with a change of either
+    3  # of the tables below and of what `rows.fold` writes into them: raise it with a change of either
 )
 CACHE_KIB: Final = 8192
 WAL_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -30,6 +31,7 @@ LIVE_MAX: Final = 16_384  # live rows kept in memory, of each kind
 
 JOB_COLUMNS: Final = ", ".join(f'"{name}"' for name in JobRow.__struct_fields__)
 RUN_COLUMNS: Final = ", ".join(f'"{name}"' for name in RunRow.__struct_fields__)
+ACT_COLUMNS: Final = ", ".join(f'"{name}"' for name in ActRow.__struct_fields__)
 _USAGE_COLUMNS: Final = ", ".join(f'"{name}"' for name in UsageRow.__struct_fields__)
 _JOB_KEPT: Final = 11  # columns that never change after the submission
 _RUN_KEPT: Final = 4
@@ -40,10 +42,14 @@ CREATE TABLE jobs({JOB_COLUMNS.replace('"number"', "number INTEGER PRIMARY KEY",
 CREATE UNIQUE INDEX jobs_by_id ON jobs(job);
 CREATE INDEX jobs_by_state ON jobs(state, number);
 CREATE INDEX jobs_by_tenant ON jobs(tenant, state, number);
-CREATE INDEX jobs_by_change ON jobs(changed);
+CREATE INDEX jobs_by_project ON jobs(tenant, project, state, number);
+CREATE INDEX jobs_by_change ON jobs(changed, tenant, project);
 CREATE TABLE runs({RUN_COLUMNS.replace('"run"', "run TEXT PRIMARY KEY", 1)}) WITHOUT ROWID;
 CREATE INDEX runs_by_job ON runs(job);
 CREATE TABLE usage({_USAGE_COLUMNS}, PRIMARY KEY(tenant, project)) WITHOUT ROWID;
+CREATE TABLE acts({ACT_COLUMNS.replace('"seq"', "seq INTEGER PRIMARY KEY", 1)});
+CREATE INDEX acts_by_tenant ON acts(tenant, seq);
+CREATE INDEX acts_by_subject ON acts(subject, name, seq);
 """
 
 
@@ -61,13 +67,15 @@ _UPDATE_JOB: Final = _update("jobs", JobRow, _JOB_KEPT, "number")
 _INSERT_RUN: Final = _insert("runs", RunRow)
 _UPDATE_RUN: Final = _update("runs", RunRow, _RUN_KEPT, "run")
 _PUT_USAGE: Final = _insert("usage", UsageRow).replace("INSERT", "INSERT OR REPLACE")
+_INSERT_ACT: Final = _insert("acts", ActRow)
+_GET_ACT_TENANT: Final = "SELECT tenant FROM acts WHERE subject = ? AND name = ? ORDER BY seq LIMIT 1"
 _GET_JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE job = ?"
 _GET_RUN: Final = f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?"
 _GET_USAGE: Final = f"SELECT {_USAGE_COLUMNS} FROM usage WHERE tenant = ? AND project = ?"
 
 
 class Database:
-    """Jobs, runs and usage; implements `leitstand.runtime.ports.View`. One thread writes."""
+    """Jobs, runs, usage and acts; implements `leitstand.runtime.ports.View`. One thread writes."""
 
     def __init__(self, path: Path, journal: str, head_seq: int) -> None:
         """Opens, or drops and makes anew, the views of the journal with the id `journal` whose head is `head_seq`.
@@ -160,6 +168,7 @@ class _Batch:
         self._new_runs: dict[str, RunRow] = {}
         self._old_runs: dict[str, RunRow] = {}
         self._usage: dict[tuple[str, str], UsageRow] = {}
+        self._acts: list[ActRow] = []
 
     def add_job(self, row: JobRow) -> None:
         self._new_jobs[row.job] = self._jobs[row.job] = row
@@ -197,6 +206,15 @@ class _Batch:
             self._usage[tenant, project] = row
         return row
 
+    def add_act(self, row: ActRow) -> None:
+        self._acts.append(row)
+
+    def tenant_of(self, act: str, subject: str) -> str:
+        found = self._select(_GET_ACT_TENANT, (subject, act)).fetchone()
+        if found is not None:
+            return str(found[0])
+        return next((row.tenant for row in self._acts if (row.name, row.subject) == (act, subject)), "")
+
     def save(self) -> None:
         astuple = msgspec.structs.astuple
         if self._new_jobs:
@@ -212,6 +230,8 @@ class _Batch:
         if self._usage:  # as text: sums may exceed 64 bits
             rows = map(astuple, self._usage.values())
             self._save(_PUT_USAGE, ((*row[:2], *map(str, row[2:])) for row in rows))
+        if self._acts:
+            self._save(_INSERT_ACT, map(astuple, self._acts))
 
     def forget_ended(self) -> None:
         """Keep live rows for the next batch, the latest LIVE_MAX of them."""

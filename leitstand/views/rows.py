@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What facts do to the rows of the views. Called by `leitstand.views.database` for each entry of a batch.
+"""What facts do to the rows of the views: jobs, runs, usage, acts. Called by `leitstand.views.database` for each entry
+of a batch.
 
 A row is loaded at its first touch in a batch, folded in memory and written once at the batch's end. Rows hold ids,
 amounts and times; names, commands and environment stay in the records, found by `spec`.
@@ -12,6 +13,7 @@ import msgspec
 
 from leitstand.core import facts as f
 from leitstand.runtime.ports import Entry
+from leitstand.views.acts import ACTS, ActRow, act_row
 
 LIVE: Final = ("pending", "starting", "running", "stopping")
 ENDED: Final = ("succeeded", "failed", "cancelled", "rejected")
@@ -88,13 +90,18 @@ class Rows(Protocol):
     def job(self, job: str) -> JobRow: ...
     def run(self, run: str) -> RunRow: ...
     def usage(self, tenant: str, project: str) -> UsageRow: ...
+    def add_act(self, row: ActRow) -> None: ...
+    def tenant_of(self, act: str, subject: str) -> str: ...
 
 
 def fold(rows: Rows, entry: Entry) -> None:
     """Apply one entry; facts that no view shows change nothing."""
-    change = _CHANGES.get(type(entry.fact))
+    kind = type(entry.fact)
+    change = _CHANGES.get(kind)
     if change is not None:
         change(rows, entry, entry.fact).changed = entry.seq
+    elif kind in ACTS:
+        rows.add_act(act_row(entry, rows.tenant_of))
 
 
 def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
@@ -125,6 +132,12 @@ def _job_ended(rows: Rows, entry: Entry, fact: f.JobEnded) -> JobRow:
     row.state, row.reason, row.exit_code = fact.state, fact.reason, fact.exit_code
     if row.ended_us is None:  # it never ran
         row.ended_us = entry.at
+    return row
+
+
+def _job_requeued(rows: Rows, entry: Entry, fact: f.JobRequeued) -> JobRow:
+    row = rows.job(fact.job)
+    row.state, row.exit_code, row.signal, row.ended_us = "pending", None, None, None
     return row
 
 
@@ -165,9 +178,9 @@ def _run_ended(rows: Rows, entry: Entry, fact: f.RunEnded) -> JobRow:
 
 def _usage_metered(rows: Rows, entry: Entry, fact: f.UsageMetered) -> JobRow:
     run = rows.run(fact.run)
-    run.usage = f"{fact.wall_us} {fact.gpu_us} {fact.cpu_milli_us} {fact.memory_mib_us}"
     used = rows.usage(fact.tenant, fact.project)
-    used.jobs += fact.run.endswith(".1")  # later runs belong to a job that is counted already
+    used.jobs += not _metered_before(rows, run)
+    run.usage = f"{fact.wall_us} {fact.gpu_us} {fact.cpu_milli_us} {fact.memory_mib_us}"
     used.wall_us += fact.wall_us
     used.gpu_us += fact.gpu_us
     used.cpu_milli_us += fact.cpu_milli_us
@@ -175,10 +188,17 @@ def _usage_metered(rows: Rows, entry: Entry, fact: f.UsageMetered) -> JobRow:
     return rows.job(run.job)
 
 
+def _metered_before(rows: Rows, run: RunRow) -> bool:
+    """Whether an earlier run of its job used anything; those that failed to start did not."""
+    number = int(run.run.rpartition(".")[2])
+    return any(rows.run(f"{run.job}.{earlier}").usage for earlier in range(number - 1, 0, -1))
+
+
 _CHANGES: Final[dict[type[f.Fact], Callable[[Rows, Entry, Any], JobRow]]] = {
     f.JobSubmitted: _job_submitted,
     f.JobAdmitted: _job_admitted,
     f.JobRejected: _job_rejected,
+    f.JobRequeued: _job_requeued,
     f.JobEnded: _job_ended,
     f.RunPlaced: _run_placed,
     f.RunStopOrdered: _run_stop_ordered,

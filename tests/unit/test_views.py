@@ -19,7 +19,6 @@ from leitstand.runtime.ports import Entry
 from leitstand.views import database
 from leitstand.views.database import FORM, Database
 from leitstand.views.reading import JobView, Page, Reading
-from leitstand.views.rows import JobRow
 from tests.unit.faults import files_that_cannot_grow
 
 S = 1_000_000
@@ -222,7 +221,7 @@ def test_a_page_over_several_states_is_of_one_moment(
     views.commit()
     walk = module._walk
 
-    def walk_while_it_changes(*args: Any) -> list[JobRow]:
+    def walk_while_it_changes(*args: Any) -> list[int]:
         found = walk(*args)
         with sqlite3.connect(views.path) as other:
             other.execute("UPDATE jobs SET state = iif(state = 'starting', 'running', 'starting')")
@@ -317,11 +316,11 @@ def test_what_changed_comes_in_order_of_change_each_job_once_and_nothing_is_miss
     one, two = life("acme-1"), life("acme-2")
     mixed: Iterable[Fact] = [fact for pair in zip(one, two, strict=True) for fact in pair]
     views.apply(entries(*mixed))
-    changed = reading.changed(0, 10)
+    changed = reading.changed(0, 10).jobs
     assert [(found.job.job, found.job.changed) for found in changed] == [("acme-1", 13), ("acme-2", 14)]
-    assert [found.job.job for found in reading.changed(0, 1)] == ["acme-1"]
-    assert [found.job.job for found in reading.changed(13, 10)] == ["acme-2"]
-    assert reading.changed(14, 10) == []
+    assert [found.job.job for found in reading.changed(0, 1).jobs] == ["acme-1"]
+    assert [found.job.job for found in reading.changed(13, 10).jobs] == ["acme-2"]
+    assert reading.changed(14, 10) == ([], 14, False)
 
 
 def test_an_unknown_job_is_none(reading: Reading) -> None:
