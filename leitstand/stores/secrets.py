@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secrets of projects (`DIR/secrets.db`), sealed at rest. The faces write and list them, the writer's engine reads.
+
+Each tenant has a data key, wrapped by the master key (`DIR/keys/secrets.key`) and kept with the keys of subjects. A
+value is sealed about its tenant, project, name and version, so that no row can be moved to another place. Facts and
+records name a secret `name@version`; values are nowhere but here and in the environment of a run. No error shows one.
+"""
+
+import os
+import re
+import secrets as random
+import sqlite3
+import time
+from collections.abc import Callable, Container, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from leitstand.runtime.disk import write_whole
+from leitstand.stores.keys import FOLDER, KEY_BYTES, Damaged, Key, Seal, beside
+from leitstand.stores.tables import Tables
+
+VALUE_BYTES_MAX: Final = 64 * 1024
+NAMES_MAX: Final = 1000  # secrets of one project
+NAMES_EVER_MAX: Final = 10_000  # of one project, with deleted ones, whose versions are never given again
+VERSIONS_MAX: Final = 20  # kept of one secret; the oldest goes first
+JOB_VALUES_MAX: Final = 100  # of one job alone
+TENANT_BYTES_MAX: Final = 64 * 1024 * 1024  # of all values of a tenant, as stored
+JOB_PREFIX: Final = "~"  # of the names of secrets that one job alone has
+NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_REFERENCE: Final = re.compile(r"(~?[A-Za-z0-9_.-]{1,63})(?:@([1-9][0-9]{0,9}))?")
+
+_FORMS: Final = (
+    """
+CREATE TABLE names(
+  tenant TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, live INTEGER NOT NULL,
+  PRIMARY KEY(tenant, project, name)) WITHOUT ROWID;;
+CREATE TABLE secrets(
+  tenant TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
+  created_us INTEGER NOT NULL, author TEXT NOT NULL, key INTEGER NOT NULL, value BLOB NOT NULL,
+  PRIMARY KEY(tenant, project, name, version)) WITHOUT ROWID;;
+CREATE TABLE tenants(tenant TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;;
+CREATE TRIGGER more AFTER INSERT ON secrets BEGIN
+  INSERT INTO tenants VALUES(new.tenant, length(new.value))
+  ON CONFLICT(tenant) DO UPDATE SET bytes = bytes + length(new.value);
+END;;
+CREATE TRIGGER less AFTER DELETE ON secrets BEGIN
+  UPDATE tenants SET bytes = bytes - length(old.value) WHERE tenant = old.tenant;
+END
+""",
+)
+_OF: Final = "tenant = ? AND project = ? AND name = ?"
+
+
+class SecretRefused(ValueError):
+    """A name, a value or a number of them is against a limit; the sentence never holds a value."""
+
+
+class MasterKeyMissing(OSError):
+    """The master key is not there, or not the one that the secrets were sealed with. An OSError: it may come back."""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """What may be shown of a secret: its name, its latest version, when and by whom (a user id) that was put."""
+
+    name: str
+    version: int
+    created_us: int
+    by: str
+
+
+Listing = list[Listed]
+Names = list[str]
+
+
+class Secrets:
+    """The secrets of one data folder. Calls are short and may come from any thread and process; what is put is
+    durable on return. sqlite3.Error or OSError if the disk refuses."""
+
+    def __init__(self, path: Path, clock: Callable[[], int] = time.time_ns) -> None:
+        """`clock`: nanoseconds since 1970. Keys lie beside `path`."""
+        self._clock = clock
+        self._master_path = path.parent / FOLDER / "secrets.key"
+        self._keys = beside(path)
+        self._tables = Tables(path, _FORMS)
+
+    # ── secrets of a project ──────────────────────────────────────────────────────────────────────────────────────
+    def put(self, tenant: str, project: str, name: str, value: str, by: str = "") -> int:
+        """Keep `value` as the next version of `name`; the version, from 1. SecretRefused, MasterKeyMissing."""
+        if not NAME.fullmatch(name):
+            raise SecretRefused(
+                f"the name of a secret has 1 to 63 of A-Z, a-z, 0-9, _, . and -; {name[:70]!r} has not"
+            )
+        plain = _plain(name, value)
+        key = self._data_key(tenant)
+        with self._tables.writing() as connection:
+            version = _next_version(connection, tenant, project, name)
+            self._insert(connection, (tenant, project, name, version), by, key, plain)
+            connection.execute(
+                f"DELETE FROM secrets WHERE {_OF} AND version <= ?",
+                (tenant, project, name, version - VERSIONS_MAX),
+            )
+            _check_room(connection, tenant)
+        return version
+
+    def read(self, tenant: str, project: str, reference: str) -> str | None:
+        """The value of `name@version`, or of the latest version of `name`; None if there is none (any more).
+        MasterKeyMissing; Damaged if it is not as it was written."""
+        parts = _REFERENCE.fullmatch(reference)
+        if parts is None:
+            return None
+        name, version = parts.groups()
+        condition, more = (" AND version = ?", (int(version),)) if version else ("", ())
+        rows = self._tables.read(
+            f"SELECT version, key, value FROM secrets WHERE {_OF}{condition} ORDER BY version DESC LIMIT 1",
+            (tenant, project, name, *more),
+        )
+        key = self._keys.known(_subject(tenant)) if rows else None
+        if key is None or key.id != rows[0][1]:  # erased, and its row came later
+            return None
+        seal = Seal(self._unwrap(tenant, key))
+        return seal.open(rows[0][2], _about(tenant, project, name, rows[0][0])).decode()
+
+    def list(self, tenant: str, project: str) -> Listing:
+        """The secrets of a project by name, without those of single jobs; never a value."""
+        rows = self._tables.read(
+            "SELECT name, version, created_us, author FROM secrets JOIN names USING(tenant, project, name, version) "
+            "WHERE tenant = ? AND project = ? AND live ORDER BY name",
+            (tenant, project),
+        )
+        return [Listed(*row) for row in rows]
+
+    def projects(self, tenant: str) -> Names:
+        """The projects of a tenant that have secrets."""
+        rows = self._tables.read(
+            "SELECT DISTINCT project FROM names WHERE tenant = ? AND live ORDER BY project", (tenant,)
+        )
+        return [project for (project,) in rows]
+
+    def delete(self, tenant: str, project: str, name: str) -> bool:
+        """Delete all versions of `name`; whether there was one. Its versions are never given again. Gone from disk on
+        return."""
+        with self._tables.writing() as connection:
+            deleted = connection.execute(f"DELETE FROM secrets WHERE {_OF}", (tenant, project, name)).rowcount
+            connection.execute(f"UPDATE names SET live = 0 WHERE {_OF}", (tenant, project, name))
+        self._tables.forget()
+        return deleted > 0
+
+    # ── secrets of one job ────────────────────────────────────────────────────────────────────────────────────────
+    def put_for_job(
+        self, tenant: str, project: str, values: Mapping[str, str], by: str = ""
+    ) -> dict[str, str]:
+        """Keep values for one job alone; environment variable → reference. Errors as `put`."""
+        if len(values) > JOB_VALUES_MAX:
+            raise SecretRefused(
+                f"a job has at most {JOB_VALUES_MAX} values of its own, this one {len(values)}"
+            )
+        plains = {variable: _plain(variable, value) for variable, value in values.items()}
+        if not plains:
+            return {}
+        names = {variable: JOB_PREFIX + random.token_hex(12) for variable in plains}
+        key = self._data_key(tenant)
+        with self._tables.writing() as connection:
+            for variable, plain in plains.items():
+                self._insert(connection, (tenant, project, names[variable], 1), by, key, plain)
+            _check_room(connection, tenant)
+        return {variable: f"{name}@1" for variable, name in names.items()}
+
+    def forget_job_secrets(self, references: Iterable[str]) -> int:
+        """Delete the secrets of single jobs among `references`; how many. Gone from disk on return."""
+        names = {reference.partition("@")[0] for reference in references if reference.startswith(JOB_PREFIX)}
+        return self._forget(sorted(names)) if names else 0
+
+    def prune_job_secrets(self, before_us: int, keep: Container[str]) -> int:
+        """Delete the secrets of single jobs put before `before_us`, never a reference in `keep`; how many."""
+        rows = self._tables.read(
+            "SELECT name FROM secrets WHERE substr(name, 1, 1) = ? AND created_us < ?",
+            (JOB_PREFIX, before_us),
+        )
+        return self._forget([name for (name,) in rows if f"{name}@1" not in keep])
+
+    # ── erasure ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def erase(self, tenant: str) -> int:
+        """Destroy the data key of `tenant` and all its secrets; how many values. Gone from disk on return."""
+        with self._tables.writing() as connection:
+            deleted = connection.execute("DELETE FROM secrets WHERE tenant = ?", (tenant,)).rowcount
+            connection.execute("DELETE FROM names WHERE tenant = ?", (tenant,))
+            connection.execute("DELETE FROM tenants WHERE tenant = ?", (tenant,))
+        self._tables.forget()
+        self._keys.destroy(_subject(tenant))  # last: an erasure that was cut short can be done again
+        return deleted
+
+    def close(self) -> None:
+        """Close the files."""
+        self._tables.close()
+        self._keys.close()
+
+    # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        place: tuple[str, str, str, int],
+        by: str,
+        key: Key,
+        plain: bytes,
+    ) -> None:
+        sealed = Seal(key.key).close(plain, _about(*place))
+        connection.execute(
+            "INSERT INTO secrets VALUES(?,?,?,?,?,?,?,?)", (*place, self._clock() // 1000, by, key.id, sealed)
+        )
+
+    def _forget(self, names: Names) -> int:
+        with self._tables.writing() as connection:
+            deleted = connection.executemany(
+                "DELETE FROM secrets WHERE name = ? AND substr(name, 1, 1) = '~'", ((name,) for name in names)
+            ).rowcount
+        if deleted > 0:
+            self._tables.forget()
+        return max(deleted, 0)
+
+    def _data_key(self, tenant: str) -> Key:
+        """The tenant's data key, made at first need."""
+        kept = self._keys.of(_subject(tenant), lambda: self._wrapped_new(tenant))
+        return Key(kept.id, self._unwrap(tenant, kept))
+
+    def _wrapped_new(self, tenant: str) -> bytes:
+        # runs with all other writers of keys kept out, so that only one of them makes the master key
+        if not self._master_path.exists():
+            if self._keys.any_like(_subject("")):
+                raise MasterKeyMissing(_missing(self._master_path))
+            write_whole(self._master_path, os.urandom(KEY_BYTES), replace=False)
+        return Seal(self._master()).close(os.urandom(KEY_BYTES), _subject(tenant).encode())
+
+    def _unwrap(self, tenant: str, wrapped: Key) -> bytes:
+        try:
+            return Seal(self._master()).open(wrapped.key, _subject(tenant).encode())
+        except Damaged:
+            raise MasterKeyMissing(
+                f"{self._master_path} is not the key that the secrets were sealed with; restore the right one"
+            ) from None
+
+    def _master(self) -> bytes:
+        try:
+            master = self._master_path.read_bytes()
+        except FileNotFoundError:
+            raise MasterKeyMissing(_missing(self._master_path)) from None
+        if len(master) != KEY_BYTES:
+            raise MasterKeyMissing(
+                f"{self._master_path} has {len(master)} bytes, a master key {KEY_BYTES}; restore it from your backup"
+            )
+        return master
+
+
+def _subject(tenant: str) -> str:
+    return f"secrets/{tenant}"
+
+
+def _about(tenant: str, project: str, name: str, version: int) -> bytes:
+    return f"{tenant}/{project}/{name}/{version}".encode()  # none of them has a slash
+
+
+def _plain(name: str, value: str) -> bytes:
+    if _SURROGATES.search(value):  # an encoder's own error would carry the value
+        raise SecretRefused(f"the value of {name[:70]!r} is no valid Unicode")
+    plain = value.encode()
+    if len(plain) > VALUE_BYTES_MAX:
+        raise SecretRefused(
+            f"the value of {name[:70]!r} has {len(plain)} bytes; the limit is {VALUE_BYTES_MAX}"
+        )
+    if b"\0" in plain:
+        raise SecretRefused(f"the value of {name[:70]!r} has a zero byte, which no environment can hold")
+    return plain
+
+
+def _next_version(connection: sqlite3.Connection, tenant: str, project: str, name: str) -> int:
+    place = (tenant, project, name)
+    row = connection.execute(f"SELECT version, live FROM names WHERE {_OF}", place).fetchone()
+    if row is None or not row[1]:
+        count: tuple[Any, ...] = connection.execute(
+            "SELECT count(*), total(live) FROM names WHERE tenant = ? AND project = ?", (tenant, project)
+        ).fetchone()
+        if count[1] >= NAMES_MAX:
+            raise SecretRefused(
+                f"project {project!r} has {NAMES_MAX} secrets, which is the limit; delete some"
+            )
+        if row is None and count[0] >= NAMES_EVER_MAX:
+            raise SecretRefused(
+                f"project {project!r} has had {NAMES_EVER_MAX} names of secrets, which is the limit; use old ones again"
+            )
+    version = row[0] + 1 if row else 1
+    connection.execute("INSERT OR REPLACE INTO names VALUES(?,?,?,?,1)", (*place, version))
+    return int(version)
+
+
+def _check_room(connection: sqlite3.Connection, tenant: str) -> None:
+    (used,) = connection.execute("SELECT bytes FROM tenants WHERE tenant = ?", (tenant,)).fetchone()
+    if used > TENANT_BYTES_MAX:
+        raise SecretRefused(
+            f"the secrets of tenant {tenant!r} would take {used} bytes; the limit is {TENANT_BYTES_MAX}: delete some"
+        )
+
+
+def _missing(path: Path) -> str:
+    return f"{path}, without which no secret can be read, is missing: restore it from your backup"
