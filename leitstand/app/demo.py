@@ -54,8 +54,9 @@ def main() -> int:
     )
     parser.add_argument("--port", type=int, default=8640, help="port on 127.0.0.1 (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=GPUS, help="logical GPUs (default: %(default)s)")
+    parser.add_argument("--python", type=Path, help="the Python that jobs find first (default: this one)")
     wanted = parser.parse_args()
-    settings = Settings(data=wanted.data.absolute(), port=wanted.port, gpus=wanted.gpus)
+    settings = Settings(data=wanted.data.absolute(), port=wanted.port, gpus=wanted.gpus, python=wanted.python)
     try:
         return start(
             settings, on_ready=lambda: populate(settings), next_lines=next_lines(wanted.data, wanted.port)

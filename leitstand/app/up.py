@@ -8,6 +8,7 @@ Exit codes: 0 stopped by a signal · 1 a process could not start · 2 a setting 
 """
 
 import contextlib
+import os
 import shlex
 import shutil
 import signal
@@ -21,6 +22,7 @@ import click
 
 from leitstand import __version__
 from leitstand.app.children import ChildFailed, Children, Ends, Event
+from leitstand.app.isolation import check_python, here, lines, parse_uids
 from leitstand.app.preflight import BUSY, LOCKED, await_lock, await_port, check, prepare_folder
 from leitstand.app.serving import EXIT_CODES
 from leitstand.app.settings import Settings
@@ -91,6 +93,19 @@ URL_DEFAULT: Final = "http://127.0.0.1:8640"
     show_default=True,
     help=t("The largest log of one task of a job."),
 )
+@click.option(
+    "--uids",
+    callback=parse_uids,
+    metavar="FIRST-LAST",
+    default="200000-265535",
+    show_default=True,
+    help=t("User ids for the runs of tenants, if root starts this."),
+)
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help=t("The Python that jobs find first.  [default: this one]"),
+)
 @click.option("-v", "--verbose", is_flag=True, help=t("Show the logs of the processes."))
 @click.pass_context
 def up(ctx: click.Context, /, verbose: bool, data: Path, **options: Any) -> None:
@@ -111,6 +126,10 @@ def start(
     first job). A wrong setting or a folder that cannot be used is a ClickException.
     """
     check(settings)
+    isolation = here()
+    check_python(settings, isolation)
+    if isolation.users and not isolation.namespaces:
+        os.umask(0o077)  # tenants pass through the data folder on their way to what is theirs
     prepare_folder(settings)
     await_lock(settings.lock, time.monotonic() + PREDECESSOR_S)
     await_lock(settings.faces_lock, time.monotonic() + DRAIN_S)
@@ -121,7 +140,7 @@ def start(
             if children.start():
                 if on_ready is not None:
                     on_ready()
-                _say_ready(settings, next_lines)
+                _say_ready(settings, lines(settings, isolation), next_lines)
                 children.watch(_say_death)
             _say(t("stopping; running jobs go on and are adopted at the next start"))
             return 0
@@ -163,12 +182,14 @@ def _say(text: str, *, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
-def _say_ready(settings: Settings, next_lines: Sequence[str] | None) -> None:
+def _say_ready(settings: Settings, runs: Sequence[str], next_lines: Sequence[str] | None) -> None:
     url = address(settings)
     site = _site(settings)
     _say(t("Leitstand {version} is ready at {url}", version=__version__, url=url))
     if site:
         _say(f"  {t('site'):<6} {site}")
+    for line in runs:
+        _say(f"  {t('runs'):<6} {line}")
     _say(f"  {t('data'):<6} {settings.data}")
     _say(f"  {t('token'):<6} {settings.admin_token}")
     _say(t("Type next, in another terminal:"))

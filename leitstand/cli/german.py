@@ -278,6 +278,24 @@ GERMAN: Final[dict[str, str]] = {
     "anfangs fifo-greedy]",
     "With less free disk than this, submissions are refused.": "Ist weniger Platte frei, wird nichts mehr angenommen.",
     "The largest log of one task of a job.": "Das größte Protokoll eines Teils eines Jobs.",
+    "User ids for the runs of tenants, if root starts this.": "Benutzernummern für die Läufe der Mandanten, falls root "
+    "dies startet.",
+    "The Python that jobs find first.  [default: this one]": "Das Python, das Jobs zuerst finden.  [sonst: dieses]",
+    '"{text}" is not a range of user ids; write it like 200000-265535, from {min} to {max}': "„{text}“ ist kein "
+    "Bereich von Benutzernummern; schreiben Sie ihn wie 200000-265535, von {min} bis {max}",
+    "{python} is not an executable file": "{python} ist keine ausführbare Datei",
+    "tenants cannot execute {python}: {reason}": "Mandanten können {python} nicht ausführen: {reason}",
+    "tenants cannot execute {python}: {reason}. Name another with --python": "Mandanten können {python} nicht "
+    "ausführen: {reason}. Nennen Sie mit --python ein anderes",
+    "tenants cannot reach {folder}: {reason}. Name another with --data": "Mandanten erreichen {folder} nicht: "
+    "{reason}. Nennen Sie mit --data einen anderen",
+    "as your own user; tenants are not isolated from each other (only root can do that)": "als Ihr eigener Benutzer; "
+    "Mandanten sind nicht voneinander getrennt (das kann nur root)",
+    "isolated: each tenant has its own user id ({first}-{last}), files, processes and /tmp": "getrennt: jeder Mandant "
+    "hat seine eigene Benutzernummer ({first}-{last}), Dateien, Prozesse und /tmp",
+    "each tenant has its own user id ({first}-{last}); without namespaces, the arguments of processes are visible to "
+    "all tenants": "jeder Mandant hat seine eigene Benutzernummer ({first}-{last}); ohne Namensräume sind die "
+    "Argumente von Prozessen für alle Mandanten sichtbar",
     "Show the logs of the processes.": "Die Protokolle der Prozesse zeigen.",
     "{gpus} GPUs cannot be shared evenly by {nodes} nodes": "{gpus} GPUs lassen sich nicht gleich auf {nodes} "
     "Knoten verteilen",
@@ -300,6 +318,7 @@ GERMAN: Final[dict[str, str]] = {
     "mit --data einen anderen Ordner.",
     "Leitstand {version} is ready at {url}": "Leitstand {version} ist bereit unter {url}",
     "site": "Ort",
+    "runs": "Läufe",
     "data": "Daten",
     "token": "Token",
     "{nodes} node(s), {gpus} logical GPU(s): counted, not real": "{nodes} Knoten, {gpus} logische GPU(s): gezählt, "

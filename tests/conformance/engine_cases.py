@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from leitstand.core.facts import Observation, Resources, RunEnded, RunStarted, Task
 from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.folder import RunFolders
 from leitstand.engines.local.gpus import LocalNode, LocalSite
 from leitstand.engines.local.orders import Surroundings
+from leitstand.engines.local.tenants import Tenants
 from leitstand.engines.simulated import SimulatedEngine
 from leitstand.runtime.ports import StartRun, StopRun
 from leitstand.runtime.spec import RunSpec
@@ -99,10 +102,12 @@ class SimulatedCase(Case):
 
 class LocalCase(Case):
     """Real processes; a run of a length is a `sleep`. Orders are of the journal `journal`, placed at `placed_us`;
-    `fault`: what the next tries to read a record raise."""
+    `fault`: what the next tries to read a record or a secret raise. `secrets`: by tenant, project and name."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None, tenants: Tenants | None = None) -> None:
         super().__init__()
+        self.tenants = tenants
+        self.secrets: dict[tuple[str, str, str], str] = {}
         self.limits = limits or Limits(grace_us=10 * SECOND)
         self.folders = RunFolders(folder / "runs")
         self.specs: dict[str, RunSpec] = {}
@@ -114,13 +119,25 @@ class LocalCase(Case):
         self.engine = self._open()
 
     def _open(self) -> LocalEngine:
-        around = Surroundings(self._read_spec, lambda tenant, digest: self.blobs.get(digest), self.woken.set, self.journal)
+        around = Surroundings(
+            read_spec=self._read_spec,
+            open_blob=lambda tenant, digest: self.blobs.get(digest),
+            wake=self.woken.set,
+            journal=self.journal,
+            read_secret=self._read_secret,
+            tenants=self.tenants,
+        )
         return LocalEngine(self.folders.path, SITE, around, self.limits)
 
     def _read_spec(self, name: str) -> RunSpec | None:
         if self.fault is not None:
             raise self.fault
         return self.specs.get(name)
+
+    def _read_secret(self, *name: str) -> str | None:
+        if self.fault is not None:
+            raise self.fault
+        return self.secrets.get((name[0], name[1], name[2]))
 
     def order(self, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
         return self.execution(run, RunSpec(argv=("sleep", str(length_us / SECOND))), limit_us=limit_us)
@@ -156,6 +173,12 @@ class LocalCase(Case):
         self.seen.clear()
         self.engine = self._open()
         self.engine.resume(runs)
+
+    def runs_for(self, tenant: str, run: str, script: str) -> StartRun:
+        """Sends an order to run a bash script for a tenant; the order."""
+        order = msgspec.structs.replace(self.execution(run, RunSpec(script=script)), tenant=tenant)
+        self.send(order)
+        return order
 
     def log(self, run: str, task: int = 0) -> str:
         return self.folders.read_log(run, task, 0, 1 << 20).decode()

@@ -36,14 +36,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class Who:
     """As whom a run executes, from its order: the tenant, its user and group id, whether in namespaces; `data`: the
-    folder it must not see; `shown`: path -> whether it may write there; all else that is out of its reach stays so."""
+    folder it must not see; `shown`: path -> whether it may write there, for what it would not reach without them;
+    `space`: its namespaces, once they are made."""
 
     def __init__(self, identity: dict[str, Any]) -> None:
         self.tenant: str = identity["tenant"]
         self.uid: int = identity["uid"]
         self.namespaces: bool = identity["namespaces"]
         self.data: str = identity["data"]
-        self.shown: dict[str, bool] = identity["shown"]
+        self.shown: dict[str, bool] = identity["shown"] if self.namespaces else {}
+        self.space: Space | None = None
 
     def __str__(self) -> str:
         return f"tenant {self.tenant} (uid {self.uid})"
@@ -115,7 +117,10 @@ def _mode(found: os.stat_result) -> str:
 
 # ── becoming the tenant ───────────────────────────────────────────────────────────────────────────────────────────
 def become(who: Who) -> None:
-    """This process is the tenant's from now on and cannot be anything else any more. OSError."""
+    """This process, a forked child, is the tenant's from now on, sees what it may see, and cannot be anything else any
+    more. OSError."""
+    if who.space is not None:
+        who.space.enter()
     os.umask(0o077)
     os.setgroups([])
     os.setresgid(who.uid, who.uid, who.uid)

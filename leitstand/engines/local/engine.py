@@ -32,7 +32,6 @@ from leitstand.engines.local.folder import UNKNOWN, Ended, Placement, RunFolders
 from leitstand.engines.local.gpus import LocalSite
 from leitstand.engines.local.orders import NotYet, Surroundings
 from leitstand.engines.local.spawn import CannotStart
-from leitstand.engines.local.tenants import PASSABLE
 from leitstand.runtime.ports import Order, StartRun, StopRun
 
 ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
@@ -255,7 +254,10 @@ class LocalEngine:
         folder, identity = self._folders.of(run), gathered.identity
         folder.mkdir(mode=0o700, exist_ok=True)
         if identity:
-            folder.chmod(PASSABLE)  # what is in it is private by itself, but for the working directories
+            os.chown(folder, -1, identity.uid)
+            folder.chmod(
+                0o710
+            )  # the tenant passes on its way to what is its own, and cannot open it for others
         live.port = launch.free_port({other.port for other in self._live.values()})
         checkpoint = None
         if gathered.spec.checkpoint:

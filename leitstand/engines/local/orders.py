@@ -32,10 +32,10 @@ class NotYet(Exception):
 
 class Surroundings(msgspec.Struct, frozen=True):
     """What the engine asks of the writer. `read_spec(name)` and `open_blob(tenant, sha256)` give None for what is not
-    there; `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says that
-    `take` has something. `read_secret(tenant, project, "name@version")` is as `read_spec`. All are called from the
-    engine's thread. `journal`: the id of the journal that places. `tenants`: who runs as whom; None: everybody as the
-    control plane's own user."""
+    there; `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says
+    that `take` has something. `read_secret(tenant, project, "name@version")` is as `read_spec`. All are called from
+    the engine's thread. `journal`: the id of the journal that places. `tenants`: who runs as whom; None: everybody as
+    the control plane's own user."""
 
     read_spec: Callable[[str], RunSpec | None]
     open_blob: Callable[[str, str], Path | None]
@@ -96,24 +96,25 @@ def gather(order: StartRun, around: Surroundings, site: LocalSite) -> Gathered:
             raise CannotStart(
                 "gpus_missing", f"this machine no longer offers GPUs {list(gpus)} of {task.node}"
             )
-    secrets = {variable: _secret(name, order, around) for variable, name in spec.secrets.items()}
+    secrets = {variable: _secret(variable, name, order, around) for variable, name in spec.secrets.items()}
     identity = around.tenants.identity(order.tenant) if around.tenants else None
     return Gathered(spec, workdir, secrets, identity)
 
 
-def _secret(name: str, order: StartRun, around: Surroundings) -> str:
+def _secret(variable: str, name: str, order: StartRun, around: Surroundings) -> str:
+    what = f"the secret {name} (for {variable})"
     try:
         value = around.read_secret(order.tenant, order.project, name)
     except OSError as error:
-        raise NotYet(f"the secret {name} cannot be read now ({error})") from error
+        raise NotYet(f"{what} cannot be read now ({error})") from error
     except ValueError:  # not chained: nothing of what was read may reach a log
-        raise CannotStart("secret_unreadable", f"the secret {name} is damaged") from None
+        raise CannotStart("secret_unreadable", f"{what} is damaged") from None
     if value is None:
         raise CannotStart(
-            "secret_missing", f"project {order.project} of {order.tenant} has no secret {name} any more"
+            "secret_missing", f"{what} is no longer there in project {order.project} of {order.tenant}"
         )
     if "\0" in value:
-        raise CannotStart("secret_unreadable", f"the secret {name} holds a zero byte: no variable can")
+        raise CannotStart("secret_unreadable", f"{what} holds a zero byte, which no environment can hold")
     return value
 
 

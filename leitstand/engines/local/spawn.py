@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from leitstand.engines.local.confine import Space, Who
+    from leitstand.engines.local.confine import Who
 else:
     import _signal as signal  # the C half, see `supervisor`
 
@@ -63,6 +63,11 @@ def prepare(
     """Fills the working directory of one task; the path of its command. Raises CannotStart, OSError."""
     task = order["tasks"][rank]
     work = f"{folder}/{record.work_name(rank)}"
+    if who is not None:
+        from leitstand.engines.local import confine
+
+        if reason := confine.barred(f"{work}/.", who):
+            raise CannotStart("not_reachable", f"{work} cannot be reached by {who}: {reason}")
     if order["workdir"]:
         from leitstand.engines.local import workdir
 
@@ -80,7 +85,7 @@ def find_command(name: str, path: str, work: str, who: Who | None = None) -> str
     files = [candidate for candidate in candidates if os.path.isfile(candidate)]
     able = [file for file in files if os.access(file, os.X_OK)]
     if able and who is not None:
-        return _reachable(able, work, who)
+        return _reachable(able, who)
     if able:
         return able[0]
     if files:
@@ -89,12 +94,10 @@ def find_command(name: str, path: str, work: str, who: Who | None = None) -> str
     raise CannotStart("command_not_found", f"command {name!r} was not found {where}")
 
 
-def _reachable(files: list[str], work: str, who: Who) -> str:
+def _reachable(files: list[str], who: Who) -> str:
     """The first of these files that `who` can execute from there. Raises CannotStart, which names what denies."""
     from leitstand.engines.local import confine
 
-    if reason := confine.barred(f"{work}/.", who):
-        raise CannotStart("not_reachable", f"{work} cannot be reached by {who}: {reason}")
     reasons = [confine.not_executable(file, who) for file in files]
     for file, reason in zip(files, reasons, strict=True):
         if not reason:
@@ -105,10 +108,9 @@ def _reachable(files: list[str], work: str, who: Who) -> str:
 class Barrier:
     """Holds forked tasks back until all of them stand; then says which of them could not execute."""
 
-    def __init__(self, who: Who | None = None, space: Space | None = None) -> None:
+    def __init__(self, who: Who | None = None) -> None:
         self._who = who
-        self._space = space
-        self._parent = 0 if space else os.getpid()  # as the child sees it
+        self._parent = 0 if who and who.space else os.getpid()  # as the child sees it
         self._gate, self._opener = os.pipe2(os.O_CLOEXEC)
         self._faults, self._fault = os.pipe2(os.O_CLOEXEC)
 
@@ -139,8 +141,6 @@ class Barrier:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        if self._space is not None:
-            self._space.enter()
         if self._who is not None:
             from leitstand.engines.local import confine
 

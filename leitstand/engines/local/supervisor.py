@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import signal
     from typing import Any
 
-    from leitstand.engines.local.confine import Space, Who
+    from leitstand.engines.local.confine import Who
 else:
     import _signal as signal  # the C half: the enums of the Python half would cost a third of the start-up
 
@@ -98,7 +98,6 @@ class Supervised:
         self.kill_at: float | None = None
         self.kill_pause = KILL_PAUSE_S[0]
         self.who: Who | None = None
-        self.space: Space | None = None
         if order.get("identity"):
             from leitstand.engines.local import confine
 
@@ -151,7 +150,7 @@ class Supervised:
         commands = [
             spawn.prepare(self.path, self.order, rank, self.must_stop, self.who) for rank in range(len(tasks))
         ]
-        barrier = spawn.Barrier(self.who, self.space)
+        barrier = spawn.Barrier(self.who)
         for rank, command in enumerate(commands):
             self.keep(rank, barrier.fork(f"{self.path}/{record.work_name(rank)}", command, tasks[rank]))
         self.record_start()
@@ -163,7 +162,7 @@ class Supervised:
             return ""
         from leitstand.engines.local import confine
 
-        self.space = confine.Space(self.who, f"{self.path}/{record.TMP}")
+        self.who.space = confine.Space(self.who, f"{self.path}/{record.TMP}")
         return confine.PRIVATE[0]
 
     def clear_away(self) -> None:
@@ -268,8 +267,8 @@ class Supervised:
                 return True
             if pid in self.tasks:
                 self.statuses[self.tasks.pop(pid)] = status
-                if self.space is not None and not self.tasks:
-                    self.space.leave()
+                if self.who and self.who.space and not self.tasks:
+                    self.who.space.leave()
 
     def drain(self, reader: int, reads_max: int) -> None:
         """Moves what is in a task's pipe to its log; closes both at the end of the stream."""
