@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from leitstand import __version__
+from leitstand.app.isolation import tenants
 from leitstand.app.serving import CannotServe, DiskLow, lock, saying_why
 from leitstand.app.settings import Settings
 from leitstand.core.cycle import Core
@@ -37,7 +38,9 @@ from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
 from leitstand.runtime.spec import OPERATOR, RunSpec
 from leitstand.stores.blobs import Blobs
+from leitstand.stores.keys import Damaged
 from leitstand.stores.records import Records
+from leitstand.stores.secrets import MasterKeyMissing, Secrets
 
 LAG_MAX_US: Final = 60 * SECOND_US
 LOCK_S: Final = 1.0  # who starts another control plane holds the lock for a moment, to look
@@ -68,6 +71,7 @@ def serve(settings: Settings) -> None:
         )
     clock.alert = _say_lag
     records = Records(settings.records)
+    secrets = Secrets(settings.secrets)
     engine = LocalEngine(
         settings.runs,
         site,
@@ -76,6 +80,8 @@ def serve(settings: Settings) -> None:
             open_blob=Blobs(settings.blobs).open,
             wake=clock.wake,
             journal=journal.journal_id,
+            read_secret=lambda *name: read_secret(secrets, *name),
+            tenants=tenants(settings),
         ),
         Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US),
     )
@@ -95,6 +101,7 @@ def serve(settings: Settings) -> None:
         engine.close()
         journal.close()
         records.close()
+        secrets.close()
 
 
 def read_spec(records: Records, ref: str) -> RunSpec | None:
@@ -104,6 +111,17 @@ def read_spec(records: Records, ref: str) -> RunSpec | None:
     except sqlite3.OperationalError as error:  # locked, no memory: the record itself may be whole
         raise OSError(errno.EAGAIN, str(error)) from error
     except sqlite3.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def read_secret(secrets: Secrets, tenant: str, project: str, name: str) -> str | None:
+    """A secret, as `Surroundings` wants it: ValueError if it is damaged, OSError if it cannot be read now, also because the
+    operator has yet to bring back the master key."""
+    try:
+        return secrets.read(tenant, project, name)
+    except (sqlite3.OperationalError, MasterKeyMissing) as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
+    except (sqlite3.Error, Damaged) as error:
         raise ValueError(str(error)) from error
 
 
