@@ -98,7 +98,7 @@ def submit(client: Client, part: Part) -> dict[str, str]:
     if read.workdir is not None:
         body["workdir"] = workdir.send(client, read.workdir, part.tenant)
     content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    return client.submit(body, f"demo-{part.tenant}-{content[:16]}")
+    return client.submit(body, key=f"demo-{part.tenant}-{content[:16]}")
 
 
 if __name__ == "__main__":

@@ -115,8 +115,8 @@ def read_spec(records: Records, ref: str) -> RunSpec | None:
 
 
 def read_secret(secrets: Secrets, tenant: str, project: str, name: str) -> str | None:
-    """A secret, as `Surroundings` wants it: ValueError if it is damaged, OSError if it cannot be read now, also because the
-    operator has yet to bring back the master key."""
+    """A secret, as `Surroundings` wants it: ValueError if it is damaged, OSError if it cannot be read now, also because
+    the operator has yet to bring back the master key."""
     try:
         return secrets.read(tenant, project, name)
     except (sqlite3.OperationalError, MasterKeyMissing) as error:
