@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the faces' process does beside answering: signs chain heads, has snapshots written, deletes old blobs.
+"""What the faces' process does beside answering: signs chain heads, has snapshots written, deletes what is old.
 
 Called by `leitstand.app.faces`. None of it is needed for correctness; a chore that fails says so and is tried later.
 """
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
@@ -17,12 +18,17 @@ from leitstand.app.settings import Settings
 from leitstand.journal import heads, snapshots
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.stores.blobs import Retention
+from leitstand.stores.secrets import Secrets
 
 SIGN_EVERY_S: Final = 60.0
 SNAPSHOT_LOOK_S: Final = 5.0
 SNAPSHOT_FACTS: Final = 200_000  # since the last one
 SNAPSHOT_AGAIN_S: Final = 600.0  # after one that came to nothing
 PRUNE_EVERY_S: Final = 3600.0
+PRUNE_RECORDS_EVERY_S: Final = 6 * 3600.0  # it walks all records
+JOB_SECRET_MIN_US: Final = (
+    3600 * 1_000_000
+)  # how long a job's own secrets stay at least: it may not be submitted yet
 _log = logging.getLogger("leitstand.chores")
 
 
@@ -43,6 +49,18 @@ def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
             "writing a snapshot", lambda: write_snapshot(settings, faces), SNAPSHOT_LOOK_S, SNAPSHOT_AGAIN_S
         ),
         Chore("deleting old work directories", lambda: prune_blobs(faces), PRUNE_EVERY_S, PRUNE_EVERY_S),
+        Chore(
+            "deleting secrets of ended jobs",
+            lambda: prune_secrets(settings, faces),
+            PRUNE_EVERY_S,
+            PRUNE_EVERY_S,
+        ),
+        Chore(
+            "deleting old records",
+            lambda: prune_records(settings, faces),
+            PRUNE_RECORDS_EVERY_S,
+            PRUNE_EVERY_S,
+        ),
     )
     return [asyncio.create_task(repeat(chore), name=chore.name) for chore in chores]
 
@@ -105,7 +123,7 @@ async def write_snapshot(settings: Settings, faces: Faces) -> None:
         raise RuntimeError(f"its process ended with exit code {status}")
 
 
-# ── blobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is old ──────────────────────────────────────────────────────────────────────────────────────────────────────
 async def prune_blobs(faces: Faces) -> None:
     """Delete work directories that nobody used for long and no live job needs."""
     live = [job.spec for job in faces.follower.state.jobs.values()]
@@ -115,3 +133,21 @@ async def prune_blobs(faces: Faces) -> None:
         faces.blobs.prune(time.time(), Retention(), keep)
 
     await asyncio.to_thread(prune)
+
+
+async def prune_secrets(settings: Settings, faces: Faces) -> None:
+    """Delete the secrets that one job alone had, once it has ended."""
+    live = [job.spec for job in faces.follower.state.jobs.values()]
+
+    def prune() -> None:
+        keep = {name for spec in faces.records.get_all(live).values() for name in spec.secrets.values()}
+        with contextlib.closing(Secrets(settings.secrets)) as secrets:
+            secrets.prune_job_secrets(time.time_ns() // 1000 - JOB_SECRET_MIN_US, keep)
+
+    await asyncio.to_thread(prune)
+
+
+async def prune_records(settings: Settings, faces: Faces) -> None:
+    """Delete names and commands that nobody submitted for long and no live job needs."""
+    live = {job.spec for job in faces.follower.state.jobs.values()}
+    await asyncio.to_thread(faces.records.prune, settings.record_days, live)

@@ -10,7 +10,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`data`: the data folder. `gpus`: logical GPUs of this machine, None: real ones through NVML, else as many as
     cores. `nodes`: logical nodes that share them evenly. `disk_reserve_bytes`: below this much free disk, submissions
     are refused so that reports of running work still fit. `uids`: first and last user id for runs of tenants, if root
-    starts this; `python`: the interpreter that jobs find first, None: this one."""
+    starts this; `python`: the interpreter that jobs find first, None: this one. `record_days`: how long names and
+    commands of jobs are kept after their last submission."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -23,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disk_reserve_bytes: int = 64 * 1024 * 1024
     log_bytes_max: int = 64 * 1024 * 1024
     grace_s: int = 10
+    record_days: int = 400
     uids: tuple[int, int] = (200_000, 265_535)
     python: Path | None = None
     discipline: str | None = None  # None: the rules in force stay
@@ -60,10 +62,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def people(self) -> Path:
         return self.data / "people.db"
-
-    @property
-    def secrets(self) -> Path:
-        return self.data / "secrets.db"
 
     @property
     def blobs(self) -> Path:
