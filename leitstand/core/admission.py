@@ -32,6 +32,7 @@ RESOURCES: Final = (
     "cpus_milli_per_node",
     "memory_mib_per_node",
     "retries",
+    "checkpoint_every_us",
     "",
 )
 
@@ -89,6 +90,7 @@ def _shape_fault(job: SubmitJob) -> Verdict | None:
         (job.max_duration_us, AMOUNT_MAX, "max_duration_us"),
         (job.expected_us, AMOUNT_MAX, "expected_us"),
         (job.retries, RETRIES_MAX, "retries"),
+        (job.checkpoint_every_us, AMOUNT_MAX, "checkpoint_every_us"),
     ):
         if not 0 <= amount <= limit:
             return Verdict("limit", amount, limit, resource)

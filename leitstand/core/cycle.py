@@ -103,6 +103,9 @@ class Core:
     # ── acts ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _act(self, asked: Any) -> Answer:
         """What an administrative act leads to; the modules of `DECIDE` know."""
+        long = next((name for name in asked.__struct_fields__ if _is_long(getattr(asked, name))), "")
+        if long:
+            return Answer(refused="invalid", detail=f"{long} has more than {DIGEST_MAX} characters")
         decision = DECIDE[type(asked)](self.state, self._now, asked)
         for fact in decision.facts:
             self._emit(fact)
@@ -136,7 +139,7 @@ class Core:
         if asked.project not in tenant.projects:
             return Answer(refused="unknown_project", detail=asked.project[:ID_MAX])
         digests = (asked.user, asked.spec, asked.request, asked.request_digest)
-        if max(map(len, digests)) > DIGEST_MAX or not set(asked.retry_on) <= set(f.RETRYABLE):
+        if max(map(len, digests)) > DIGEST_MAX or (asked.retry_on and not _can_retry_on(asked.retry_on)):
             return Answer(refused="invalid", detail="digests or reasons to retry")
         if asked.request and self._remembers_too_much(tenant):
             return Answer(refused="busy", detail=str(state.rules.requests_max))
@@ -307,11 +310,23 @@ def _ended(job: str, report: f.RunEnded, run: Run) -> f.JobEnded:
     return f.JobEnded(job, "failed", reason, report.exit_code)
 
 
+def _can_retry_on(reasons: tuple[str, ...]) -> bool:
+    return len(reasons) <= len(f.RETRYABLE) and set(reasons) <= set(f.RETRYABLE)
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, str) and len(value) > DIGEST_MAX
+
+
 def _secret(state: State, now: int, asked: a.SecretSet | a.SecretDeleted) -> Decision:
     tenant = state.tenants.get(asked.tenant)
     if tenant is None or asked.project not in tenant.projects:
         return refuse("unknown_project", f"{asked.tenant[:ID_MAX]} {asked.project[:ID_MAX]}")
-    return record(asked) if is_id(asked.name) else refuse("invalid", asked.name[:ID_MAX])
+    if not is_id(asked.name):
+        return refuse("invalid", asked.name[:ID_MAX])
+    if isinstance(asked, a.SecretSet) and not 0 < asked.version <= tenancy.AMOUNT_MAX:
+        return refuse("invalid", f"version {asked.version}")
+    return record(asked)
 
 
 def _erased(state: State, now: int, asked: a.RecordsErased) -> Decision:

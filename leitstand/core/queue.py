@@ -55,9 +55,10 @@ class Queue:
         if not heap:
             del self.classes[shape]
         if self._entries > 2 * len(waiting) + 1024:
-            self._compact()
+            self.compact()
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
+        """Drop every entry of a job that left; needed before one of them comes back."""
         for shape, heap in list(self.classes.items()):
             heap[:] = [key for key in heap if key[2] in self.waiting]
             heapify(heap)

@@ -308,6 +308,8 @@ class State:
         for job in self.jobs.values():
             if job.tenant == tenant and job.state == "pending":
                 self.pools[job.pool].queue.leave(job.resources, job.id)
+        for pool in self.pools.values():
+            pool.queue.compact()
 
     def release(self, tenant: str) -> None:
         """Put it back, when the tenant counts as suspended no more."""

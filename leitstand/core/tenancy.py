@@ -179,7 +179,7 @@ def _add_project(state: "State", now: int, asked: a.ProjectAdded) -> Decision:
         return refuse("invalid", asked.project[:64])
     if tenant.projects.get(asked.project):
         return refuse("exists", asked.project)
-    if len(tenant.projects) >= PROJECTS_MAX:
+    if asked.project not in tenant.projects and len(tenant.projects) >= PROJECTS_MAX:
         return refuse("busy", str(PROJECTS_MAX))
     return record(asked, made=asked.project)
 

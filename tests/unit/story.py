@@ -2,6 +2,7 @@
 """A small language for core tests: given facts, when observations, then facts."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from leitstand.core import facts as f
@@ -58,3 +59,29 @@ def ended(run: str, seconds: int, exit_code: int = 0, started: int = 0) -> f.Run
 
 def started(run: str, seconds: int) -> f.RunStarted:
     return f.RunStarted(run, seconds * SECOND_US)
+
+
+def names(facts: Sequence[f.Fact]) -> list[str]:
+    return [type(fact).__name__ for fact in facts]
+
+
+def act(core: Core, seconds: int, asked: f.Observation) -> str:
+    """What the act made; it must not be refused."""
+    at(core, seconds, asked)
+    assert core.answers[-1].refused == "", core.answers[-1]
+    return core.answers[-1].made
+
+
+def refused(core: Core, seconds: int, asked: f.Observation) -> tuple[str, str]:
+    """Why the act is refused, and the detail; nothing may be recorded."""
+    before = core.state.digest()
+    assert at(core, seconds, asked) == []
+    assert core.state.digest() == before
+    assert core.answers[-1].refused
+    assert core.answers[-1].made == ""
+    return core.answers[-1].refused, core.answers[-1].detail
+
+
+def sha(text: object) -> str:
+    """A digest as faces make it of a token, a code or a claim."""
+    return sha256(str(text).encode()).hexdigest()
