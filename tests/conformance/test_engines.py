@@ -17,10 +17,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from leitstand.core.facts import Resources
 from leitstand.engines.local import record
 from leitstand.engines.local.engine import Limits
 from leitstand.runtime.ports import StartRun, StopRun
-from leitstand.runtime.spec import RunSpec
+from leitstand.runtime.spec import Checkpoint, RunSpec
 from tests.conformance.engine_cases import SECOND, LocalCase, SimulatedCase, alive, eventually
 
 HOUR = 3600 * SECOND
@@ -308,6 +309,164 @@ def test_a_task_finds_its_place_in_the_environment_and_nothing_of_ours(
         assert (found["LEITSTAND_NODE"], found["LEITSTAND_SITE"]) == ("node-1", "local")
         assert (found["LEITSTAND_GPUS_PER_NODE"], found["LEITSTAND_GPUS_LOGICAL"]) == ("1", "1")
         assert "LEITSTAND_TOKEN" not in found
+
+
+# ── names of other platforms ──────────────────────────────────────────────────────────────────────────────────────
+def names_found(case: LocalCase, compat: str, prefix: str) -> dict[str, str]:
+    """Variables with this prefix that the second of two tasks finds."""
+    spec = RunSpec(
+        name="training", argv=("env", "-0"), envs={"LEITSTAND_COMPAT": compat, "SLURM_LOCALID": "mine"}
+    )
+    order = case.execution("acme-42.2", spec, tasks=2)
+    case.send(msgspec.structs.replace(order, resources=Resources(nodes=2, gpus=2, cpus_milli=5000)))
+    assert case.end("acme-42.2").exit_code == 0
+    pairs = (line.partition("=") for line in case.log("acme-42.2", 1).split("\0"))
+    return {name.removeprefix(prefix): value for name, _, value in pairs if name.startswith(prefix)}
+
+
+def test_a_job_that_wants_the_names_of_skypilot_finds_them(local: LocalCase) -> None:
+    assert names_found(local, "slurm, skypilot", "SKYPILOT_") == {
+        "NUM_NODES": "2",
+        "NODE_RANK": "1",
+        "NODE_IPS": "127.0.0.1\n127.0.0.1",
+        "NUM_GPUS_PER_NODE": "1",
+        "TASK_ID": "acme-42",
+    }
+
+
+def test_a_job_that_wants_the_names_of_slurm_finds_them_unless_it_sets_them(local: LocalCase) -> None:
+    assert names_found(local, "slurm", "SLURM_") == {
+        "JOB_ID": "42",
+        "JOB_NAME": "training",
+        "NNODES": "2",
+        "JOB_NUM_NODES": "2",
+        "NODEID": "1",
+        "PROCID": "1",
+        "LOCALID": "mine",
+        "NTASKS": "2",
+        "CPUS_PER_TASK": "2",
+        "CPUS_ON_NODE": "2",
+        "GPUS_ON_NODE": "1",
+        "SUBMIT_DIR": str(local.folders.of("acme-42.2") / "work-1"),
+        "JOB_NODELIST": "127.0.0.1,127.0.0.1",
+    }
+
+
+def test_nobody_else_finds_names_of_other_platforms(local: LocalCase) -> None:
+    assert names_found(local, "", "SKYPILOT_") == {}
+    assert names_found(local, "", "SLURM_") == {"LOCALID": "mine"}
+
+
+# ── secrets ───────────────────────────────────────────────────────────────────────────────────────────────────────
+VALUE = "correct horse battery staple"
+
+
+def test_a_secret_is_in_the_environment_of_all_tasks_and_nowhere_on_disk(local: LocalCase) -> None:
+    local.secrets["acme", "p", "token@3"] = VALUE
+    script = 'echo "${#TOKEN} $RANK"; exec sleep 3600'
+    spec = RunSpec(
+        script=script, envs={"TOKEN": "overruled"}, secrets={"TOKEN": "token@3", "RANK": "token@3"}
+    )
+    local.send(local.execution("a.1", spec, tasks=2))
+    for rank in (0, 1):
+        local.says("a.1", f"{len(VALUE)} {rank}\n", rank)
+    for path in local.folders.path.parent.rglob("*"):
+        assert not path.is_file() or VALUE.encode() not in path.read_bytes(), path
+    supervisor = local.folders.started("a.1")
+    assert supervisor is not None
+    for what in ("environ", "cmdline"):
+        assert VALUE.encode() not in Path(f"/proc/{supervisor.pid}/{what}").read_bytes()
+    local.send(stop("a.1"))
+    local.end("a.1")
+
+
+def test_a_secret_that_is_gone_is_a_failed_start_that_names_it(local: LocalCase) -> None:
+    local.secrets["acme", "other", "token@3"] = VALUE
+    local.send(local.execution("a.1", RunSpec(argv=("true",), secrets={"TOKEN": "token@3"})))
+    end = local.end("a.1")
+    assert (end.outcome, end.detail) == ("start_failed", "secret_missing")
+    assert "the secret token@3 (for TOKEN) is no longer there in project p of acme" in local.log("a.1")
+
+
+def test_no_value_of_a_secret_is_in_an_error(local: LocalCase) -> None:
+    local.secrets["acme", "p", "token@3"] = f"{VALUE}\0"
+    local.send(local.execution("a.1", RunSpec(argv=("true",), secrets={"TOKEN": "token@3"})))
+    assert local.end("a.1").detail == "secret_unreadable"
+    assert "token@3" in local.log("a.1")
+    assert "horse" not in local.log("a.1")
+
+
+def test_a_run_with_secrets_is_adopted_without_them_being_read_again(local: LocalCase) -> None:
+    local.secrets["acme", "p", "token@3"] = VALUE
+    script = "echo up; until [ -e go ]; do sleep 0.01; done; echo ${#TOKEN}"
+    order = local.execution("a.1", RunSpec(script=script, secrets={"TOKEN": "token@3"}))
+    local.send(order)
+    local.says("a.1", "up")
+    local.secrets.clear()
+    local.restart(order)
+    (local.folders.of("a.1") / "work-0" / "go").touch()
+    assert local.end("a.1").exit_code == 0
+    assert local.log("a.1") == f"up\n{len(VALUE)}\n"
+
+
+# ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_job_is_asked_for_its_last_checkpoint_by_its_own_signal_with_its_own_grace(
+    hasty: LocalCase,
+) -> None:
+    script = "trap 'sleep 0.5; echo saved; exit 3' USR1; trap 'echo wrong' TERM; echo up; while :; do sleep 0.01; done"
+    spec = RunSpec(script=script, checkpoint=Checkpoint("c", signal="SIGUSR1", grace_s=60))
+    hasty.send(hasty.execution("stopped.1", spec), hasty.execution("over.1", spec, limit_us=300_000))
+    hasty.says("stopped.1", "up")
+    hasty.send(stop("stopped.1"))
+    for run, outcome in (("stopped.1", "stopped"), ("over.1", "time_limit")):
+        assert (hasty.end(run).outcome, hasty.end(run).exit_code) == (outcome, 3)
+        assert "saved" in hasty.log(run)
+        assert "wrong" not in hasty.log(run)
+
+
+def test_without_a_grace_of_its_own_a_job_has_that_of_the_engine(hasty: LocalCase) -> None:
+    spec = RunSpec(
+        script="trap '' USR1; echo up; while :; do sleep 0.01; done", checkpoint=Checkpoint("c", 0, "SIGUSR1")
+    )
+    hasty.send(hasty.execution("a.1", spec))
+    hasty.says("a.1", "up")
+    hasty.send(stop("a.1"))
+    assert hasty.end("a.1").signal == signal.SIGKILL
+
+
+def test_a_signal_that_there_is_not_is_a_failed_start(local: LocalCase) -> None:
+    local.send(local.execution("a.1", RunSpec(argv=("true",), checkpoint=Checkpoint("c", 0, "SIGNONSENSE"))))
+    assert local.end("a.1").detail == "record_unreadable"
+    assert "SIGNONSENSE" in local.log("a.1")
+
+
+def test_checkpoints_of_a_job_are_kept_for_their_time_and_while_it_lives(local: LocalCase) -> None:
+    spec = RunSpec(script="touch $LEITSTAND_CHECKPOINT_DIR/model; echo up", checkpoint=Checkpoint("c"))
+    lasting = RunSpec(
+        script="touch $LEITSTAND_CHECKPOINT_DIR/model; exec sleep 3600", checkpoint=Checkpoint("c")
+    )
+    orders = [
+        local.execution("old-1.1", spec),
+        local.execution("new-1.1", spec),
+        local.execution("live-1.1", lasting),
+    ]
+    local.send(*orders)
+    local.end("old-1.1")
+    local.end("new-1.1")
+    local.start("live-1.1")
+    kept = {
+        path.name.partition("-")[0]: path for path in (local.folders.path.parent / "checkpoints").iterdir()
+    }
+    assert set(kept) == {"old", "new", "live"}
+    assert kept["new"].stat().st_mtime_ns // 1000 == local.end("new-1.1").at_us
+    for name in ("old", "live"):
+        os.utime(kept[name], (0, 0))
+    local.restart(orders[2])
+    eventually(lambda: not kept["old"].exists(), "the removal of what is over its time")
+    assert (kept["new"] / "c" / "model").exists()
+    assert kept["live"].exists()
+    local.send(stop("live-1.1"))
+    local.end("live-1.1")
 
 
 def test_runs_that_live_at_the_same_time_have_ports_of_their_own(local: LocalCase) -> None:

@@ -45,10 +45,10 @@ class Checkpoints:
             os.utime(folder)
         return folder
 
-    def touch(self, order: StartRun, journal: str) -> None:
-        """A run of the job has ended: from now on the time counts anew."""
+    def ended(self, order: StartRun, journal: str, at_us: int) -> None:
+        """A run of the job has ended: from then on the time counts."""
         try:
-            os.utime(self.of(order, journal))
+            os.utime(self.of(order, journal), ns=(at_us * 1000, at_us * 1000))
         except OSError:
             return  # it has none, or the disk refuses: then the time counts from its start
 

@@ -403,7 +403,7 @@ class LocalEngine:
         self._folders.forget(run)
         record.unlink_tmp(str(self._folders.of(run)))
         if live.order is not None:
-            self._checkpoints.touch(live.order, self._around.journal)
+            self._checkpoints.ended(live.order, self._around.journal, ended.ended_us)
             if live.started is None and ended.started_us:
                 self._report(RunStarted(run, ended.started_us))
             self._report_end(ended)
