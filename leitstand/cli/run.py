@@ -7,12 +7,13 @@ import click
 
 from leitstand.cli import exits
 from leitstand.cli.amounts import reading
-from leitstand.cli.client import Client, connect, new_key, parse_key
+from leitstand.cli.client import Client, connect, parse_key
 from leitstand.cli.refusals import CommandFailed
 from leitstand.cli.request import JobCommand, Submission, build, job_options
 from leitstand.cli.table import as_json, plain, print_fields, print_json, print_table
 from leitstand.cli.text import is_german, t
 from leitstand.cli.words import amount, word
+from leitstand.client import new_key
 
 _key_option = click.option(
     "--idempotency-key",
@@ -72,7 +73,10 @@ def plan(ctx: click.Context, /, key: str | None, json_wanted: bool, **options: A
     """Exits 104 if the job would be refused, as its submission would. `key` is taken so that the line of a submission
     can be asked about as it is."""
     submission = build(ctx, options)
-    answer = connect().post("/v1/plan", submission.body)
+    body = {
+        key: value for key, value in submission.body.items() if key != "secret_values"
+    }  # needed by the run alone
+    answer = connect().post("/v1/plan", body)
     if json_wanted:
         print_json(answer)
     elif answer["admitted"]:
@@ -87,10 +91,11 @@ def _submit(client: Client, submission: Submission, key: str | None) -> dict[str
     if submission.workdir is not None:
         from leitstand.cli import workdir
 
-        body["workdir"] = workdir.send(client, submission.workdir, body.get("tenant", ""))
+        of = {name: body[name] for name in ("tenant", "project") if body.get(name)}
+        body["workdir"] = workdir.send(client, submission.workdir, **of)
     key = key or new_key()
     try:
-        return client.submit(body, key)
+        return client.submit(body, key=key)
     except KeyboardInterrupt:
         raise CommandFailed(
             t("Interrupted while the job was being submitted: whether it was accepted is not known."),

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from leitstand import client as sdk
 from leitstand.cli import client as module
 from leitstand.cli.client import Client, connect
 from leitstand.cli.refusals import CommandFailed, Refused, Unreachable
@@ -85,7 +86,7 @@ def test_trying_again_ends_within_the_budget() -> None:
     played = Played(problem(503, detail="the writer is away"))
     with pytest.raises(Refused, match="the writer is away"):
         played.client().get("/v1/jobs")
-    assert 0 < sum(played.slept) <= module.RETRY_BUDGET_S
+    assert 0 < sum(played.slept) <= sdk.RETRY_BUDGET_S
 
 
 def test_a_long_retry_after_is_not_waited_for() -> None:

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from click.testing import CliRunner, Result
 
+from leitstand import client as sdk
 from leitstand.cli import workdir
 from leitstand.cli.client import Client
 from leitstand.cli.root import cli
@@ -306,9 +307,13 @@ def test_ctrl_c_right_after_the_submission_names_the_job(monkeypatch: pytest.Mon
 # ── work directories ──────────────────────────────────────────────────────────────────────────────────────────────
 def packed(folder: Path) -> tuple[str, bytes]:
     archive = io.BytesIO()
-    digest = workdir.pack(folder, archive)
+    digest = sdk.pack(folder, archive)
     assert hashlib.sha256(archive.getvalue()).hexdigest() == digest
     return digest, archive.getvalue()
+
+
+def sent(folder: Path) -> str:
+    return workdir.send(Client("http://127.0.0.1:1", "t"), folder)
 
 
 def test_a_work_directory_is_sent_before_the_job_that_names_it(tmp_path: Path) -> None:
@@ -355,7 +360,7 @@ def test_repositories_environments_and_caches_stay_at_home(tmp_path: Path) -> No
 def test_a_link_out_of_the_work_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to("/etc/passwd")
     with pytest.raises(click.ClickException, match="leads out of it: out"):
-        packed(tmp_path)
+        sent(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +395,7 @@ def test_links_within_the_folder_go_along(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_what_cannot_be_read_is_named_without_numbers(tmp_path: Path) -> None:
     with pytest.raises(click.ClickException) as caught:
-        packed(tmp_path / "gone")
+        sent(tmp_path / "gone")
     assert "Errno" not in caught.value.message
     assert f"{tmp_path / 'gone'}: No such file or directory" in caught.value.message
 
@@ -398,7 +403,7 @@ def test_what_cannot_be_read_is_named_without_numbers(tmp_path: Path) -> None:
 def test_help_and_guide_name_what_stays_at_home() -> None:
     said = CliRunner().invoke(cli, ["submit", "--help"], env={"LC_ALL": "C"}, terminal_width=200).stdout
     guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
-    for name in workdir.LEFT_OUT:
+    for name in sdk.LEFT_OUT:
         assert f"`{name}`" in guide
     assert ".git, .venv and caches" in " ".join(said.split())
 
@@ -406,7 +411,7 @@ def test_help_and_guide_name_what_stays_at_home() -> None:
 def test_a_work_directory_over_the_limit_is_refused_with_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workdir, "TAR_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(sdk, "ARCHIVE_BYTES_MAX", 1 << 20)
     (tmp_path / "data.bin").write_bytes(bytes(2 << 20))
     done = plane().run("submit", "--workdir", str(tmp_path), "--", "x")
     assert done.exit_code == 1
@@ -414,11 +419,11 @@ def test_a_work_directory_over_the_limit_is_refused_with_the_limit(
 
 
 def test_too_many_files_are_refused_with_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workdir, "FILES_MAX", 3)
+    monkeypatch.setattr(sdk, "FILES_MAX", 3)
     for n in range(4):
         (tmp_path / str(n)).touch()
     with pytest.raises(click.ClickException, match="more than 3 files"):
-        packed(tmp_path)
+        sent(tmp_path)
 
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────

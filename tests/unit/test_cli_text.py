@@ -12,7 +12,7 @@ import click
 import pytest
 
 import leitstand
-from leitstand.cli import jobfile
+from leitstand.cli import jobfile_keys, jobfile_yaml, sbatch_options
 from leitstand.cli.amounts import parse_bytes, parse_duration, show_duration, show_hours, show_span
 from leitstand.cli.german import GERMAN
 from leitstand.cli.german_others import CLICK, CODES, MESSAGES
@@ -27,7 +27,10 @@ PACKAGE = Path(leitstand.__file__).parent
 
 def said() -> set[str]:
     """Every sentence in a call of `t`, and the help of every command."""
-    found = set(jobfile._KINDS.values())
+    found = {*jobfile_yaml.KINDS.values(), *jobfile_keys.LATER.values(), *jobfile_keys.IGNORED.values()}
+    found |= {
+        why for option in sbatch_options.OPTIONS.values() for why in (option.ignored, option.refused) if why
+    }
     for path in [*PACKAGE.glob("cli/*.py"), *PACKAGE.glob("app/*.py"), PACKAGE / "__main__.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -196,6 +199,7 @@ def test_a_client_command_loads_no_server() -> None:
     assert "httpx2" in loaded
     assert {name for name in loaded if name.startswith("leitstand.")} <= {
         "leitstand.__main__",
+        "leitstand.client",
         *(
             f"leitstand.cli{rest}"
             for rest in (
@@ -205,6 +209,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".client",
                 ".exits",
                 ".german",
+                ".german_jobfile",
                 ".german_others",
                 ".jobs",
                 ".refusals",
