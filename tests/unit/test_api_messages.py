@@ -45,7 +45,14 @@ def test_a_refusal_says_what_was_asked_and_what_there_is(
 
 
 def test_every_reason_and_resource_of_the_core_has_a_sentence() -> None:
-    never_lacking = ("cpus_milli", "memory_mib", "max_duration_us", "expected_us", "retries")
+    never_lacking = (
+        "cpus_milli",
+        "memory_mib",
+        "max_duration_us",
+        "expected_us",
+        "retries",
+        "checkpoint_every_us",
+    )
     for reason in REASONS:
         for resource in RESOURCES:
             if reason != "no_such_capacity" or resource not in never_lacking:
