@@ -250,11 +250,9 @@ class Idp:
         if wanted == "stranger":
             return jwt.encode(header, claims, RSAKey.generate_key(2048), algorithms=["RS256"])
         signed = b".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
-        mac = (
-            b""
-            if wanted == "none"
-            else hmac.digest(self.keys["RS256"].as_pem(private=False), signed, "sha256")
-        )
+        public = self.keys["RS256"]
+        assert isinstance(public, RSAKey)
+        mac = b"" if wanted == "none" else hmac.digest(public.as_pem(private=False), signed, "sha256")
         return (signed + b"." + base64url(mac)).decode()
 
     def control(self, asked: dict[str, Any]) -> Sent:
