@@ -10,6 +10,7 @@ import click
 
 from leitstand.cli.text import t
 
+SHOWN_MAX: Final = 16  # characters of what was written; something longer may be a secret in the wrong place
 DURATION_MAX_S: Final = 3650 * 86_400
 _DURATION: Final = re.compile(
     r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,6})?)s)?", re.ASCII
@@ -25,7 +26,7 @@ def parse_amount(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ValueError(t('"{text}" is not an amount; write it like 4 or 0.5', text=text))
+        raise ValueError(t('"{text}" is not an amount; write it like 4 or 0.5', text=_shown(text)))
     return value
 
 
@@ -33,13 +34,13 @@ def parse_duration(text: str) -> float:
     """Seconds of `1h30m`, `2d`, `90s`, `0.5s` or a plain number; ValueError says what is wrong."""
     found = _DURATION.fullmatch(text + "s" if text[-1:].isdigit() else text)
     if not found or not any(found.groups()):
-        raise ValueError(t('"{text}" is not a duration; write it like 1h30m, 2d or 90s', text=text))
+        raise ValueError(t('"{text}" is not a duration; write it like 1h30m, 2d or 90s', text=_shown(text)))
     days, hours, minutes = (int(part or 0) for part in found.groups()[:3])
     rest = float(found[4] or 0)
     seconds = ((days * 24 + hours) * 60 + minutes) * 60 + (int(rest) if rest.is_integer() else rest)
     if not 0 < seconds <= DURATION_MAX_S:
         raise ValueError(
-            t('"{text}" is not above 0 and up to {limit}d', text=text, limit=DURATION_MAX_S // 86_400)
+            t('"{text}" is not above 0 and up to {limit}d', text=_shown(text), limit=DURATION_MAX_S // 86_400)
         )
     return seconds
 
@@ -48,8 +49,12 @@ def parse_bytes(text: str) -> int:
     """Bytes of `64M`, `1G` or a plain number; K, M, G, T are powers of 1024. ValueError says what is wrong."""
     found = _BYTES.fullmatch(text.strip())
     if not found:
-        raise ValueError(t('"{text}" is not a size; write it like 64M or 1G', text=text))
+        raise ValueError(t('"{text}" is not a size; write it like 64M or 1G', text=_shown(text)))
     return int(found[1]) << _POWER.get((found[2] or "").upper(), 0)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_MAX else "…"
 
 
 N = TypeVar("N", bound=float)

@@ -3,6 +3,8 @@
 
 from typing import Final
 
+from leitstand.cli.german_jobfile import JOBFILE
+
 GERMAN: Final[dict[str, str]] = {
     # the group
     "Leitstand: the control plane of an Industrial AI Cloud.": "Leitstand: die Leitstelle einer Industrial AI Cloud.",
@@ -177,11 +179,8 @@ GERMAN: Final[dict[str, str]] = {
     "There is neither a command nor a job file.": "Es fehlt ein Befehl oder eine Jobdatei.",
     "Write: {path} [OPTIONS] -- COMMAND, or {path} FILE.yaml": "Schreiben Sie: {path} [OPTIONEN] -- BEFEHL, "
     "oder {path} DATEI.yaml",
-    '"{word}" is not a job file (.yaml); a command stands after "--".': "„{word}“ ist keine Jobdatei (.yaml); "
-    "ein Befehl steht nach „--“.",
     "The command has {size} characters; the limit is {limit}.": "Der Befehl hat {size} Zeichen; die Grenze "
     "ist {limit}.",
-    '"{pair}" has no name; write K=V': "„{pair}“ hat keinen Namen; schreiben Sie K=V",
     "{name} is not set here; write {name}=VALUE": "{name} ist hier nicht gesetzt; schreiben Sie {name}=WERT",
     "{word} is not UTF-8 text.": "{word} ist kein Text in UTF-8.",
     "admitted": "zugelassen",
@@ -226,18 +225,12 @@ GERMAN: Final[dict[str, str]] = {
     "`run` is missing: the command or script of the job": "`run` fehlt: der Befehl oder das Skript des Jobs",
     'unknown key "{key}"; did you mean "{near}"?': "unbekannter Schlüssel „{key}“; meinten Sie „{near}“?",
     'unknown key "{key}"; known: {known}': "unbekannter Schlüssel „{key}“; bekannt: {known}",
-    '"{key}" is not yet supported': "„{key}“ gibt es noch nicht",
     '"{key}" is there twice, first in line {line}': "„{key}“ steht doppelt da, zuerst in Zeile {line}",
     '"{key}" must be {expected}, not {got}': "„{key}“ muss {expected} sein, nicht {got}",
     '"{key}": the tag {tag} is not supported': "„{key}“: die Marke {tag} gibt es nicht",
     '"{key}" is empty': "„{key}“ ist leer",
-    '"{key}" has no value; write "" for an empty one': '„{key}“ hat keinen Wert; schreiben Sie "" für einen leeren',
-    '"{key}": there is no folder {folder}': "„{key}“: den Ordner {folder} gibt es nicht",
-    '"{key}": choosing the GPU type "{kind}" is not yet supported; write GPU:{count}': "„{key}“: die GPU-Art "
-    "„{kind}“ lässt sich noch nicht wählen; schreiben Sie GPU:{count}",
     "a mapping with accelerators, cpus and memory": "eine Zuordnung mit accelerators, cpus und memory",
     "a mapping of names to values": "eine Zuordnung von Namen zu Werten",
-    "a count like 2, or GPU:2": "eine Anzahl wie 2 oder GPU:2",
     "a number like 4 or 0.5": "eine Zahl wie 4 oder 0.5",
     "GB like 64": "GB wie 64",
     "a duration like 1h30m": "eine Dauer wie 1h30m",
@@ -405,4 +398,6 @@ GERMAN: Final[dict[str, str]] = {
     "{path}: first bad entry {seq}: {what}: {detail}. Keep this file as evidence; go on from a backup.": "{path}: "
     "erster schlechter Eintrag {seq}: {what}: {detail}. Diese Datei als Beweis behalten; mit einer Sicherung "
     "weitermachen.",
+    # job files and batch scripts
+    **JOBFILE,
 }

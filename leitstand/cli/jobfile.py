@@ -1,347 +1,328 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The job file, first form: YAML in the way the field writes it, turned into the body of a submission.
+"""The job file: YAML in the way the field writes it, turned into the body of a submission (docs/jobfile.md).
 
-Called by `leitstand.cli.request`. The file is read as a tree of nodes that know their lines, never as objects: so every
-fault is told with its line, all at once, and an environment variable is exactly the text that stands in the file.
+Called by `leitstand.cli.request`. Every fault is told with its line, all at once; what is passed over is told as well.
 """
 
-import stat
+import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import click
-import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
-from leitstand.cli import exits
-from leitstand.cli.amounts import parse_duration
+from leitstand.cli import jobfile_yaml as y
+from leitstand.cli.jobfile_faults import (
+    VARIABLE,
+    BadJobFile,
+    Fault,
+    JobFile,
+    Wrong,
+    key_of,
+    nearest,
+    quoted,
+    signal_name,
+    text_of,
+)
+from leitstand.cli.jobfile_keys import HINTS, IGNORED, LATER
 from leitstand.cli.text import t
 
-SIZE_MAX: Final = 1024 * 1024
-FAULTS_SHOWN: Final = 20
-DIGITS_MAX: Final = 12
-
-# Keys that users of other platforms know and that this form does not have yet.
-LATER: Final = frozenset(
-    (
-        "any_of",
-        "autostop",
-        "checkpoint",
-        "config",
-        "depends_on",
-        "disk_size",
-        "disk_tier",
-        "file_mounts",
-        "image",
-        "image_id",
-        "infra",
-        "inputs",
-        "instance_type",
-        "job_recovery",
-        "labels",
-        "node_pool",
-        "ordered",
-        "outputs",
-        "pool",
-        "ports",
-        "region",
-        "retry",
-        "schedule",
-        "secrets",
-        "service",
-        "site",
-        "spot_policy",
-        "storage",
-        "topology",
-        "use_spot",
-        "volumes",
-        "workspace",
-        "zone",
-    )
+COMPAT: Final = "LEITSTAND_COMPAT"  # the variable that asks for the variables of another platform
+RETRY_REASONS: Final = ("exit_code", "signal", "lost", "start_failed")
+REFERENCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}(?:@[1-9][0-9]{0,8})?", re.ASCII)
+_REFERENCE_LENGTH: Final = 40  # a longer one is rather the secret itself
+# How well-known tokens begin; none of them is the name of a secret.
+_TOKENS: Final = (
+    *("AKIA", "AIza", "eyJ", "gho_", "ghp_", "ghs_", "github_pat_", "glpat-", "hf_", "lst_"),
+    *("nvapi-", "r8_", "sk-", "sk_", "xox", "ya29."),
 )
-# What people write, and what it is called here.
-HINTS: Final = {
-    "command": "run",
-    "commands": "run",
-    "cpu": "cpus",
-    "env": "envs",
-    "environment": "envs",
-    "gpu": "accelerators",
-    "gpus": "accelerators",
-    "mem": "memory",
-    "nodes": "num_nodes",
-    "script": "run",
-    "time_limit": "max_duration",
-    "timeout": "max_duration",
-    "working_dir": "workdir",
-}
-_TAGS: Final = frozenset(
-    f"tag:yaml.org,2002:{kind}" for kind in ["str", "int", "float", "bool", "null", "timestamp", "seq", "map"]
-)
-_KINDS: Final = {
-    "str": "text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "yes or no",
-    "null": "nothing",
-    "timestamp": "a date",
-}
+_GPU_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*", re.ASCII)
+
+Reading = Callable[[str, Node], Any]
 
 
-class Fault(NamedTuple):
-    """One thing wrong with the file; line from 1, 0: the file as a whole."""
-
-    line: int
-    what: str
+def read(path: Path, given: frozenset[str] = frozenset()) -> JobFile:
+    """The job in a file; BadJobFile with all faults. `given`: variables that the command line brings."""
+    return parse(text_of(path), path, given)
 
 
-class JobFile(NamedTuple):
-    """`body`: a submission without its work directory; `workdir`: the folder to send along."""
-
-    body: dict[str, Any]
-    workdir: Path | None
-
-
-class BadJobFile(click.ClickException):
-    """Everything that is wrong with a job file, one line per fault."""
-
-    exit_code = exits.USAGE
-
-    def __init__(self, name: str, faults: list[Fault]) -> None:
-        self.faults = sorted(faults)
-        shown = [
-            f"{name}:{f.line}: {f.what}" if f.line else f"{name}: {f.what}"
-            for f in self.faults[:FAULTS_SHOWN]
-        ]
-        if len(self.faults) > FAULTS_SHOWN:
-            shown.append(t("… and {count} more", count=len(self.faults) - FAULTS_SHOWN))
-        super().__init__("\n".join(shown))
-
-    def format_message(self) -> str:
-        return t("the job file cannot be used\n{faults}", faults=self.message)
-
-
-def read(path: Path) -> JobFile:
-    """The job in a file; BadJobFile with all faults."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise BadJobFile(str(path), [Fault(0, t("it is not a regular file"))])
-        with path.open("rb") as file:
-            data = file.read(SIZE_MAX + 1)
-        text = data.decode()
-    except OSError as error:
-        raise BadJobFile(str(path), [Fault(0, error.strerror or str(error))]) from error
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise BadJobFile(str(path), [Fault(line, t("the text is not UTF-8"))]) from error
-    if len(data) > SIZE_MAX:
-        fault = Fault(
-            0, t("the file is larger than {limit} bytes; put big inputs into workdir", limit=SIZE_MAX)
-        )
-        raise BadJobFile(str(path), [fault])
-    return parse(text, path)
-
-
-def parse(text: str, path: Path) -> JobFile:
+def parse(text: str, path: Path, given: frozenset[str] = frozenset()) -> JobFile:
     """The job in `text`; `path` names it in errors, and its folder is where `workdir` starts."""
-    reader = _Reader(path.parent)
-    root = reader.compose(text)
-    if root is not None:
-        reader.top(root)
+    reader = _Reader(path.parent, given)
+    root = y.compose(text)
+    if isinstance(root, Fault):
+        raise BadJobFile(str(path), [root])
+    reader.top(root)
     if reader.faults:
         raise BadJobFile(str(path), reader.faults)
-    return JobFile(reader.body, reader.workdir)
-
-
-class _Wrong(Exception):
-    """A value that cannot be used: what is wrong with it."""
+    return JobFile(reader.body, reader.workdir, tuple(sorted(reader.notices)))
 
 
 class _Reader:
-    """Walks the tree once; collects the body and the faults."""
+    """Walks the tree once; collects the body, the faults and the notices."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, given: frozenset[str]) -> None:
         self.folder = folder
+        self.given = given
         self.body: dict[str, Any] = {}
         self.workdir: Path | None = None
         self.faults: list[Fault] = []
+        self.notices: list[Fault] = []
+        self.recovery: dict[str, Any] | None = None
+        self.from_skypilot = False
 
-    def compose(self, text: str) -> Node | None:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            what = ", ".join(part for part in (error.context, error.problem) if part)
-            self.faults.append(Fault(mark.line + 1 if mark else 0, what))
-            return None
-        except (yaml.YAMLError, RecursionError) as error:
-            what = (
-                t("nested too deeply") if isinstance(error, RecursionError) else str(error).replace("\n", " ")
-            )
-            self.faults.append(Fault(0, what))
-            return None
-        if not isinstance(root, MappingNode):
-            self.faults.append(Fault(0, t("a job file is a mapping with at least the key `run`")))
-            return None
-        return root
-
-    def top(self, root: Node) -> None:
+    def top(self, root: MappingNode) -> None:
         found = self.mapping(
             root,
             {
-                "name": _text,
-                "tenant": _text,
-                "project": _text,
+                "name": y.text,
+                "tenant": y.text,
+                "project": y.text,
                 "resources": self.resources,
-                "num_nodes": _integer,
+                "num_nodes": y.integer,
                 "envs": self.envs,
+                "secrets": self.secrets,
                 "workdir": self.folder_of,
-                "setup": _text,
-                "run": _command,
-                "max_duration": _duration,
-                "expected_duration": _duration,
-                "priority": _integer,
+                "setup": y.text,
+                "run": y.command,
+                "max_duration": y.duration,
+                "expected_duration": y.duration,
+                "priority": y.integer,
+                "checkpoint": self.checkpoint,
+                "retry": self.retry,
             },
         )
         if not any(isinstance(key, ScalarNode) and key.value == "run" for key, _ in root.value):
             self.faults.append(Fault(0, t("`run` is missing: the command or script of the job")))
+        for name in found.get("envs", {}).keys() & found.get("secrets", {}).keys():
+            self.faults.append(
+                Fault(0, t('"{key}" is in envs and in secrets; give it once', key=key_of(name)))
+            )
+        if self.recovery:
+            found.setdefault("retry", self.recovery)
         self.workdir = found.pop("workdir", None)
+        if self.from_skypilot or _uses_skypilot(found):
+            found["envs"] = {COMPAT: "skypilot", **found.get("envs", {})}
         self.body = found
 
-    def mapping(self, node: Node, keys: Mapping[str, Callable[[str, Node], Any]]) -> dict[str, Any]:
-        """The values of the known keys that are well formed; the others become faults."""
+    def mapping(self, node: MappingNode, keys: Mapping[str, Reading]) -> dict[str, Any]:
+        """The values of the known keys that are well formed; the others become faults or notices."""
         found: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value in node.value:
-            line = key_node.start_mark.line + 1
+            line = y.line_of(key_node)
             key = key_node.value if isinstance(key_node, ScalarNode) else "?"
             if key in lines:
-                message = t('"{key}" is there twice, first in line {line}', key=key, line=lines[key])
+                message = t('"{key}" is there twice, first in line {line}', key=key_of(key), line=lines[key])
                 self.faults.append(Fault(line, message))
             elif key not in keys:
                 self.faults.append(Fault(line, _unknown(key, list(keys))))
             else:
                 try:
-                    if value.tag not in _TAGS:
-                        raise _Wrong(t('"{key}": the tag {tag} is not supported', key=key, tag=value.tag))
-                    found[key] = keys[key](key, value)
-                except _Wrong as wrong:
-                    self.faults.append(Fault(value.start_mark.line + 1, str(wrong)))
+                    if value.tag not in y.TAGS:
+                        what = t('"{key}": the tag {tag} is not supported')
+                        raise Wrong(what.format(key=key_of(key), tag=quoted(value.tag)))
+                    result = keys[key](key, value)
+                    if result is not None:
+                        found[key] = result
+                except Wrong as wrong:
+                    self.faults.append(Fault(y.line_of(value), str(wrong)))
             lines.setdefault(key, line)
         return found
 
     def resources(self, key: str, node: Node) -> dict[str, Any]:
         if not isinstance(node, MappingNode):
-            raise _expected(key, node, t("a mapping with accelerators, cpus and memory"))
-        found = self.mapping(node, {"accelerators": _accelerators, "cpus": _amount, "memory": _amount})
+            raise y.expected(key, node, t("a mapping with accelerators, cpus and memory"))
+        keys: dict[str, Reading] = {
+            "accelerators": self.accelerators,
+            "cpus": y.amount,
+            "memory": y.memory,
+            "job_recovery": self.job_recovery,
+        }
+        found = self.mapping(node, {**keys, **dict.fromkeys(IGNORED, self.passed_over)})
         names = {"accelerators": "gpus", "cpus": "cpus", "memory": "memory_gb"}
         return {names[k]: v for k, v in found.items()}
 
+    def passed_over(self, key: str, node: Node) -> None:
+        self.from_skypilot = True
+        if isinstance(node, ScalarNode) and node.value.lower() in ("false", "no", "null", "~", ""):
+            return
+        self.notice(node, t('"{key}" is passed over: {why}', key=key, why=t(IGNORED[key])))
+
+    def accelerators(self, key: str, node: Node) -> int:
+        """GPUs per node: 2, H100:2, {H100: 2}, or alternatives of one count. Types are told, not matched."""
+        if isinstance(node, MappingNode):
+            asked = [_type_and_count(key, name, count) for name, count in node.value]
+        else:
+            nodes = node.value if isinstance(node, SequenceNode) else [node]
+            asked = [_type_and_count(key, n, None) for n in nodes]
+        counts = {count for _, count in asked}
+        if len(counts) != 1:
+            what = t('"{key}": the alternatives have different counts, or there is none; write one of them')
+            raise Wrong(what.format(key=key))
+        count = counts.pop()
+        types = [kind for kind, _ in asked if kind]
+        if types:
+            shown = ", ".join(quoted(kind) for kind in types[:4])
+            what = t(
+                '"{key}": GPU types are not matched yet: the job gets {count} GPUs per node of the type that the node '
+                "has, be it {types} or not",
+                key=key,
+                count=count,
+                types=shown,
+            )
+            self.notice(node, what)
+        return count
+
+    def job_recovery(self, key: str, node: Node) -> None:
+        """How SkyPilot asks for another try after an error of the job itself."""
+        self.from_skypilot = True
+        if isinstance(node, MappingNode):
+            keys: dict[str, Reading] = {"strategy": y.text, "max_restarts_on_errors": y.integer}
+            restarts = self.mapping(node, keys).get("max_restarts_on_errors", 0)
+            if restarts:
+                self.recovery = {"max": restarts}
+        elif not isinstance(node, ScalarNode):
+            raise y.expected(key, node, t("a mapping with max_restarts_on_errors"))
+        what = t('"{key}": only max_restarts_on_errors counts; there is one cloud to run in', key=key)
+        self.notice(node, what)
+
     def envs(self, key: str, node: Node) -> dict[str, str]:
+        return self.variables(key, node, self.env)
+
+    def secrets(self, key: str, node: Node) -> dict[str, str | None]:
+        # A value of None would be left out by `mapping`: '' stands for it.
+        return {name: found or None for name, found in self.variables(key, node, _reference).items()}
+
+    def variables(self, key: str, node: Node, reading: Reading) -> dict[str, Any]:
         if not isinstance(node, MappingNode):
-            raise _expected(key, node, t("a mapping of names to values"))
+            raise y.expected(key, node, t("a mapping of names to values"))
         names = [k.value for k, _ in node.value if isinstance(k, ScalarNode)]
-        return self.mapping(node, dict.fromkeys(names, _env))
+        return self.mapping(node, dict.fromkeys(names, _variable(reading)))
+
+    def env(self, key: str, node: Node) -> str | None:
+        """The text as it stands there: `0123` and `true` stay what they are."""
+        if not isinstance(node, ScalarNode):
+            raise y.expected(key, node, t("one value"))
+        if y.kind_of(node) != "null":
+            return str(node.value)
+        if key in self.given:
+            return None
+        what = t('"{key}" has no value; pass it with --env {key}=…, or write "" for an empty one')
+        raise Wrong(what.format(key=key_of(key)))
 
     def folder_of(self, key: str, node: Node) -> Path:
-        folder = self.folder / Path(_text(key, node)).expanduser()
-        if not folder.is_dir():
-            raise _Wrong(t('"{key}": there is no folder {folder}', key=key, folder=folder))
+        name = y.text(key, node)
+        try:
+            folder = self.folder / Path(name).expanduser()
+            good = folder.is_dir()
+        except (RuntimeError, ValueError, OSError):  # no such home, a NUL, a name too long
+            good = False
+        if not good:
+            what = t('"{key}": there is no folder {folder}, seen from {base}')
+            raise Wrong(what.format(key=key, folder=quoted(name), base=self.folder))
         return folder
 
+    def checkpoint(self, key: str, node: Node) -> dict[str, Any]:
+        if not isinstance(node, MappingNode):
+            raise y.expected(key, node, t("a mapping with path, every, signal and grace"))
+        keys: dict[str, Reading] = {
+            "path": y.text,
+            "every": y.duration,
+            "signal": _signal,
+            "grace": y.duration,
+        }
+        found = self.mapping(node, keys)
+        if not any(isinstance(k, ScalarNode) and k.value == "path" for k, _ in node.value):
+            raise Wrong(t('"{key}": path is missing, the folder of the checkpoints', key=key))
+        return found
 
-def _text(key: str, node: Node) -> str:
-    if not isinstance(node, ScalarNode) or _kind(node) != "str":
-        raise _expected(key, node, t("text"))
-    return str(node.value)
+    def retry(self, key: str, node: Node) -> dict[str, Any]:
+        if isinstance(node, ScalarNode) and y.kind_of(node) == "int":
+            return {"max": y.integer(key, node)}
+        if not isinstance(node, MappingNode):
+            raise y.expected(key, node, t("a count, or a mapping with max and on"))
+        found = self.mapping(node, {"max": y.integer, "on": _reasons})
+        if not any(isinstance(k, ScalarNode) and k.value == "max" for k, _ in node.value):
+            raise Wrong(t('"{key}": max is missing, how often to try again', key=key))
+        return found
+
+    def notice(self, node: Node, what: str) -> None:
+        self.notices.append(Fault(y.line_of(node), what))
 
 
-def _integer(key: str, node: Node) -> int:
-    text = node.value if isinstance(node, ScalarNode) and _kind(node) == "int" else ""
-    if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > DIGITS_MAX:
-        raise _expected(key, node, t("a whole number"))
-    return int(text)
+def _type_and_count(key: str, name: Node, count: Node | None) -> tuple[str, int]:
+    """`H100:8`, `8`, `H100`, or a name and a count; the type is '' where it is plain GPUs."""
+    what = t("a count like 2, or a type and a count like H100:2")
+    if not isinstance(name, ScalarNode) or y.kind_of(name) not in ("int", "str"):
+        raise y.expected(key, name, what)
+    if count is not None:
+        kind, number = name.value, str(y.integer(key, count))
+    else:
+        kind, colon, number = name.value.strip().rpartition(":")
+        if not colon and not number.isdigit():
+            kind, number = number, "1"
+    if not (number.isascii() and number.isdigit()) or len(number) > y.DIGITS_MAX:
+        raise y.expected(key, name, what)
+    if kind and not _GPU_TYPE.fullmatch(kind):
+        raise y.expected(key, name, what)
+    if kind.lower().startswith("tpu"):
+        raise Wrong(t('"{key}": there are no TPUs here; write GPU:{count}', key=key, count=number))
+    return "" if kind.upper() == "GPU" else kind, int(number)
 
 
-def _duration(key: str, node: Node) -> float:
-    if not isinstance(node, ScalarNode) or _kind(node) not in ("int", "float", "str"):
-        raise _expected(key, node, t("a duration like 1h30m"))
-    try:
-        return parse_duration(node.value)
-    except ValueError as error:
-        raise _Wrong(f'"{key}": {error}') from error
+def _variable(reading: Reading) -> Reading:
+    """The same, for a key that must be a name of a variable."""
+
+    def of(key: str, node: Node) -> Any:
+        if not VARIABLE.fullmatch(key):
+            raise Wrong(t('"{key}" is not the name of a variable: letters, digits and _', key=key_of(key)))
+        return reading(key, node)
+
+    return of
 
 
-def _command(key: str, node: Node) -> str | list[str]:
-    if not isinstance(node, SequenceNode):
-        text = _text(key, node)
-        if not text.strip():
-            raise _Wrong(t('"{key}" is empty', key=key))
-        return text
-    words = [str(n.value) for n in node.value if isinstance(n, ScalarNode) and _kind(n) != "null"]
-    if len(words) != len(node.value) or not words:
-        raise _expected(key, node, t("a script, or a list of words"))
+def _reference(key: str, node: Node) -> str:
+    """The name of a secret of the project, '' for the one that is called like the variable."""
+    if isinstance(node, ScalarNode) and (y.kind_of(node) == "null" or not node.value):
+        return ""
+    name = str(node.value) if isinstance(node, ScalarNode) and y.kind_of(node) == "str" else ""
+    if not REFERENCE.fullmatch(name) or len(name) > _REFERENCE_LENGTH or name.startswith(_TOKENS):
+        what = t(
+            'secrets do not belong into files: write "{key}: null" and pass the value with --secret {key}, or name '
+            "a secret of the project (NAME or NAME@VERSION)",
+            key=key_of(key),
+        )
+        raise Wrong(what)
+    return name
+
+
+def _signal(key: str, node: Node) -> str:
+    if not isinstance(node, ScalarNode) or y.kind_of(node) not in ("str", "int"):
+        raise y.expected(key, node, t("a signal like SIGUSR1"))
+    return signal_name(node.value)
+
+
+def _reasons(key: str, node: Node) -> list[str]:
+    nodes = node.value if isinstance(node, SequenceNode) else [node]
+    words = [str(n.value) for n in nodes if isinstance(n, ScalarNode)]
+    if len(words) != len(nodes) or not words or any(word not in RETRY_REASONS for word in words):
+        raise y.expected(key, node, t("a list of {known}", known=", ".join(RETRY_REASONS)))
     return words
 
 
-def _accelerators(key: str, node: Node) -> int:
-    expected = t("a count like 2, or GPU:2")
-    if not isinstance(node, ScalarNode) or _kind(node) not in ("int", "str"):
-        raise _expected(key, node, expected)
-    kind, colon, count = node.value.rpartition(":")
-    if not colon and not count.isdigit():
-        kind, count = count, "1"
-    if not (count.isascii() and count.isdigit()) or len(count) > DIGITS_MAX:
-        raise _expected(key, node, expected)
-    if kind and kind.upper() != "GPU":
-        what = t('"{key}": choosing the GPU type "{kind}" is not yet supported; write GPU:{count}')
-        raise _Wrong(what.format(key=key, kind=kind, count=count))
-    return int(count)
-
-
-def _amount(key: str, node: Node) -> float | int:
-    """CPUs, or memory in GB: a number, also written `16+` (at least) or `64GB`."""
-    text = node.value if isinstance(node, ScalarNode) and _kind(node) in ("int", "float", "str") else ""
-    text = text.strip().removesuffix("+")
-    if key == "memory":
-        text = text.removesuffix("GB").rstrip()
-    whole, point, fraction = text.partition(".")
-    if (
-        not text.isascii()
-        or not whole.isdigit()
-        or (point and not fraction.isdigit())
-        or len(text) > DIGITS_MAX
-    ):
-        raise _expected(key, node, t("GB like 64") if key == "memory" else t("a number like 4 or 0.5"))
-    return float(text) if point else int(text)
-
-
-def _env(key: str, node: Node) -> str:
-    """The text as it stands there: `0123` and `true` stay what they are."""
-    if not isinstance(node, ScalarNode):
-        raise _expected(key, node, t("one value"))
-    if _kind(node) == "null":
-        raise _Wrong(t('"{key}" has no value; write "" for an empty one', key=key))
-    return str(node.value)
-
-
-def _kind(node: ScalarNode) -> str:
-    return str(node.tag).rpartition(":")[2]
-
-
-def _expected(key: str, node: Node, expected: str) -> _Wrong:
-    got = t("a list") if isinstance(node, SequenceNode) else t("a mapping")
-    if isinstance(node, ScalarNode):
-        got = t(_KINDS.get(_kind(node), "text")) + (f" ({node.value[:40]})" if node.value else "")
-    return _Wrong(t('"{key}" must be {expected}, not {got}', key=key, expected=expected, got=got))
+def _uses_skypilot(body: Mapping[str, Any]) -> bool:
+    run = body.get("run", "")
+    words = [run] if isinstance(run, str) else run
+    parts = [body.get("setup", ""), *words, *body.get("envs", {}).values()]
+    return any("SKYPILOT_" in part for part in parts)
 
 
 def _unknown(key: str, known: list[str]) -> str:
     if key in LATER:
-        return t('"{key}" is not yet supported', key=key)
-    near = [HINTS[key]] if HINTS.get(key) in known else get_close_matches(key, known, n=1)
+        return t('"{key}" is not yet supported: {remedy}', key=key, remedy=t(LATER[key]))
+    ours = [name for name in known if name not in IGNORED]
+    near = HINTS[key] if HINTS.get(key) in known else nearest(key, known)
     if near:
-        return t('unknown key "{key}"; did you mean "{near}"?', key=key, near=near[0])
-    return t('unknown key "{key}"; known: {known}', key=key, known=", ".join(known))
+        return t('unknown key "{key}"; did you mean "{near}"?', key=key_of(key), near=near)
+    return t('unknown key "{key}"; known: {known}', key=key_of(key), known=", ".join(ours))

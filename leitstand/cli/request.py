@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a command line to a submission: the options that `run`, `submit` and `plan` share, and the job file under them.
 
-The two forms: `leitstand run [OPTIONS] -- CMD…` and `leitstand run FILE.yaml [OPTIONS]`; in the second, options
-overrule the file.
+The forms: `leitstand run [OPTIONS] -- CMD…`, `leitstand run FILE.yaml [OPTIONS]` and
+`leitstand run JOB.sbatch [OPTIONS] [-- ARGUMENT…]`; options overrule the file.
+What of a file is passed over is told on standard error.
 """
 
 import os
@@ -42,6 +43,7 @@ class JobCommand(click.Command):
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "[OPTIONS] -- COMMAND [ARGUMENT]…")
         formatter.write_usage(ctx.command_path, "[OPTIONS] FILE.yaml")
+        formatter.write_usage(ctx.command_path, "[OPTIONS] FILE.sbatch [-- ARGUMENT…]")
 
 
 _OPTIONS: Final = (
@@ -82,6 +84,13 @@ _OPTIONS: Final = (
         "--env", "envs", multiple=True, metavar="K=V", help=t("Environment; K alone passes your own on.")
     ),
     click.option(
+        "--secret",
+        "secrets",
+        multiple=True,
+        metavar="K[=@NAME]",
+        help=t("A secret variable: your own K, for this job alone, or the secret NAME of the project."),
+    ),
+    click.option(
         "--workdir",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help=t("A folder that is sent along, without .git, .venv and caches; the job starts in its copy."),
@@ -99,25 +108,41 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def build(ctx: click.Context, options: dict[str, Any]) -> Submission:
     """The submission that the options and words describe; UsageError or BadJobFile says what is wrong."""
     files, argv = options["file"], ctx.meta[_ARGV]
-    if files and argv is not None:
-        raise click.UsageError(t('Put a job file or "-- COMMAND", not both.'), ctx)
-    body: dict[str, Any]
-    workdir: Path | None = None
-    if argv is not None:
-        body = {"run": _command(argv, ctx)}
+    envs = dict(_env(pair, ctx) for pair in options["envs"])
+    secrets = [_secret(pair, ctx) for pair in options["secrets"]]
+    if files:
+        body, workdir = _file(files, argv, {*envs, *(secret.name for secret in secrets)}, ctx)
+    elif argv is not None:
+        body, workdir = {"run": _command(argv, ctx)}, None
     else:
-        body, workdir = _file(files, ctx)
+        raise click.UsageError(t("There is neither a command nor a job file.") + " " + _example(ctx), ctx)
     for key in _FIELDS:
         if options[key] is not None:
             body[key] = options[key]
     shape = {key: options[key] for key in _SHAPE if options[key] is not None}
     if shape:
         body["resources"] = {**body.get("resources", {}), **shape}
-    envs = dict(_env(pair, ctx) for pair in options["envs"])
-    if envs:
-        body["envs"] = {**body.get("envs", {}), **envs}
+    _add_variables(body, envs, secrets)
     _check_text(body, ctx)
     return Submission(body, options["workdir"] or workdir)
+
+
+def _add_variables(body: dict[str, Any], envs: dict[str, str], secrets: list["_Secret"]) -> None:
+    """Put variables of the command line into the body; each has one source, and the command line wins over the file."""
+    found: dict[str, dict[str, Any]] = {
+        field: {name: value for name, value in body.pop(field, {}).items() if name not in envs}
+        for field in ("envs", "secrets")
+    }
+    found["envs"] |= envs
+    found["secret_values"] = {}
+    for secret in secrets:
+        for field in found.values():
+            field.pop(secret.name, None)
+        if secret.reference:
+            found["secrets"][secret.name] = secret.reference
+        else:
+            found["secret_values"][secret.name] = os.environ[secret.name]
+    body |= {field: content for field, content in found.items() if content}
 
 
 def _command(argv: list[str], ctx: click.Context) -> list[str] | str:
@@ -133,22 +158,66 @@ def _command(argv: list[str], ctx: click.Context) -> list[str] | str:
     return argv[0] if len(argv) == 1 and len(argv[0].split()) > 1 else argv
 
 
-def _file(files: tuple[str, ...], ctx: click.Context) -> tuple[dict[str, Any], Path | None]:
-    example = t("Write: {path} [OPTIONS] -- COMMAND, or {path} FILE.yaml", path=ctx.command_path)
-    if not files:
-        raise click.UsageError(t("There is neither a command nor a job file.") + " " + example, ctx)
-    if len(files) > 1 or not files[0].endswith((".yaml", ".yml")):
-        message = t('"{word}" is not a job file (.yaml); a command stands after "--".', word=" ".join(files))
-        raise click.UsageError(f"{message} {example}", ctx)
-    from leitstand.cli import jobfile
+def _example(ctx: click.Context) -> str:
+    return t("Write: {path} [OPTIONS] -- COMMAND, or {path} FILE.yaml", path=ctx.command_path)
 
-    return jobfile.read(Path(files[0]))
+
+def _file(
+    files: tuple[str, ...], argv: list[str] | None, given: set[str], ctx: click.Context
+) -> tuple[dict[str, Any], Path | None]:
+    """Body and work directory that a file asks for; its notices are told. `given`: variables of the command line."""
+    from leitstand.cli import jobfile, sbatch
+    from leitstand.cli.jobfile_faults import Fault, told
+
+    path = Path(files[0])
+    is_script = path.suffix in sbatch.SUFFIXES
+    if len(files) > 1 or not (is_script or path.suffix in (".yaml", ".yml")):
+        message = t(
+            '"{word}" is not a job file (.yaml, .sbatch, .sh); a command stands after "--".',
+            word=" ".join(files),
+        )
+        raise click.UsageError(f"{message} {_example(ctx)}", ctx)
+    if argv is not None and not is_script:
+        raise click.UsageError(t('Put a job file or "-- COMMAND", not both.'), ctx)
+    job = sbatch.read(path, argv or ()) if is_script else jobfile.read(path, frozenset(given))
+    notices = list(job.notices)
+    if is_script and not (job.workdir or ctx.params.get("workdir")):
+        notices.append(
+            Fault(0, t("no folder is sent along; if the script needs the files here, add --workdir ."))
+        )
+    for line in told(str(path), notices):
+        click.echo(line, err=True)
+    return job.body, job.workdir
+
+
+class _Secret(NamedTuple):
+    """A secret of the command line: `reference` names one of the project, '' takes our own variable."""
+
+    name: str
+    reference: str
+
+
+def _secret(pair: str, ctx: click.Context) -> _Secret:
+    """No message shows what stands after `=`: it may be the secret itself."""
+    name, given, value = pair.partition("=")
+    if not name or (given and not value.startswith("@")):
+        message = t(
+            "A value on the command line can be seen by others. Set the variable and write --secret NAME, or name a "
+            "secret of the project: --secret NAME=@SECRET"
+        )
+        raise click.BadParameter(message, ctx, param_hint="--secret")
+    if not given and name not in os.environ:
+        message = t(
+            "{name} is not set here; set it, or name a secret of the project: --secret {name}=@SECRET"
+        )
+        raise click.BadParameter(message.format(name=name), ctx, param_hint="--secret")
+    return _Secret(name, value[1:])
 
 
 def _env(pair: str, ctx: click.Context) -> tuple[str, str]:
     name, given, value = pair.partition("=")
     if not name:
-        raise click.BadParameter(t('"{pair}" has no name; write K=V', pair=pair), ctx, param_hint="--env")
+        raise click.BadParameter(t("The variable has no name; write K=V"), ctx, param_hint="--env")
     if given:
         return name, value
     if name not in os.environ:
@@ -158,17 +227,15 @@ def _env(pair: str, ctx: click.Context) -> tuple[str, str]:
 
 
 def _check_text(body: dict[str, Any], ctx: click.Context) -> None:
-    """Words that are not UTF-8 arrive as lone surrogates, which no JSON holds."""
+    """Words that are not UTF-8 arrive as lone surrogates, which no JSON holds. Values of variables are not shown."""
     words = [body["run"]] if isinstance(body["run"], str) else body["run"]
-    words = [
-        *words,
-        *body.get("envs", {}).values(),
-        *body.get("envs", {}),
-        *(str(body.get(k, "")) for k in _FIELDS),
-    ]
-    for word in words:
+    named = [(word, word) for word in [*words, *(str(body.get(k, "")) for k in _FIELDS)]]
+    for field in ("envs", "secrets", "secret_values"):
+        for name, value in body.get(field, {}).items():
+            named += [(name, name), (name, value or "")]
+    for name, text in named:
         try:
-            word.encode()
+            text.encode()
         except UnicodeEncodeError:
-            message = t("{word} is not UTF-8 text.", word=ascii(word[:80]))
+            message = t("{word} is not UTF-8 text.", word=ascii(name[:80]))
             raise click.UsageError(message, ctx) from None
