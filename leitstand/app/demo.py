@@ -96,7 +96,7 @@ def submit(client: Client, part: Part) -> dict[str, str]:
     read = jobfile.read(EXAMPLES / part.example / "job.yaml")
     body = {**read.body, "tenant": part.tenant, "envs": {**read.body.get("envs", {}), **part.envs}}
     if read.workdir is not None:
-        body["workdir"] = workdir.send(client, read.workdir, part.tenant)
+        body["workdir"] = workdir.send(client, read.workdir, tenant=part.tenant)
     content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     return client.submit(body, key=f"demo-{part.tenant}-{content[:16]}")
 
