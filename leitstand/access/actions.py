@@ -75,6 +75,9 @@ _LIST: Final = (
     Action("application:approve", "admin", ("application",), "approve an application"),
     Action("application:refuse", "admin", ("application",), "refuse an application"),
     Action("application:withdraw", "admin", ("application",), "withdraw an application"),
+    Action(
+        "application:claim", "admin", ("application",), "fetch the first token of an approved application"
+    ),
     Action("budget:list", "read", ("tenant",), "see budgets"),
     Action("budget:grant", "admin", ("tenant",), "grant a budget"),
     Action("audit:read", "read", ("tenant", "platform"), "read who did which administrative act"),

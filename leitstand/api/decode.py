@@ -109,10 +109,10 @@ def _checks_of(kind: type[Input]) -> tuple[tuple[str, str, Check | None], ...]:
 def _walk(given: Any, kind: type[Input], path: str, strict: bool) -> list[Fault]:
     """Faults of what could not be decoded, field by field."""
     if not isinstance(given, dict):
-        return [Fault(path or "/", f"is {_shown(given)}; expected an object")]
+        return [Fault(path or "/", f"is {shown(given)}; expected an object")]
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     faults = [
-        Fault(f"{path}/{name[:_SHOWN_MAX]}", _unknown(name, fields)) for name in given if name not in fields
+        Fault(f"{path}/{name[:_SHOWN_MAX]}", unknown(name, fields)) for name in given if name not in fields
     ]
     for name, field in fields.items():
         if name not in given:
@@ -137,7 +137,7 @@ def _field(
         what, _, inside = str(error).partition(" - at `$")
         what = what[:1].lower() + what[1:]
         if not inside:
-            return [Fault(where, what if field.name in kind.hidden else f"is {_shown(given)}; {what}")]
+            return [Fault(where, what if field.name in kind.hidden else f"is {shown(given)}; {what}")]
         place = inside.rstrip("`").replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
         return [Fault(where + place, f"has a wrong value: {what}")]
     if isinstance(value, Input):
@@ -146,7 +146,8 @@ def _field(
     return [Fault(where, fault)] if fault else []
 
 
-def _unknown(name: str, fields: Mapping[str, Any]) -> str:
+def unknown(name: str, fields: Mapping[str, Any]) -> str:
+    """What is wrong with a name that is none of `fields`: name → FieldInfo."""
     near = difflib.get_close_matches(name, fields, 1)
     if near:
         return f"is unknown; did you mean {near[0]!r}?"
@@ -165,7 +166,8 @@ def _input_in(kind: Any) -> type[Input] | None:
     return None
 
 
-def _shown(given: Any) -> str:
+def shown(given: Any) -> str:
+    """A value as an error may show it."""
     if isinstance(given, dict | list):  # somebody's secret may be inside
         return "an object" if isinstance(given, dict) else "a list"
     text = msgspec.json.encode(given).decode()

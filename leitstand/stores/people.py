@@ -111,6 +111,34 @@ class People:
             connection.execute("DELETE FROM bodies WHERE kind = 'legal' AND id = ?", (application,))
         return True
 
+    # ── applications ──────────────────────────────────────────────────────────────────────────────────────────────
+    def put_purpose(self, application: str, purpose: str) -> None:
+        """Keep what an applicant wants to do here."""
+        self._put("purpose", application, application, purpose.encode())
+
+    def purposes(self, applications: Iterable[str]) -> dict[str, str]:
+        """The purposes of those `applications` that have one."""
+        return {id: body.decode() for id, body in self._open("purpose", applications)}
+
+    def move_person(self, application: str, user: str) -> bool:
+        """Give the person of an application to the user that came of it, who keeps a profile that is there already;
+        whether there was one."""
+        person = self.person(application)
+        if person is None:
+            return False
+        row = self._sealed("person", user, user, _encode(person))
+        with self._tables.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO bodies VALUES(?,?,?,?,?)", row)
+            connection.execute("DELETE FROM bodies WHERE kind = 'person' AND id = ?", (application,))
+        return True
+
+    def subjects(self, start: str) -> set[str]:
+        """Those of whom something is kept and whose name begins with `start`."""
+        rows = self._tables.read(
+            "SELECT DISTINCT subject FROM bodies WHERE substr(subject, 1, ?) = ?", (len(start), start)
+        )
+        return {subject for (subject,) in rows}
+
     # ── invitations ───────────────────────────────────────────────────────────────────────────────────────────────
     def put_invitation(self, invitation: str, email: str) -> None:
         """Keep the address that an invitation goes to."""
