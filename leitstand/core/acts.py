@@ -169,10 +169,11 @@ class InvitationIssued(Fact, frozen=True, gc=False):
 
 
 class InvitationAccepted(Fact, frozen=True, gc=False):
-    """The user came by the invitation, which is used up."""
+    """The user came by the invitation, which is used up. `known`: the account was there before."""
 
     invitation: str
     user: str
+    known: bool = False
 
 
 class InvitationWithdrawn(Fact, frozen=True, gc=False):

@@ -3,7 +3,7 @@
 (applies). Who may do what follows from the roles, in `leitstand.access`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -34,7 +34,7 @@ ORIGINS: Final = ("", "sso")
 GRANTS_MAX: Final = 1_000  # roles of one user
 TOKENS_MAX: Final = 100  # valid ones of one user
 USERS_MAX: Final = 1_000_000
-INVITATIONS_MAX: Final = 10_000  # open at once
+INVITATIONS_MAX: Final = 10_000  # of one tenant, from issue until they are forgotten
 
 
 class User(msgspec.Struct):
@@ -59,7 +59,8 @@ class Token(msgspec.Struct, gc=False):
 
 
 class Invitation(msgspec.Struct, gc=False):
-    """See InvitationIssued. `user`: who came by it, at `accepted_us`; kept for a while, since an answer can be lost."""
+    """See InvitationIssued. `user`: who came by it, at `accepted_us`; kept for a while, since an answer can be lost.
+    `known`: that user had an account before."""
 
     id: str
     tenant: str
@@ -69,6 +70,7 @@ class Invitation(msgspec.Struct, gc=False):
     expires_us: int
     user: str = ""
     accepted_us: int = 0
+    known: bool = False
 
 
 class People(msgspec.Struct):
@@ -91,7 +93,7 @@ def fault_of(state: "State", grant: Grant) -> str:
     level = "project" if grant.project else "tenant" if grant.tenant else "platform"
     if level not in levels:
         return f"role {grant.role!r} is held in a {' or '.join(levels)}, not in a {level}"
-    if grant.tenant and grant.tenant not in state.tenants:
+    if level != "platform" and grant.tenant not in state.tenants:
         return f"there is no tenant {grant.tenant[:64]!r}"
     if grant.project and grant.project not in state.tenants[grant.tenant].projects:
         return f"there is no project {grant.project[:64]!r} in {grant.tenant}"
@@ -152,8 +154,12 @@ def _issue_token(state: "State", now: int, asked: a.TokenIssued) -> Decision:
     fault = token_fault(state, now, asked)
     if fault is not None:
         return fault
-    token = f"t{state.people.tokens_ever + 1}"
+    token = _next_token(state)
     return record(msgspec.structs.replace(asked, token=token), made=token)
+
+
+def _next_token(state: "State") -> str:
+    return f"k{state.people.tokens_ever + 1}"
 
 
 def token_fault(state: "State", now: int, asked: a.TokenIssued, new_user: bool = False) -> Decision | None:
@@ -196,7 +202,8 @@ def _invite(state: "State", now: int, asked: a.InvitationIssued) -> Decision:
     limit = state.rules.invitation_ttl_max_us
     if not now < asked.expires_us <= now + limit:
         return refuse("invalid", f"a life of {asked.expires_us - now} µs; the limit is {limit} µs")
-    if len(state.people.invitations) >= INVITATIONS_MAX and not _lapsed(state.people, now, limit):
+    kept = (one for one in state.people.invitations.values() if one.tenant == asked.tenant)
+    if sum(not _is_lapsed(one, now, limit) for one in kept) >= INVITATIONS_MAX:
         return refuse("busy", str(INVITATIONS_MAX))
     invitation = f"i{state.people.invitations_ever + 1}"
     return record(msgspec.structs.replace(asked, invitation=invitation), made=invitation)
@@ -212,8 +219,8 @@ def _withdraw(state: "State", now: int, asked: a.InvitationWithdrawn) -> Decisio
 
 
 def _accept(state: "State", now: int, asked: AcceptInvitation) -> Decision:
-    people = state.people
-    invitation = people.invitations.get(state.digests.get(asked.claim, ""))
+    users = state.people.users
+    invitation = state.people.invitations.get(state.digests.get(asked.claim, ""))
     if invitation is None or invitation.expires_us <= now:
         return refuse("unknown_invitation")
     fault = fault_of(state, Grant(invitation.role, invitation.tenant, invitation.project))
@@ -223,23 +230,29 @@ def _accept(state: "State", now: int, asked: AcceptInvitation) -> Decision:
         return _accept_again(state, now, asked, invitation)
     user = asked.user or next_user(state)
     grant = Grant(invitation.role, invitation.tenant, invitation.project)
-    accepted = a.InvitationAccepted(invitation.id, user)
+    accepted = a.InvitationAccepted(invitation.id, user, bool(asked.user))
     granted = a.RoleGranted(user, grant.role, grant.tenant, grant.project)
     if not asked.user:
+        if len(users) >= USERS_MAX:
+            return refuse("busy", str(USERS_MAX))
         issued = first_token(state, now, asked, user, new_user=True)
         if isinstance(issued, Decision):
             return issued
         return record(a.UserAdded(user), accepted, granted, issued, made=user)
-    if user not in people.users:
+    if user not in users:
         return refuse("unknown_user", user[:64])
-    if _held(people.users[user], grant):
+    if _held(users[user], grant):
         return record(accepted, made=user)
+    if len(users[user].grants) >= GRANTS_MAX:
+        return refuse("busy", str(GRANTS_MAX))
     return record(accepted, granted, made=user)
 
 
 def _accept_again(state: "State", now: int, asked: AcceptInvitation, invitation: Invitation) -> Decision:
+    """The token again, for an account that the invitation made; not for one that was there: who invited knows the claim
+    too."""
     again = now < invitation.accepted_us + state.rules.claim_again_us
-    if asked.user or not again or invitation.user not in state.people.users:
+    if asked.user or invitation.known or not again or invitation.user not in state.people.users:
         return refuse("conflict", "the invitation is used up")
     issued = first_token(state, now, asked, invitation.user, new_user=False)
     if isinstance(issued, Decision):
@@ -251,8 +264,7 @@ def first_token(
     state: "State", now: int, asked: Any, user: str, *, new_user: bool
 ) -> a.TokenIssued | Decision:
     """The token that a claim (`digest`, `expires_us`, `kind`) gives to `user`, or the refusal."""
-    token = f"t{state.people.tokens_ever + 1}"
-    issued = a.TokenIssued(token, user, asked.digest, asked.expires_us, asked.kind, by=user)
+    issued = a.TokenIssued(_next_token(state), user, asked.digest, asked.expires_us, asked.kind, by=user)
     return token_fault(state, now, issued, new_user) or issued
 
 
@@ -268,7 +280,7 @@ def _sign_in(state: "State", now: int, asked: SignIn) -> Decision:
     if not asked.user and len(people.users) >= USERS_MAX:
         return refuse("busy", str(USERS_MAX))
     user = asked.user or next_user(state)
-    wanted = [grant for grant in dict.fromkeys(asked.grants) if not fault_of(state, grant)][:GRANTS_MAX]
+    wanted = list({_place(grant): grant for grant in asked.grants if not fault_of(state, grant)}.values())
     issued = first_token(state, now, asked, user, new_user=not asked.user)
     if isinstance(issued, Decision):
         return issued
@@ -278,8 +290,8 @@ def _sign_in(state: "State", now: int, asked: SignIn) -> Decision:
     return record(*facts, issued, made=user)
 
 
-def _synced(user: str, had: Iterable[Grant], wanted: list[Grant]) -> list[Fact]:
-    """What brings the roles of origin sso to what the identity provider says; others stay."""
+def _synced(user: str, had: Sequence[Grant], wanted: list[Grant]) -> list[Fact]:
+    """What brings the roles of origin sso to what the identity provider says, up to GRANTS_MAX; others stay."""
     places = {_place(grant) for grant in wanted}
     facts: list[Fact] = [
         a.RoleRevoked(user, grant.role, grant.tenant, grant.project)
@@ -287,11 +299,9 @@ def _synced(user: str, had: Iterable[Grant], wanted: list[Grant]) -> list[Fact]:
         if grant.origin == "sso" and _place(grant) not in places
     ]
     held = {_place(grant) for grant in had}
-    facts += [
-        a.RoleGranted(user, grant.role, grant.tenant, grant.project, "sso")
-        for grant in wanted
-        if _place(grant) not in held
-    ]
+    room = GRANTS_MAX - len(had) + len(facts)
+    new = [grant for grant in wanted if _place(grant) not in held][:room]
+    facts += [a.RoleGranted(user, grant.role, grant.tenant, grant.project, "sso") for grant in new]
     return facts
 
 
@@ -367,12 +377,16 @@ def _invitation_issued(state: "State", at: int, fact: a.InvitationIssued) -> Non
 
 def _lapsed(people: People, at: int, kept_us: int) -> list[str]:
     """Invitations that expired so long ago that no listing needs them."""
-    return [one.id for one in people.invitations.values() if one.expires_us + kept_us <= at]
+    return [one.id for one in people.invitations.values() if _is_lapsed(one, at, kept_us)]
+
+
+def _is_lapsed(invitation: Invitation, at: int, kept_us: int) -> bool:
+    return invitation.expires_us + kept_us <= at
 
 
 def _invitation_accepted(state: "State", at: int, fact: a.InvitationAccepted) -> None:
     invitation = state.people.invitations[fact.invitation]
-    invitation.user, invitation.accepted_us = fact.user, at
+    invitation.user, invitation.accepted_us, invitation.known = fact.user, at, fact.known
 
 
 def _invitation_withdrawn(state: "State", at: int, fact: a.InvitationWithdrawn) -> None:
