@@ -20,6 +20,7 @@ from leitstand.access.roles import Grant
 
 DECISIONS_MAX: Final = 32_768  # remembered, the least recently used go first
 LISTINGS_MAX: Final = 4096  # answers of `scopes_of` remembered
+ASKERS_MAX: Final = 65_536  # whose rights are remembered
 NAMES_CHARS_MAX: Final = 256  # of tenant and project together in a decision that is remembered
 
 _HERE: Final = Path(__file__).parent
@@ -76,6 +77,15 @@ class Decision(msgspec.Struct, frozen=True):
     policies: tuple[PolicyShown, ...]
 
 
+class _Rights(msgspec.Struct, frozen=True, eq=False):
+    """What of an asker counts. One object for all with the same: comparing is cheap, however many roles they have."""
+
+    grants: tuple[Grant, ...]
+    scopes: tuple[str, ...]
+    tenant: str
+    signed_in: bool
+
+
 class Authorizer:
     """Decides by one set of policies. `digest`: SHA-256 (hex) of policies, schema and actions together."""
 
@@ -88,16 +98,15 @@ class Authorizer:
         self._same: dict[Decision, Decision] = {}
         self._decided = functools.lru_cache(DECISIONS_MAX)(self._decide)
         self._listed = functools.lru_cache(LISTINGS_MAX)(self._places)
+        self._rights = functools.lru_cache(ASKERS_MAX)(_Rights)
+        self._rights_of = functools.lru_cache(ASKERS_MAX)(self._find_rights)
 
     def decide(self, asker: Asker, action: str, resource: Resource) -> Decision:
         """Whether `asker` may do `action` to `resource`; ValueError for an action that is not in the list or is never
         done to such a resource."""
         short = len(resource.tenant) + len(resource.project) <= NAMES_CHARS_MAX
         return (self._decided if short else self._decide)(
-            asker.grants,
-            asker.scopes,
-            asker.tenant,
-            asker.user != "",
+            self._rights_of(asker),
             action,
             resource.kind,
             resource.tenant,
@@ -135,10 +144,7 @@ class Authorizer:
 
     def _decide(
         self,
-        grants: tuple[Grant, ...],
-        scopes: tuple[str, ...],
-        bound: str,
-        signed_in: bool,
+        rights: "_Rights",
         action: str,
         kind: Kind,
         tenant: str,
@@ -148,21 +154,24 @@ class Authorizer:
         checked_alone: bool,
     ) -> Decision:
         _check(action, kind)
-        case = entities.Case(action, grants, signed_in, kind, tenant, project, own)
-        context = entities.context(scopes, bound, asked, checked_alone)
+        case = entities.Case(action, rights.grants, rights.signed_in, kind, tenant, project, own)
+        context = entities.context(rights.scopes, rights.tenant, asked, checked_alone)
         request = {
             "principal": entities.ASKER,
             "action": entities.action_uid(action),
             "resource": entities.uid_of(case),
             "context": context,
         }
-        given = cedarpy.Entities.from_json_str(entities.graph(case, bound))
+        given = cedarpy.Entities.from_json_str(entities.graph(case, rights.tenant))
         answer = cedarpy.is_authorized(request, self._policies, given)
         # A policy that fails is passed over by Cedar, a forbid too: then no answer is right.
         assert not answer.diagnostics.errors, f"{action} on {kind}: {answer.diagnostics.errors}"
         policies = tuple(self._shown[name] for name in sorted(answer.diagnostics.reasons))
         decision = Decision(answer.allowed, policies)
         return self._same.setdefault(decision, decision)
+
+    def _find_rights(self, asker: Asker) -> "_Rights":
+        return self._rights(asker.grants, asker.scopes, asker.tenant, asker.user != "")
 
     def _places(self, asker: Asker, action: str) -> Places | None:
         kinds = ACTIONS[action].kinds if action in ACTIONS else ()

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The roles people can have, and where. Called by policies, identity providers and the faces."""
+"""Roles as policies and faces handle them, and where each can be held. Called by policies, `oidc` and the faces."""
 
 from typing import Final
 
 import msgspec
 
-PLATFORM_ROLES: Final = ("operator", "auditor", "reviewer")  # granted with tenant ''
-TENANT_ROLES: Final = ("tenant_admin", "auditor")  # of a whole tenant
-PROJECT_ROLES: Final = ("member", "viewer")  # of a tenant with all its projects, or of one project
-ROLES: Final = tuple(dict.fromkeys(PLATFORM_ROLES + TENANT_ROLES + PROJECT_ROLES))
+from leitstand.core.people import ROLES
+
+PLATFORM_ROLES: Final = tuple(role for role, levels in ROLES.items() if "platform" in levels)
+PROJECT_ROLES: Final = tuple(role for role, levels in ROLES.items() if "project" in levels)
+TENANT_ROLES: Final = tuple(
+    role for role, levels in ROLES.items() if "tenant" in levels and role not in PROJECT_ROLES
+)
 
 
 class Grant(msgspec.Struct, frozen=True, order=True, cache_hash=True):
@@ -26,9 +29,9 @@ def fault(grant: Grant) -> str:
     if not grant.tenant:
         if grant.project:
             return f"project {grant.project!r} needs a tenant"
-        return "" if grant.role in PLATFORM_ROLES else f"role {grant.role!r} needs a tenant"
-    if grant.role not in TENANT_ROLES + PROJECT_ROLES:
+        return "" if "platform" in ROLES[grant.role] else f"role {grant.role!r} needs a tenant"
+    if "tenant" not in ROLES[grant.role]:
         return f"role {grant.role!r} is of the platform, not of tenant {grant.tenant!r}; leave the tenant out"
-    if grant.project and grant.role not in PROJECT_ROLES:
+    if grant.project and "project" not in ROLES[grant.role]:
         return f"role {grant.role!r} is of a whole tenant; leave project {grant.project!r} out"
     return ""
