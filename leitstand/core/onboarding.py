@@ -14,7 +14,7 @@ from leitstand.core import acts as a
 from leitstand.core.acts import ClaimApplication
 from leitstand.core.decision import Decision, is_digest, is_id, record, refuse
 from leitstand.core.fact import Fact
-from leitstand.core.people import first_token, next_user, revocations
+from leitstand.core.people import USERS_MAX, first_token, next_user, revocations
 from leitstand.core.rules import TENANT_CLASSES
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def _approve(state: "State", now: int, asked: a.ApplicationApproved) -> Decision
         return refuse("conflict", f"checks that have not passed: {', '.join(missing)}")
     if found.tenant in state.tenants:
         return refuse("exists", found.tenant)
+    if len(state.people.users) >= USERS_MAX:
+        return refuse("busy", str(USERS_MAX))
     rules, user, budget = state.rules.onboarding, next_user(state), f"b{state.budgets + 1}"
     facts: list[Fact] = [
         a.ApplicationApproved(found.id, user, asked.by),
@@ -225,13 +227,14 @@ def _withdrawn(state: "State", at: int, fact: a.ApplicationWithdrawn) -> None:
 
 
 def _close(state: "State", at: int, application: str, how: str) -> Application:
-    """The oldest that is over leaves when too many are kept."""
+    """The one that was decided first leaves when too many are kept."""
     onboarding = state.onboarding
     found = onboarding.applications[application]
     found.state, found.decided_us = how, at
     onboarding.open -= 1
     if len(onboarding.applications) - onboarding.open > KEPT_MAX:
-        oldest = next(one for one in onboarding.applications.values() if one.state != "open")
+        over = (one for one in onboarding.applications.values() if one.state != "open" and one is not found)
+        oldest = min(over, key=lambda one: one.decided_us)
         del state.digests[oldest.digest]
         del onboarding.applications[oldest.id]
     return found

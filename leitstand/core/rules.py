@@ -14,6 +14,8 @@ from leitstand.core.units import DAY_US, HOUR_US
 DISCIPLINES: Final = ("fifo-strict", "fifo-greedy", "sjf", "priority")
 NAME_MAX: Final = 63
 SPAN_MAX_US: Final = 10_000 * DAY_US
+CHECKS_MAX: Final = 100  # of an application
+AMOUNT_MAX: Final = 2**63 - 1
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
 
 
@@ -94,8 +96,7 @@ def check(rules: Rules) -> list[str]:
                 f"max_duration_default_us of class {tenant_class!r} is {default}, "
                 f"not in 1..{rules.max_duration_limit_us}"
             )
-    if set(rules.onboarding.first_budget_gpu_us) != set(TENANT_CLASSES):
-        faults.append(f"first_budget_gpu_us names other classes than {', '.join(TENANT_CLASSES)}")
+    faults += _onboarding_faults(rules.onboarding)
     for name, value in (
         ("first_budget_us", rules.onboarding.first_budget_us),
         ("exit.notice_us", rules.exit.notice_us),
@@ -108,4 +109,21 @@ def check(rules: Rules) -> list[str]:
     ):
         if not 0 < value <= SPAN_MAX_US:
             faults.append(f"{name} is {value}, not in 1..{SPAN_MAX_US}")
+    return faults
+
+
+def _onboarding_faults(terms: Onboarding) -> list[str]:
+    faults = []
+    if set(terms.first_budget_gpu_us) != set(TENANT_CLASSES):
+        faults.append(f"first_budget_gpu_us names other classes than {', '.join(TENANT_CLASSES)}")
+    for tenant_class, gpu_us in terms.first_budget_gpu_us.items():
+        if not 0 <= gpu_us <= AMOUNT_MAX:
+            faults.append(
+                f"first_budget_gpu_us of {tenant_class[:NAME_MAX]!r} is {gpu_us}, not in 0..{AMOUNT_MAX}"
+            )
+    if len(terms.checks) > CHECKS_MAX:
+        faults.append(f"there are {len(terms.checks)} checks; the limit is {CHECKS_MAX}")
+    for name in (*terms.checks, terms.agreement):
+        if not 0 < len(name) <= NAME_MAX:
+            faults.append(f"a check or agreement has a name of {len(name)} characters, not 1..{NAME_MAX}")
     return faults
