@@ -123,6 +123,18 @@ class Secrets:
         seal = Seal(self._unwrap(tenant, key))
         return seal.open(rows[0][2], _about(tenant, project, name, rows[0][0])).decode()
 
+    def resolve(self, tenant: str, project: str, reference: str) -> str:
+        """`name@version` that `name`, or `name@version`, means now; '' if there is no such secret (any more)."""
+        parts = _REFERENCE.fullmatch(reference)
+        if parts is None:
+            return ""
+        name, version = parts.groups()
+        condition, more = (" AND version = ?", (int(version),)) if version else ("", ())
+        rows = self._tables.read(
+            f"SELECT max(version) FROM secrets WHERE {_OF}{condition}", (tenant, project, name, *more)
+        )
+        return f"{name}@{rows[0][0]}" if rows[0][0] else ""
+
     def list(self, tenant: str, project: str) -> Listing:
         """The secrets of a project by name, without those of single jobs; never a value."""
         rows = self._tables.read(
@@ -170,16 +182,12 @@ class Secrets:
 
     def forget_job_secrets(self, references: Iterable[str]) -> int:
         """Delete the secrets of single jobs among `references`; how many. Gone from disk on return."""
-        names = {reference.partition("@")[0] for reference in references if reference.startswith(JOB_PREFIX)}
-        return self._forget(sorted(names)) if names else 0
+        names = {reference.partition("@")[0] for reference in references}
+        return self._forget(lambda name, created_us: name in names)
 
     def prune_job_secrets(self, before_us: int, keep: Container[str]) -> int:
         """Delete the secrets of single jobs put before `before_us`, never a reference in `keep`; how many."""
-        rows = self._tables.read(
-            "SELECT name FROM secrets WHERE substr(name, 1, 1) = ? AND created_us < ?",
-            (JOB_PREFIX, before_us),
-        )
-        return self._forget([name for (name,) in rows if f"{name}@1" not in keep])
+        return self._forget(lambda name, created_us: created_us < before_us and f"{name}@1" not in keep)
 
     # ── erasure ───────────────────────────────────────────────────────────────────────────────────────────────────
     def erase(self, tenant: str) -> int:
@@ -211,14 +219,19 @@ class Secrets:
             "INSERT INTO secrets VALUES(?,?,?,?,?,?,?,?)", (*place, self._clock() // 1000, by, key.id, sealed)
         )
 
-    def _forget(self, names: Names) -> int:
+    def _forget(self, unwanted: Callable[[str, int], bool]) -> int:
+        """Delete those secrets of single jobs, by name and time; walks the tenants' secrets."""
+        rows = self._tables.read(
+            "SELECT tenant, project, name, created_us FROM secrets WHERE substr(name, 1, 1) = ?",
+            (JOB_PREFIX,),
+        )
+        places = [tuple(place) for *place, created_us in rows if unwanted(place[2], created_us)]
+        if not places:
+            return 0
         with self._tables.writing() as connection:
-            deleted = connection.executemany(
-                "DELETE FROM secrets WHERE name = ? AND substr(name, 1, 1) = '~'", ((name,) for name in names)
-            ).rowcount
-        if deleted > 0:
-            self._tables.forget()
-        return max(deleted, 0)
+            deleted = connection.executemany(f"DELETE FROM secrets WHERE {_OF}", places).rowcount
+        self._tables.forget()
+        return deleted
 
     def _data_key(self, tenant: str) -> Key:
         """The tenant's data key, made at first need."""

@@ -48,9 +48,9 @@ def stores(tmp_path: Path) -> Stores:
 
 
 def exported(stores: Stores, tenant: str) -> dict[str, Any]:
-    return {
-        path: msgspec.json.decode(content) for path, content in export(stores, tenant, ["u1", "u2", "u3"])
-    }
+    found = list(export(stores, tenant, ["u1", "u2", "u3"]))
+    assert len({path for path, _ in found}) == len(found)
+    return {path: msgspec.json.decode(content) for path, content in found}
 
 
 def test_the_export_has_everything_of_one_tenant_and_no_value_of_a_secret(
