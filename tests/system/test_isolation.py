@@ -151,6 +151,25 @@ def test_a_neighbour_gets_nothing_but_what_the_level_says(case: LocalCase, level
     assert what_a_neighbour_gets(case) == ({} if level == "namespaces" else {"arguments": "seen"})
 
 
+def test_even_of_an_open_data_folder_a_run_sees_only_what_is_its_own(
+    spaces: LocalCase, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for folder in [data, *data.parents[:3]]:
+        folder.chmod(0o755)
+    look = f"ls -A {data} {data}/runs {data}/homes; cat {data}/records.db"
+    spaces.runs_for("beta", "beta-1.1", "exec sleep 3600")
+    spaces.start("beta-1.1")
+    spaces.runs_for("acme", "acme-1.1", look)
+    spaces.end("acme-1.1")
+    assert spaces.log("acme-1.1").split("cat:")[0].split() == [
+        f"{data}:", "homes", "runs", f"{data}/homes:", "acme", f"{data}/runs:", "acme-1.1",
+    ]  # fmt: skip
+    assert "records.db: No such file" in spaces.log("acme-1.1")
+    spaces.send(StopRun("beta-1.1", "cancel"))
+    spaces.end("beta-1.1")
+
+
 def test_without_isolation_the_same_neighbour_gets_it_all(tmp_path: Path) -> None:
     case = open_case(tmp_path / "data", "off")
     try:
