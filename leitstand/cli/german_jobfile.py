@@ -36,6 +36,11 @@ JOBFILE: Final[dict[str, str]] = {
     'secrets do not belong into files: write "{key}: null" and pass the value with --secret {key}, or name a secret of '
     "the project (NAME or NAME@VERSION)": "Geheimnisse gehören nicht in Dateien: schreiben Sie „{key}: null“ und geben "
     "Sie den Wert mit --secret {key}, oder nennen Sie ein Geheimnis des Projekts (NAME oder NAME@VERSION)",
+    '"{key}" is a folder of yours; clone a repository in setup instead': "„{key}“ ist ein eigener Ordner; klonen Sie "
+    "ein Repository in setup",
+    '"{key}" belongs under resources': "„{key}“ gehört unter resources",
+    '"{key}" belongs to the file itself, not under resources': "„{key}“ gehört in die Datei selbst, "
+    "nicht unter resources",
     # why keys of others are refused or passed over
     "this cloud places jobs itself; remove it": "diese Cloud platziert Jobs selbst; entfernen Sie es",
     "jobs run in the environment of the node; install what is missing in setup": "Jobs laufen in der Umgebung des "

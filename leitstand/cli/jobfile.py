@@ -36,6 +36,19 @@ _TOKENS: Final = (
     *("AKIA", "AIza", "eyJ", "gho_", "ghp_", "ghs_", "github_pat_", "glpat-", "hf_", "lst_"),
     *("nvapi-", "r8_", "sk-", "sk_", "xox", "ya29."),
 )
+_SHAPE: Final = ("accelerators", "cpus", "memory")
+_TOP: Final = (
+    "envs",
+    "max_duration",
+    "name",
+    "num_nodes",
+    "priority",
+    "project",
+    "run",
+    "secrets",
+    "setup",
+    "workdir",
+)
 _GPU_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*", re.ASCII)
 
 Reading = Callable[[str, Node], Any]
@@ -90,6 +103,7 @@ class _Reader:
                 "priority": y.integer,
                 "checkpoint": self.checkpoint,
                 "retry": self.retry,
+                "event_callback": self.passed_over,
             },
         )
         if not any(isinstance(key, ScalarNode) and key.value == "run" for key, _ in root.value):
@@ -212,6 +226,8 @@ class _Reader:
         raise Wrong(what.format(key=key_of(key)))
 
     def folder_of(self, key: str, node: Node) -> Path:
+        if isinstance(node, MappingNode):
+            raise Wrong(t('"{key}" is a folder of yours; clone a repository in setup instead', key=key))
         name = y.text(key, node)
         try:
             folder = self.folder / Path(name).expanduser()
@@ -321,8 +337,13 @@ def _uses_skypilot(body: Mapping[str, Any]) -> bool:
 def _unknown(key: str, known: list[str]) -> str:
     if key in LATER:
         return t('"{key}" is not yet supported: {remedy}', key=key, remedy=t(LATER[key]))
+    if key in _SHAPE and "run" in known:
+        return t('"{key}" belongs under resources', key=key)
+    if key in _TOP and "accelerators" in known:
+        return t('"{key}" belongs to the file itself, not under resources', key=key)
     ours = [name for name in known if name not in IGNORED]
-    near = HINTS[key] if HINTS.get(key) in known else nearest(key, known)
+    theirs = [word for word, meant in HINTS.items() if meant in known]
+    near = HINTS[key] if key in theirs else nearest(key, known) or HINTS.get(nearest(key, theirs), "")
     if near:
         return t('unknown key "{key}"; did you mean "{near}"?', key=key_of(key), near=near)
     return t('unknown key "{key}"; known: {known}', key=key_of(key), known=", ".join(ours))

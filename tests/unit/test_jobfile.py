@@ -275,6 +275,22 @@ def test_the_keys_of_later_forms_are_refused_with_what_helps(key: str) -> None:
     assert faults(f"run: x\nresources:\n  {key}: y\n") == [(3, refusal)]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run: x\ncpus: 4\n", '"cpus" belongs under resources'),
+        ("run: x\nresources: {priority: 3}\n", '"priority" belongs to the file itself, not under resources'),
+        ("run: x\nenviroment: {}\n", 'unknown key "enviroment"; did you mean "envs"?'),
+        (
+            "run: x\nworkdir: {url: u}\n",
+            '"workdir" is a folder of yours; clone a repository in setup instead',
+        ),
+    ],
+)
+def test_what_is_nearly_right_is_told_how_it_is_meant(text: str, said: str) -> None:
+    assert faults(text) == [(2, said)]
+
+
 def test_an_unknown_key_without_a_near_one_gets_the_list() -> None:
     ((_, what),) = faults("run: x\nquux: 1\n")
     assert "known: name, tenant" in what
