@@ -48,6 +48,11 @@ def is_id(text: str) -> bool:
     return 0 < len(text) <= ID_MAX and _ID.issuperset(text)
 
 
+def is_tenant(text: str) -> bool:
+    """Whether `text` can name a tenant: no id of something else (u7, a1), since records lie under either."""
+    return is_id(text) and text != "admin" and not (text[0] in "abitu" and text[1:].isdigit())
+
+
 def is_digest(text: str) -> bool:
     """Whether `text` is a SHA-256 in lower-case hexadecimal."""
     return len(text) == 64 and _HEX.issuperset(text)

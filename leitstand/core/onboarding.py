@@ -12,7 +12,7 @@ import msgspec
 
 from leitstand.core import acts as a
 from leitstand.core.acts import ClaimApplication
-from leitstand.core.decision import Decision, is_digest, is_id, record, refuse
+from leitstand.core.decision import Decision, is_digest, is_tenant, record, refuse
 from leitstand.core.fact import Fact
 from leitstand.core.people import USERS_MAX, first_token, next_user, revocations
 from leitstand.core.rules import TENANT_CLASSES
@@ -77,7 +77,7 @@ class Onboarding(msgspec.Struct):
 # ── decide ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _file(state: "State", now: int, asked: a.ApplicationFiled) -> Decision:
     onboarding, rules = state.onboarding, state.rules.onboarding
-    if not is_id(asked.tenant) or asked.tenant_class not in TENANT_CLASSES:
+    if not is_tenant(asked.tenant) or asked.tenant_class not in TENANT_CLASSES:
         return refuse("invalid", f"{asked.tenant[:64]} {asked.tenant_class[:64]}")
     if asked.agreement != rules.agreement:
         return refuse(
