@@ -5,6 +5,7 @@ Called by `oidc` and `oidc_keys`.
 """
 
 import asyncio
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -50,13 +51,17 @@ class Answer(msgspec.Struct, frozen=True):
 class Http:
     """A client for one provider. To be closed."""
 
-    def __init__(self) -> None:
-        self._client = httpx2.AsyncClient(
+    @functools.cached_property
+    def _client(self) -> httpx2.AsyncClient:
+        """Made when it is needed: reading the certificates takes a while."""
+        return httpx2.AsyncClient(
             follow_redirects=False, timeout=ANSWER_S_MAX, headers={"Accept": "application/json"}
         )
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        """Close the connections, if any were made."""
+        if "_client" in self.__dict__:
+            await self._client.aclose()
 
     async def get(self, url: str, bearer: str = "") -> dict[str, Any]:
         """The JSON object at `url`; SignInFailed for whatever is not 200."""

@@ -185,6 +185,7 @@ def test_a_person_signs_in_and_has_the_roles_of_their_groups(signing: Signing) -
     assert signing.sign_in().subject == claims.subject
 
 
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 def test_every_supported_signature_is_accepted(signing: Signing, algorithm: str) -> None:
     signing.idp.control(sign=algorithm)
