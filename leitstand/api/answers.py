@@ -13,6 +13,7 @@ import msgspec
 from leitstand.api.amounts import moment, seconds
 from leitstand.api.context import Faces
 from leitstand.api.messages import sentence
+from leitstand.api.names import PersonAnswer
 from leitstand.core import explain
 from leitstand.core.facts import Resources
 from leitstand.views.reading import JobView
@@ -62,12 +63,13 @@ class Used(msgspec.Struct, frozen=True):
 
 class Job(msgspec.Struct, frozen=True):
     """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
-    ended or was rejected; of a pending job why it waits: `capacity` or `order`."""
+    ended or was rejected; of a pending job why it waits: `capacity` or `order`. `user`: who submitted it."""
 
     id: str
     name: str
     tenant: str
     project: str
+    user: PersonAnswer
     state: str
     reason: str
     message: str
@@ -87,7 +89,8 @@ class Job(msgspec.Struct, frozen=True):
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
     """One job; `name` saves the look-up where it is known."""
     names = faces.records.names([found.job.spec]) if name is None else {found.job.spec: name}
-    return _job(found, names, _reason(faces, found.job, {}))
+    user = faces.persons([found.job.user])[found.job.user]
+    return _job(found, names, user, _reason(faces, found.job, {}))
 
 
 def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
@@ -95,7 +98,8 @@ def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
     found = list(found)
     names = faces.records.names(view.job.spec for view in found)
     reasons: dict[tuple[str, str, Resources], str] = {}  # jobs of one shape wait for the same
-    return [_job(view, names, _reason(faces, view.job, reasons)) for view in found]
+    users = faces.persons(view.job.user for view in found)
+    return [_job(view, names, users[view.job.user], _reason(faces, view.job, reasons)) for view in found]
 
 
 def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, str, Resources], str]) -> str:
@@ -112,7 +116,7 @@ def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, str, Resources], s
     return reason
 
 
-def _job(view: JobView, names: dict[str, str], reason: str) -> Job:
+def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str) -> Job:
     row = view.job
     nodes = row.nodes or 1
     shape = Shape(row.gpus // nodes, row.cpus_milli / nodes / MILLI, row.memory_mib / nodes / 1024)
@@ -121,6 +125,7 @@ def _job(view: JobView, names: dict[str, str], reason: str) -> Job:
         names.get(row.spec, ""),
         row.tenant,
         row.project,
+        user,
         row.state,
         reason,
         sentence(row, reason),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API put together. Called by `leitstand.app.faces`, and by tests without a server."""
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from litestar import Litestar, Request, Router
@@ -10,10 +11,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from leitstand.api import blobs, events, health, jobs, logs, nodes, plan, schema, tenants, usage
-from leitstand.api.auth import STRANGER, check_origin, header, unauthenticated
+from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
 from leitstand.api.permission import check_routes
-from leitstand.api.problems import Problem, allowed, on_exception
+from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 PREFIX: Final = "/v1"
@@ -59,8 +60,7 @@ def build(faces: Faces, pages: Sequence[HTTPRouteHandler] = ()) -> ASGIApp:
     app.state.traffic = health.Traffic()
     app.state.openapi = schema.describe(routes())
     check_routes(routes() + served)
-    for_strangers = frozenset(path for path, one in routes() + served if one.opt.get("strangers"))
-    return _door(app, faces, app.state.traffic, for_strangers)
+    return _door(app, faces, app.state.traffic, _for_strangers(routes() + served))
 
 
 def routes() -> list[tuple[str, HTTPRouteHandler]]:
@@ -73,55 +73,104 @@ def routes() -> list[tuple[str, HTTPRouteHandler]]:
     ]
 
 
-def _door(app: Litestar, faces: Faces, traffic: health.Traffic, for_strangers: frozenset[str]) -> ASGIApp:
-    """Find out who asks; let strangers only to routes that say so (`opt["strangers"]`); stop every answer for which
-    nobody has decided whether it may be given; count answers, and time submissions."""
+def _for_strangers(served: Iterable[tuple[str, HTTPRouteHandler]]) -> Callable[[str], bool]:
+    """Whether a path is one of those that let strangers in (`opt["strangers"]`)."""
+    patterns = [_pattern(path) for path, handler in served if handler.opt.get("strangers")]
+    found = re.compile("|".join(patterns or [r"(?!)"]))
+    return lambda path: found.fullmatch(path) is not None
 
-    async def door(scope: Scope, receive: Receive, send: Send) -> None:
-        method, path = str(scope.get("method", "")), scope["path"]
-        began = time.perf_counter()
 
-        async def counting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                traffic.answers[method, message["status"]] += 1
-                if message["status"] == 201 and path == SUBMISSIONS:
-                    traffic.note_submission(time.perf_counter() - began)
-            await send(message)
+def _pattern(path: str) -> str:
+    parts = re.split(r"\{\w+:(\w+)\}", path)
+    return "".join(
+        (r".+" if part == "path" else r"[^/]+") if at % 2 else re.escape(part)
+        for at, part in enumerate(parts)
+    )
 
-        if path in OPEN_PATHS:
-            await app(scope, receive, counting)
-            return
+
+def _door(
+    app: Litestar, faces: Faces, traffic: health.Traffic, for_strangers: Callable[[str], bool]
+) -> ASGIApp:
+    """Find out who asks; let strangers only to routes that are for them; stop every answer for which nobody has
+    decided whether it may be given; count answers, and time submissions. HEAD is GET without a body (RFC 9110)."""
+
+    async def door(scope: Any, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        is_open = path in OPEN_PATHS
+        answer = _Answer(scope, receive, send, traffic, is_open)
         try:
-            scope["identity"] = who = faces.tokens.identify(  # type: ignore[typeddict-unknown-key]
-                header(scope, b"authorization"), header(scope, b"cookie")
-            )
-            if who is STRANGER and path not in for_strangers:
-                raise unauthenticated("the request carries no token")
-            check_origin(scope)
-            if method == "OPTIONS":
-                raise Problem(405, "method-not-allowed", f"{path} takes {allowed(app, path)}")
+            if scope["method"] == "OPTIONS":
+                raise not_allowed(app, path, "OPTIONS")
+            if not is_open:
+                scope["identity"] = _who(faces, scope, for_strangers)
+                check_origin(scope)
         except Problem as problem:
-            await _refuse(problem, scope, receive, counting)
+            await _refuse(problem, scope, receive, answer.send)
             return
-        await app(scope, receive, _decided(scope, receive, counting))
+        if scope["method"] == "HEAD":
+            answer.scope = scope = {**scope, "method": "GET"}
+        await app(scope, answer.receive, answer.send)
 
     return door
 
 
-def _decided(scope: Scope, receive: Receive, send: Send) -> Send:
-    """`send`, but for an answer that gives something and for which no handler asked whether it may."""
-    stopped = False
+def _who(faces: Faces, scope: Any, for_strangers: Callable[[str], bool]) -> Identity:
+    """Who asks; Problem 401 or, after too many guesses, 429. A session that is over is as none."""
+    authorization = header(scope, b"authorization")
+    try:
+        who = faces.tokens.identify(authorization, header(scope, b"cookie"))
+    except Problem as problem:
+        if not authorization and for_strangers(scope["path"]):
+            return STRANGER
+        client = scope.get("client")
+        wait_s = isinstance(problem, Unknown) and faces.signins.attempt(
+            faces.now(), client[0] if client else ""
+        )
+        raise too_many_attempts(wait_s) if wait_s else problem from None
+    if who is STRANGER and not for_strangers(scope["path"]):
+        raise unauthenticated("the request carries no token")
+    return who
 
-    async def checking(message: Message) -> None:
-        nonlocal stopped
-        if message["type"] == "http.response.start" and message["status"] < 400 and not scope.get("decided"):
-            stopped = True
-            detail = f"{scope['path']} answered without a decision"
-            await _refuse(Problem(500, "internal", detail), scope, receive, send)
-        elif not stopped:
-            await send(message)
 
-    return checking
+class _Answer:
+    """One answer on its way out. Once it is over, no more of it leaves, and who makes it hears that nobody listens."""
+
+    def __init__(
+        self, scope: Any, receive: Receive, send: Send, traffic: health.Traffic, decided: bool
+    ) -> None:
+        """`scope`: of the request as its handler gets it; `decided`: nobody has to ask whether it may be given."""
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._traffic = traffic
+        self._decided = decided
+        self._method, self._path = scope["method"], scope["path"]
+        self._began = time.perf_counter()
+        self._over = False
+
+    async def receive(self) -> Any:
+        return {"type": "http.disconnect"} if self._over else await self._receive()
+
+    async def send(self, message: Message) -> None:
+        if self._over:
+            return
+        if message["type"] != "http.response.start":
+            await self._send(message)
+            return
+        status = message["status"]
+        if status < 400 and not (self._decided or self.scope.get("decided")):
+            self._decided = True
+            problem = Problem(500, "internal", f"{self._path} answered without a decision")
+            await _refuse(problem, self.scope, self._receive, self.send)
+            self._over = True
+            return
+        self._traffic.answers[self._method, status] += 1
+        if status == 201 and self._path == SUBMISSIONS:
+            self._traffic.note_submission(time.perf_counter() - self._began)
+        await self._send(message)
+        if self._method == "HEAD":
+            self._over = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

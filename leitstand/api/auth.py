@@ -8,7 +8,6 @@ fact is folded here. What an identity may do is asked elsewhere (`permission`).
 import hashlib
 import hmac
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 
 import msgspec
@@ -21,12 +20,14 @@ from leitstand.core.people import ADMIN
 from leitstand.core.state import State
 
 COOKIE: Final = "leitstand_session"
+_COOKIE: Final = COOKIE.encode()
 SAFE: Final = ("GET", "HEAD")
-ASKERS_MAX: Final = 65_536
+ASKERS_MAX: Final = 65_536  # remembered
+NEVER_US: Final = 2**63
 _HINT: Final = "send Authorization: Bearer TOKEN; `leitstand login` gets one"
 
 
-class Identity(msgspec.Struct, frozen=True):
+class Identity(msgspec.Struct, frozen=True, cache_hash=True):
     """`token`: the id of the token, for limits and idempotency; `subject`: the pseudonymous person whose records are
     written, and the author of facts, '' for a stranger; `scopes`, `tenant`: of the token; `claim`: the application
     whose claim was shown."""
@@ -36,6 +37,10 @@ class Identity(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...] = ()
     tenant: str = ""
     claim: str = ""
+
+
+class Unknown(Problem):
+    """401: what was shown is nothing that we ever gave out, or give out no more; it may be a guess."""
 
 
 STRANGER: Final = Identity("stranger", "")
@@ -50,34 +55,43 @@ class Tokens:
         self._admin = _hash(admin_token.encode())
         self._state = state
         self._now = now
+        self._version = -1  # of the access that the following was made of
+        self._identities: dict[bytes, tuple[Identity, int]] = {}  # by digest, with the end of the token, µs
         self._askers: dict[Identity, Asker] = {}
-        self._version = -1
 
     def identify(self, authorization: bytes, cookies: bytes = b"") -> Identity:
         """The identity behind an Authorization header, else behind a session cookie, else STRANGER; Problem 401 for a
-        token that is not valid."""
+        token that is not valid, Unknown if it may be a guess."""
         if authorization:
             scheme, _, token = authorization.partition(b" ")
             if scheme.lower() != b"bearer" or not token.strip():
                 raise unauthenticated("the request carries no token")
             return self._of(token.strip())
-        session = _session(cookies)
+        session = session_of(cookies)
         return self._of(session) if session else STRANGER
 
     def _of(self, token: bytes) -> Identity:
         digest = _hash(token)
         if hmac.compare_digest(digest, self._admin):
             return ROOT
+        self._refresh()
+        kept = self._identities.get(digest)
+        if kept is None:
+            kept = self._identities[digest] = self._look_up(digest)
+        who, expires_us = kept
+        if expires_us <= self._now():
+            raise unauthenticated(f"token {who.token} has expired")
+        return who
+
+    def _look_up(self, digest: bytes) -> tuple[Identity, int]:
         state = self._state()
         known = state.digests.get(digest.hex(), "")
         found = state.people.tokens.get(known)
         if found is not None:
-            if found.expires_us <= self._now():
-                raise unauthenticated(f"token {found.id} has expired")
-            return Identity(found.id, found.user, found.scopes, found.tenant)
+            return Identity(found.id, found.user, found.scopes, found.tenant), found.expires_us
         if known in state.onboarding.applications:
-            return Identity(known, "", claim=known)
-        raise unauthenticated("the token is not valid")
+            return Identity(known, "", claim=known), NEVER_US
+        raise Unknown(401, "unauthenticated", "the token is not valid", hint=_HINT)
 
     def holds(self, who: Identity) -> bool:
         """Whether what identified `who` is still valid; asked again and again by answers that last."""
@@ -89,16 +103,20 @@ class Tokens:
 
     def asker(self, who: Identity) -> Asker:
         """The identity with its roles of now, as policies are asked about it."""
-        state = self._state()
-        if state.access_version != self._version or len(self._askers) > ASKERS_MAX:
-            self._version = state.access_version
-            self._askers.clear()
+        self._refresh()
         asker = self._askers.get(who)
         if asker is None:
-            asker = self._askers[who] = Asker(
-                who.subject, grants_of(state, who.subject), who.scopes, who.tenant, who.claim
-            )
+            grants = grants_of(self._state(), who.subject)
+            asker = self._askers[who] = Asker(who.subject, grants, who.scopes, who.tenant, who.claim)
         return asker
+
+    def _refresh(self) -> None:
+        """Forget what is no longer so, or too much."""
+        version = self._state().access_version
+        if version != self._version or max(len(self._identities), len(self._askers)) > ASKERS_MAX:
+            self._version = version
+            self._identities.clear()
+            self._askers.clear()
 
 
 def grants_of(state: State, user: str) -> tuple[Grant, ...]:
@@ -124,10 +142,10 @@ def identity(request: Request[Any, Any, Any]) -> Identity:
 
 def check_origin(scope: Any) -> None:
     """Problem 403 for a request that another site made a browser send with the cookie of a session."""
-    if scope["method"] in SAFE or header(scope, b"authorization") or not _session(header(scope, b"cookie")):
+    if scope["method"] in SAFE or header(scope, b"authorization") or not session_of(header(scope, b"cookie")):
         return
     origin, host = header(scope, b"origin"), header(scope, b"host")
-    if header(scope, b"sec-fetch-site") in (b"same-origin", b"none") or origin.partition(b"://")[2] == host:
+    if header(scope, b"sec-fetch-site") == b"same-origin" or (host and origin.partition(b"://")[2] == host):
         return
     raise Problem(
         403, "cross-site", "the request comes from another site", hint="use a token instead of a cookie"
@@ -147,14 +165,15 @@ def header(scope: Any, name: bytes) -> bytes:
     return b""
 
 
-def _session(cookies: bytes) -> bytes:
+def session_of(cookies: bytes) -> bytes:
+    """The token in the cookie of a session, b'' if there is none."""
     if not cookies:
         return b""
-    try:
-        found = SimpleCookie(cookies.decode("latin-1")).get(COOKIE)
-    except CookieError:
-        return b""
-    return b"" if found is None else found.value.encode("latin-1", "replace")
+    for part in cookies.split(b";"):
+        name, _, value = part.strip(b" \t").partition(b"=")
+        if name == _COOKIE:
+            return value.strip(b' \t"')
+    return b""
 
 
 def _hash(token: bytes) -> bytes:

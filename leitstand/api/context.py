@@ -4,17 +4,19 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 import msgspec
 from litestar import Request
 
 from leitstand.access.policy import Authorizer
-from leitstand.access.signin import SignIns
+from leitstand.access.signin import Rate, SignIns
 from leitstand.api.auth import Identity, Tokens
+from leitstand.api.names import Names, PersonAnswer
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
+from leitstand.core.units import MINUTE_US, SECOND_US
 from leitstand.runtime.follower import Follower
 from leitstand.runtime.link import TooManyAsked, WriterAway
 from leitstand.runtime.wire import Settled
@@ -28,6 +30,10 @@ from leitstand.views.reading import Reading
 ASKS_MAX: Final = 1024  # requests of one token, and of one tenant, that wait for the writer at once
 STREAMS_MAX: Final = 256  # open event streams of one token
 RETRY_AFTER_S: Final = 1
+AWAY: Final = "writer-away"
+# Anybody can apply for a tenant, and each application stays in the journal for ever.
+FILINGS_PER_SOURCE: Final = Rate(5, 10 * MINUTE_US)
+FILINGS_IN_ALL: Final = Rate(100, 30 * SECOND_US)
 
 ReadLog = Callable[[str, int, int, int], bytes]  # run, task, offset, limit; as `Engine.read_log`
 
@@ -72,7 +78,7 @@ CPUS_MILLI_DEFAULT: Final = 1000
 
 class Faces(msgspec.Struct):
     """`disk_low`: whether free disk is below the reserve; `loopback`: nobody but this machine can connect;
-    `closing`: set when streams have to end."""
+    `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins."""
 
     follower: Follower
     reading: Reading
@@ -90,6 +96,14 @@ class Faces(msgspec.Struct):
     loopback: bool
     limits: Limits
     closing: asyncio.Event
+    names: Names = msgspec.field(default_factory=Names)
+    filings: SignIns = msgspec.field(
+        default_factory=lambda: SignIns(FILINGS_PER_SOURCE, in_all=FILINGS_IN_ALL)
+    )
+
+    def persons(self, users: Iterable[str]) -> dict[str, PersonAnswer]:
+        """Each of `users` with its name, for answers."""
+        return self.names.of(self.people, self.follower.state.access_version, users)
 
     def cpus_milli_default(self) -> int:
         """What a job that names neither GPUs nor CPUs holds per node: a core, or the largest node's if that is less."""
@@ -176,4 +190,4 @@ def _away(away: WriterAway) -> Problem:
         else "the writer is away"
     )
     hint = "look for the effect before you try again" if away.unknown else "it restarts by itself; try again"
-    return Problem(503, "writer-away", detail, hint=hint, retry_after_s=RETRY_AFTER_S)
+    return Problem(503, AWAY, detail, hint=hint, retry_after_s=RETRY_AFTER_S)

@@ -8,7 +8,9 @@ with its place, and for an unknown name the one that was probably meant.
 import contextlib
 import difflib
 import functools
+import json
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -52,6 +54,7 @@ def body(raw: bytes, kind: type[T]) -> T:
         with contextlib.suppress(msgspec.ValidationError):
             value = msgspec.json.decode(raw, type=kind)
         faults = _walk(msgspec.json.decode(raw), kind, "", True) if value is None else _checked(value, "")
+        faults = _twice(raw) + faults
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         what = "the body is empty; send a JSON object" if not raw else f"the body is not JSON: {error}"
         raise Problem(400, "invalid-request", what) from None
@@ -60,14 +63,18 @@ def body(raw: bytes, kind: type[T]) -> T:
 
 def query(pairs: Iterable[tuple[str, str]], kind: type[T]) -> T:
     """The struct in a query string, numbers and booleans as text; Problem 400 with every fault."""
+    pairs = list(pairs)
     given = dict(pairs)
+    twice = [
+        Fault(name, "is given more than once") for name, n in Counter(k for k, _ in pairs).items() if n > 1
+    ]
     try:
         value = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError:
         value = None
     faults = _walk(given, kind, "", False) if value is None else _checked(value, "")
     named = [Fault(fault.where.lstrip("/"), fault.what) for fault in faults]
-    return _unless(named, value, "the query is not valid")
+    return _unless(twice + named, value, "the query is not valid")
 
 
 def _unless(faults: list[Fault], value: T | None, detail: str) -> T:
@@ -80,6 +87,32 @@ def _unless(faults: list[Fault], value: T | None, detail: str) -> T:
         raise Problem(400, "invalid-request", detail + more, errors=tuple(faults[:FAULTS_MAX]))
     assert value is not None, "refused without a fault"
     return value
+
+
+def _twice(raw: bytes) -> list[Fault]:
+    """Keys that an object has more than once (RFC 8259, section 4: what that means is anybody's guess). Values are not
+    looked at, so that decoding twice costs little."""
+    faults: list[Fault] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in found]
+        if len(set(names)) < len(names):
+            faults.extend(
+                Fault(name[:_SHOWN_MAX], "is given more than once in one object")
+                for name, count in Counter(names).items()
+                if count > 1
+            )
+
+    _scan(raw.decode(), pairs)
+    return faults
+
+
+def _scan(text: str, pairs: Callable[[list[tuple[str, Any]]], None]) -> None:
+    json.loads(text, object_pairs_hook=pairs, parse_float=_skip, parse_int=_skip)
+
+
+def _skip(_: str) -> None:
+    """Numbers need no value to be passed over; some have more digits than Python converts."""
 
 
 def _checked(value: Input, path: str) -> list[Fault]:

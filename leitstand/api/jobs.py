@@ -12,17 +12,20 @@ from leitstand.access.policy import Resource
 from leitstand.api import answers, decode
 from leitstand.api.answers import Job
 from leitstand.api.auth import Identity, header
-from leitstand.api.context import Faces, faces_of
+from leitstand.api.context import AWAY, Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import JobRequest, an_id, between, observation, run_spec
 from leitstand.api.messages import sentence
-from leitstand.api.permission import absent, home, permit, places
+from leitstand.api.permission import absent, permit, places, sees_tenant
+from leitstand.api.plan import check_expected
 from leitstand.api.problems import Problem, disk_full
+from leitstand.api.submission import at_home, check_workdir, forget_values, keep_values, secrets_of
 from leitstand.core.facts import CancelJob
+from leitstand.runtime.spec import RunSpec
 from leitstand.stores.commit import TooManyWaiting
 from leitstand.stores.records import SpecTooLarge
 from leitstand.views.reading import LIMIT_MAX, NUMBER_MAX, JobView, Page
-from leitstand.views.rows import ENDED, STATES
+from leitstand.views.rows import ENDED, STATES, JobRow
 
 KEY_MAX: Final = 255  # bytes of an Idempotency-Key
 
@@ -59,33 +62,24 @@ class JobPage(msgspec.Struct, frozen=True):
 
 @post(
     "/jobs",
-    opt={"action": "job:submit", "body": JobRequest, "headers": ["Idempotency-Key"]},
+    opt={"action": "job:submit", "body": JobRequest, "headers": ["Idempotency-Key", "If-Match"]},
     summary="Submit a job",
 )
 async def submit(request: Request[Any, Any, Any]) -> Job:
     """201 with the job once it is durable; 422 if admission refuses it. The same Idempotency-Key within 24 hours gives
-    the same job."""
+    the same job. With `If-Match` and what a plan called `expected`: 412 if the plan would be another one now."""
     faces = faces_of(request)
     asked = at_home(request, decode.body(await request.body(), JobRequest))
     who = permit(request, Resource("project", asked.tenant, asked.project), asked.project)
-    if asked.workdir and faces.blobs.open(asked.tenant, asked.workdir) is None:
-        raise Problem(
-            400,
-            "unknown-blob",
-            f"workdir {asked.workdir} was not uploaded",
-            hint="PUT it to /v1/blobs/SHA256 first",
-        )
+    check_workdir(faces, asked)
+    secrets = secrets_of(faces, asked)
+    digests = _digests(faces, who, header(request.scope, b"idempotency-key"), asked)
+    if digests.get("request") not in faces.follower.state.requests:  # a retry has changed what is planned
+        check_expected(faces, who, asked, header(request.scope, b"if-match"))
     faces.check_writer()
     if faces.disk_low():
         raise disk_full()
-    digests = _digests(faces, who, header(request.scope, b"idempotency-key"), asked)
-    spec = await _keep(faces, who, asked)
-    settled = await faces.ask(
-        who,
-        asked.tenant,
-        observation(asked, faces.cpus_milli_default, user=who.subject, spec=spec, **digests),
-    )
-    found = found_job(faces, settled.made)
+    found = await _submit(faces, who, asked, secrets, digests)
     if found.job.state == "rejected":
         raise _rejected(found)
     return answers.job(faces, found, asked.name)
@@ -129,11 +123,16 @@ async def cancel(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
 
 def job_permitted(request: Request[Any, Any, Any], job_id: str) -> tuple[Identity, JobView]:
     """Who asks, and the job, if the route's action may be done to it; Problem 404 alike for one that is not there."""
-    found = faces_of(request).reading.job(job_id)
+    tenant = job_id.rpartition("-")[0]
+    found = faces_of(request).reading.job(job_id) if sees_tenant(request, tenant) else None
     if found is None:
         raise absent("job", job_id)
-    row = found.job
-    return permit(request, Resource("job", row.tenant, row.project, owner=row.user), job_id), found
+    return permit(request, resource_of(found.job), job_id), found
+
+
+def resource_of(row: JobRow) -> Resource:
+    """A job, as policies are asked about it."""
+    return Resource("job", row.tenant, row.project, owner=row.user)
 
 
 def found_job(faces: Faces, job_id: str) -> JobView:
@@ -143,16 +142,30 @@ def found_job(faces: Faces, job_id: str) -> JobView:
     return found
 
 
-def at_home(request: Request[Any, Any, Any], asked: JobRequest) -> JobRequest:
-    """The request with its tenant and project named."""
-    tenant, project = home(request, asked.tenant, asked.project)
-    return msgspec.structs.replace(asked, tenant=tenant, project=project)
-
-
-async def _keep(faces: Faces, who: Identity, asked: JobRequest) -> str:
-    """Keep what must not enter the journal, durably; the digest that names it."""
+async def _submit(
+    faces: Faces, who: Identity, asked: JobRequest, secrets: dict[str, str], digests: dict[str, str]
+) -> JobView:
+    """Keep what must not enter the journal, durably, and ask the writer; what is kept for nothing goes again."""
+    values = await keep_values(faces, who.subject, asked)
+    kept = ""
     try:
-        return await faces.commit.put(asked.tenant, who.subject, run_spec(asked))
+        spec = msgspec.structs.replace(run_spec(asked), secrets={**secrets, **values})
+        kept = await _keep(faces, who, asked.tenant, spec)
+        submission = observation(asked, faces.cpus_milli_default, user=who.subject, spec=kept, **digests)
+        found = found_job(faces, (await faces.ask(who, asked.tenant, submission)).made)
+    except Problem as problem:
+        if problem.code != AWAY:  # else it may have been taken: retention decides
+            await forget_values(faces, values)
+        raise
+    if found.job.spec != kept or found.job.state == "rejected":
+        await forget_values(faces, values)
+    return found
+
+
+async def _keep(faces: Faces, who: Identity, tenant: str, spec: RunSpec) -> str:
+    """Keep a record; the digest that names it."""
+    try:
+        return await faces.commit.put(tenant, who.subject, spec)
     except TooManyWaiting as error:
         raise Problem(429, "busy", str(error), retry_after_s=1) from None
     except SpecTooLarge as error:

@@ -12,13 +12,15 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from leitstand.api import decode, streams
+from leitstand.api.auth import Identity
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import NODES_MAX, between
-from leitstand.api.jobs import found_job, job_permitted
+from leitstand.api.jobs import found_job, job_permitted, resource_of
+from leitstand.api.permission import still
 from leitstand.api.problems import Problem
 from leitstand.views.reading import JobView
-from leitstand.views.rows import ENDED
+from leitstand.views.rows import ENDED, JobRow
 
 CHUNK: Final = 64 * 1024
 CHUNKS_MAX: Final = 16  # of one task before the next one has its turn
@@ -72,27 +74,32 @@ async def read_log(request: Request[Any, Any, Any], job_id: FromPath[str]) -> St
         what = f"job {job_id} has {found.job.nodes} task(s); the first is 0"
         raise Problem(404, "unknown-task", what)
     if query.follow:
-        return streams.stream(faces, who, _follow(faces, job_id, query))
+        return streams.stream(faces, who, _follow(faces, who, found.job, query))
     return Stream(
-        _whole(faces, found, query),
+        _whole(faces, who, found, query),
         media_type="text/plain; charset=utf-8",
         headers={"Cache-Control": "no-store"},
     )
 
 
-async def _whole(faces: Faces, found: JobView, query: LogQuery) -> AsyncIterator[bytes]:
+async def _whole(faces: Faces, who: Identity, found: JobView, query: LogQuery) -> AsyncIterator[bytes]:
     offset = query.offset
-    while chunk := _chunk(faces, found, query.task or 0, offset):
+    while _may(faces, who, found.job) and (chunk := _chunk(faces, found, query.task or 0, offset)):
         yield chunk
         offset += len(chunk)
 
 
-async def _follow(faces: Faces, job_id: str, query: LogQuery) -> AsyncIterator[bytes]:
-    """Looks at the logs, often while they grow, else less and less often; with many tasks less often, too."""
+def _may(faces: Faces, who: Identity, job: JobRow) -> bool:
+    return still(faces, who, "job:logs", resource_of(job))
+
+
+async def _follow(faces: Faces, who: Identity, job: JobRow, query: LogQuery) -> AsyncIterator[bytes]:
+    """Looks at the logs, often while they grow, else less and less often; with many tasks less often, too. Ends when
+    token or role do."""
     offsets: dict[int, int] = {} if query.task is None else {query.task: query.offset}
     run, idle, quiet_s = "", 0, 0.0
-    while not faces.closing.is_set():
-        found = found_job(faces, job_id)
+    while not faces.closing.is_set() and _may(faces, who, job):
+        found = found_job(faces, job.job)
         ended = found.job.state in ENDED  # asked before the log is read, so that nothing is missed
         if found.runs and found.runs[-1].run != run:
             if run:
@@ -105,11 +112,13 @@ async def _follow(faces: Faces, job_id: str, query: LogQuery) -> AsyncIterator[b
                 await asyncio.sleep(0)
             for text in _new(faces, found, task, offsets.get(task, 0), ended):
                 yield streams.event("log", text)
+                if not _may(faces, who, job):
+                    return
                 offsets[task] = text.offset + len(text.text.encode())
                 grown = True
         if ended and not grown:
-            job = found.job
-            yield streams.event("end", LogEnd(job.state, job.reason, job.exit_code, job.signal))
+            ended_as = LogEnd(found.job.state, found.job.reason, found.job.exit_code, found.job.signal)
+            yield streams.event("end", ended_as)
             return
         if ended:
             continue

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from leitstand.access.actions import ACTIONS
 from leitstand.access.policy import Places, Resource
 from leitstand.api.auth import Identity, identity, unauthenticated
-from leitstand.api.context import faces_of
+from leitstand.api.context import Faces, faces_of
 from leitstand.api.problems import Problem
 from leitstand.core.people import ADMIN
 from leitstand.core.tenancy import DEFAULT_PROJECT
@@ -66,7 +66,26 @@ def places(request: Request[Any, Any, Any]) -> tuple[Identity, Places | None]:
     faces = faces_of(request)
     if not who.subject and not who.claim:
         raise unauthenticated("the request carries no token")
-    return who, faces.authorizer.scopes_of(faces.tokens.asker(who), action)
+    where = faces.authorizer.scopes_of(faces.tokens.asker(who), action)
+    if where == () and who.scopes and ACTIONS[action].group not in who.scopes:
+        group = ACTIONS[action].group
+        detail = f"{action} takes a token with the scope {group}; this one has {', '.join(who.scopes)}"
+        raise Problem(403, "forbidden", detail, hint=f"issue a token with the scope {group}")
+    return who, where
+
+
+def still(faces: Faces, who: Identity, action: str, resource: Resource) -> bool:
+    """Whether what was permitted is so still: asked again and again by answers that last."""
+    return (
+        faces.tokens.holds(who) and faces.authorizer.decide(faces.tokens.asker(who), action, resource).allowed
+    )
+
+
+def sees_tenant(request: Request[Any, Any, Any], tenant: str) -> bool:
+    """Whether the asker may know of anything in the tenant. Asked before a look-up by an id that names its tenant:
+    what is not looked up cannot be told apart from what is not there, not even by time."""
+    faces = faces_of(request)
+    return faces.authorizer.sees(faces.tokens.asker(identity(request)), Resource("tenant", tenant))
 
 
 def inside(where: Places | None, tenant: str, project: str) -> bool:

@@ -9,20 +9,30 @@ from litestar import Request, post
 from leitstand.access.policy import Resource
 from leitstand.api import decode
 from leitstand.api.answers import TaskAnswer
-from leitstand.api.context import faces_of
+from leitstand.api.auth import Identity
+from leitstand.api.context import Faces, faces_of
 from leitstand.api.context import refusal as refusal_of
 from leitstand.api.jobrequest import JobRequest, observation
-from leitstand.api.jobs import at_home
 from leitstand.api.messages import refusal
 from leitstand.api.permission import permit
+from leitstand.api.problems import Problem
+from leitstand.api.submission import at_home, check_workdir, secrets_of
 from leitstand.core import explain
 from leitstand.core.state import State
 from leitstand.runtime.wire import Settled
 
 
+class Price(msgspec.Struct, frozen=True):
+    """What it would cost at most; null while no price plan is in force, and `note` says so."""
+
+    eur: float | None = None
+    note: str = "no price plan is in force"
+
+
 class PlanAnswer(msgspec.Struct, frozen=True):
     """`reason`: why it would be refused: `asked` of `resource` against `limit`, in words in `message`; `waits_for`:
-    capacity or order; `jobs_ahead`: pending jobs that come first."""
+    capacity or order; `jobs_ahead`: pending jobs that come first. `expected`: names this request with its outcome
+    (admitted, reason, starts_now, waits_for, price); sent as `If-Match` of the submission, it makes sure of it."""
 
     admitted: bool
     reason: str
@@ -34,6 +44,8 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     waits_for: str
     tasks: list[TaskAnswer]
     jobs_ahead: int
+    price: Price
+    expected: str
 
 
 @post(
@@ -47,14 +59,10 @@ async def plan(request: Request[Any, Any, Any]) -> PlanAnswer:
     faces = faces_of(request)
     asked = at_home(request, decode.body(await request.body(), JobRequest))
     who = permit(request, Resource("project", asked.tenant, asked.project), asked.project)
-    state = faces.follower.state
-    for refused, missing in (
-        ("unknown_tenant", asked.tenant if asked.tenant not in state.tenants else ""),
-        ("unknown_project", asked.project if asked.project not in projects_of(state, asked.tenant) else ""),
-    ):
-        if missing:
-            raise refusal_of(Settled(0, 0, refused=refused, detail=missing))
-    made = explain.plan(state, observation(asked, faces.cpus_milli_default, user=who.subject))
+    check_workdir(faces, asked)
+    secrets_of(faces, asked)
+    _check_place(faces.follower.state, asked)
+    made = _plan(faces, who, asked)
     return PlanAnswer(
         made.admitted,
         made.reason,
@@ -66,7 +74,45 @@ async def plan(request: Request[Any, Any, Any]) -> PlanAnswer:
         made.waits_for,
         [TaskAnswer(task.node, task.gpus) for task in made.tasks],
         made.jobs_ahead,
+        Price(),
+        _expected(faces, who, asked, made),
     )
+
+
+def check_expected(faces: Faces, who: Identity, asked: JobRequest, if_match: bytes) -> None:
+    """Problem 412 if the plan of a submission would not be one of those that If-Match names. Asked of the state as it
+    is known here; what comes in between reaches the writer first."""
+    wanted = {part.strip().strip(b'"').decode("latin-1") for part in if_match.split(b",")}
+    if not if_match or "*" in wanted:
+        return
+    _check_place(faces.follower.state, asked)
+    if _expected(faces, who, asked, _plan(faces, who, asked)) not in wanted:
+        raise Problem(
+            412,
+            "plan-changed",
+            "the plan of this job is not the expected one any more",
+            hint="plan again, look, and submit with the new `expected`",
+        )
+
+
+def _plan(faces: Faces, who: Identity, asked: JobRequest) -> explain.Plan:
+    return explain.plan(faces.follower.state, observation(asked, faces.cpus_milli_default, user=who.subject))
+
+
+def _expected(faces: Faces, who: Identity, asked: JobRequest, made: explain.Plan) -> str:
+    """Keyed, for a request may hold what nobody should be able to guess from its digest."""
+    outcome = msgspec.json.encode((made.admitted, made.reason, made.starts_now, made.waits_for, Price()))
+    return faces.records.digest(who.subject, b"plan", asked.canonical(), outcome)
+
+
+def _check_place(state: State, asked: JobRequest) -> None:
+    """The refusal that the writer would give for a tenant or project that is not there."""
+    for refused, missing in (
+        ("unknown_tenant", asked.tenant if asked.tenant not in state.tenants else ""),
+        ("unknown_project", asked.project if asked.project not in projects_of(state, asked.tenant) else ""),
+    ):
+        if missing:
+            raise refusal_of(Settled(0, 0, refused=refused, detail=missing))
 
 
 def projects_of(state: State, tenant: str) -> dict[str, bool]:

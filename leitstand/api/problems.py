@@ -47,12 +47,13 @@ class Problem(Exception):
     """An answer that refuses. `retry_after_s` becomes the header Retry-After."""
 
     def __init__(self, status: int, code: str, detail: str, **more: Any) -> None:
-        """`more`: hint, errors, job, retry_after_s."""
+        """`more`: hint, errors, job; retry_after_s and allow, which become headers."""
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after_s: int | None = more.pop("retry_after_s", None)
+        self.allow: str = more.pop("allow", "")
         self.more = more
 
     def response(self) -> Response[bytes]:
@@ -69,6 +70,8 @@ class Problem(Exception):
         headers = {"X-Request-Id": body.request_id, "Cache-Control": "no-store"}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
+        if self.allow:
+            headers["Allow"] = self.allow
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="leitstand"'
         if self.code == "internal":
@@ -81,10 +84,28 @@ class Problem(Exception):
 
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer to a request that raised."""
-    response = _problem(request, error).response()
-    if isinstance(error, MethodNotAllowedException):
-        response.headers["Allow"] = allowed(request.app, request.scope["path"])
-    return response
+    return _problem(request, error).response()
+
+
+def not_allowed(app: Any, path: str, method: str) -> Problem:
+    """Nothing does `method` at `path`; 404 if there is nothing at all."""
+    takes = allowed(app, path)
+    if not takes:
+        return _not_found(path)
+    detail = f"{path[:200]} does not take {method[:20]}; it takes {takes}"
+    return Problem(405, "method-not-allowed", detail, allow=takes)
+
+
+def _not_found(path: str) -> Problem:
+    hint = "the API is described at /v1/openapi.json"
+    return Problem(404, "not-found", f"there is nothing at {path[:200]}", hint=hint)
+
+
+def too_many_attempts(wait_s: int) -> Problem:
+    """Too many tokens, codes or claims that were wrong came from there."""
+    detail = f"too many wrong tokens or codes came from your address; the next may be tried in {wait_s} s"
+    hint = "`leitstand login` gets a token; one that is right is never kept waiting"
+    return Problem(429, "too-many-attempts", detail, hint=hint, retry_after_s=wait_s)
 
 
 def disk_full() -> Problem:
@@ -99,20 +120,10 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
         return error
     path = request.scope["path"][:200]
     if isinstance(error, MethodNotAllowedException):
-        method = request.scope["method"]
-        return Problem(
-            405,
-            "method-not-allowed",
-            f"{path} does not take {method}; it takes {allowed(request.app, request.scope['path'])}",
-        )
+        return not_allowed(request.app, request.scope["path"], request.scope["method"])
     if isinstance(error, HTTPException):
         if error.status_code == 404:
-            return Problem(
-                404,
-                "not-found",
-                f"there is nothing at {path}",
-                hint="the API is described at /v1/openapi.json",
-            )
+            return _not_found(request.scope["path"])
         if error.status_code == 413:
             return Problem(413, "too-large", "the body exceeds the limit of 1 MiB")
         if error.status_code < 500:
@@ -130,13 +141,17 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
 
 
 def allowed(app: Any, path: str) -> str:
-    """The methods that the path takes."""
+    """The methods that the path takes, '' if it is none of ours."""
     ours = path.rstrip("/").split("/")
+    found: set[str] = set()
     for route in app.routes:
         parts = route.path.split("/")
         if len(parts) == len(ours) and all(
             theirs.startswith("{") or theirs == mine for theirs, mine in zip(parts, ours, strict=True)
         ):
-            methods = {str(getattr(method, "value", method)) for method in getattr(route, "methods", ())}
-            return ", ".join(sorted(methods - {"OPTIONS"}))
-    return "GET"
+            found = {str(getattr(method, "value", method)) for method in getattr(route, "methods", ())}
+            if "{" not in route.path:
+                break  # a path without parameters goes before one with them
+    if "GET" in found:
+        found.add("HEAD")
+    return ", ".join(sorted(found - {"OPTIONS"}))

@@ -11,7 +11,7 @@ from leitstand.api import answers, decode
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id, between
-from leitstand.api.permission import inside, places
+from leitstand.api.permission import places
 from leitstand.views.reading import LIMIT_MAX, NUMBER_MAX, Page
 from leitstand.views.rows import UsageRow
 
@@ -73,10 +73,8 @@ async def usage(request: Request[Any, Any, Any]) -> Usage:
         return Usage(items, str(shown[-1].job.number) if len(found) > len(shown) else None)
     rows = [
         row
-        for row in faces.reading.usage()
-        if query.tenant in ("", row.tenant)
-        and query.project in ("", row.project)
-        and inside(where, row.tenant, row.project)
+        for row in faces.reading.usage(where)
+        if query.tenant in ("", row.tenant) and query.project in ("", row.project)
     ]
     if query.by == "project":
         return Usage([_item(row, row.project) for row in rows])

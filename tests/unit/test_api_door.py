@@ -1,23 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the API promises at its door: a token for everything but health, problems, a true description."""
 
+import asyncio
 import json
+import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from prometheus_client.parser import text_string_to_metric_families
 
+from leitstand.access.signin import PER_SOURCE, Rate, SignIns
+from leitstand.access.tokens import digest
 from leitstand.api import app as api
 from leitstand.api import auth, jobs, schema
-from leitstand.api.auth import Tokens
+from leitstand.api.auth import ROOT
+from leitstand.api.permission import anybody
 from leitstand.api.problems import Problem
-from tests.unit.faces_story import TOKEN, Plant, problem
+from leitstand.core.acts import (
+    ApplicationFiled,
+    InvitationIssued,
+    RoleGranted,
+    RoleRevoked,
+    TokenIssued,
+    TokenRevoked,
+    UserAdded,
+)
+from tests.unit.faces_story import TOKEN, Plant, S, problem
 
 GUARDED = [
-    (method, path.replace("{job_id:str}", "operator-1").replace("{sha256:str}", "0" * 64))
+    (method, re.sub(r"\{\w+:\w+\}", "x", path))
     for path, handler in api.routes()
-    if path not in api.OPEN_PATHS
+    if path not in api.OPEN_PATHS and not handler.opt.get("strangers")
     for method in sorted(map(str, handler.http_methods))
 ]
 
@@ -29,6 +47,7 @@ def plant(tmp_path: Path) -> Plant:
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x", TOKEN[:-1]])
 def test_without_the_right_token_every_route_is_closed(plant: Plant, token: str) -> None:
+    plant.faces.signins = SignIns(*[Rate(10_000, 1)] * 3)
     for method, path in GUARDED:
         answer = plant.ask(method, path, token)
         problem(answer, 401, "unauthenticated")
@@ -43,10 +62,10 @@ def test_no_spelling_of_a_path_goes_round_the_door(plant: Plant, path: str) -> N
     problem(plant.ask("GET", path, ""), 401, "unauthenticated")
 
 
-def test_other_schemes_than_bearer_are_refused() -> None:
-    tokens = Tokens(TOKEN)
-    assert tokens.identify(b"bearer " + TOKEN.encode()).token == "admin"
-    for value in (b"", b"Bearer", b"Bearer ", b"Basic " + TOKEN.encode(), TOKEN.encode()):
+def test_other_schemes_than_bearer_are_refused(plant: Plant) -> None:
+    tokens = plant.faces.tokens
+    assert tokens.identify(b"bearer " + TOKEN.encode()) == ROOT
+    for value in (b"Bearer", b"Bearer ", b"Basic " + TOKEN.encode(), TOKEN.encode()):
         with pytest.raises(Problem):
             tokens.identify(value)
 
@@ -83,8 +102,13 @@ def test_what_is_not_there_and_what_is_not_allowed_are_problems(plant: Plant) ->
     problem(plant.ask("GET", "/v1/nope"), 404, "not-found")
     answer = plant.ask("DELETE", "/v1/jobs/operator-1")
     problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, OPTIONS"
-    assert plant.ask("PUT", "/v1/jobs").headers["allow"] == "GET, OPTIONS, POST"
+    assert answer.headers["allow"] == "GET, HEAD"
+    assert plant.ask("PUT", "/v1/jobs").headers["allow"] == "GET, HEAD, POST"
+    for path, allow in (("/v1/jobs", "GET, HEAD, POST"), ("/healthz", "GET, HEAD"), ("/v1/plan", "POST")):
+        answer = plant.ask("OPTIONS", path)
+        problem(answer, 405, "method-not-allowed")
+        assert answer.headers["allow"] == allow
+    problem(plant.ask("OPTIONS", "/v1/nope"), 404, "not-found")
 
 
 def test_a_body_over_a_mebibyte_is_refused(plant: Plant) -> None:
@@ -132,12 +156,196 @@ def test_the_description_names_every_route_and_every_reference_resolves() -> Non
         assert _name({"$ref": reference}) in schemas
 
 
-def test_tokens_are_kept_as_hashes_alone() -> None:
-    tokens = Tokens(TOKEN)
-    assert all(
-        TOKEN.encode() not in (value if isinstance(value, bytes) else b"") for value in vars(tokens).values()
+def test_tokens_are_kept_as_hashes_alone(plant: Plant) -> None:
+    tokens = plant.faces.tokens
+    assert plant.ask("GET", "/v1/jobs").status_code == 200
+    assert TOKEN.encode() not in repr(vars(tokens)).encode()
+    assert vars(tokens)["_admin"] == auth._hash(TOKEN.encode())
+
+
+# ── who asks ──────────────────────────────────────────────────────────────────────────────────────────────────────
+SECRET = "lst_" + "s" * 43
+HOUR_US = 3_600 * S
+
+
+def issue(plant: Plant, role: str = "member", secret: str = SECRET, **more: Any) -> None:
+    """User u1 with a role in the tenant operator, and the token k1."""
+    plant.writer.cycle(
+        UserAdded(""),
+        RoleGranted("u1", role, "operator"),
+        TokenIssued("", "u1", digest(secret), plant.writer.now + HOUR_US, **more),
     )
-    assert auth._hash(TOKEN.encode()) in vars(tokens).values()
+
+
+def test_a_token_opens_until_it_expires_or_is_revoked(plant: Plant) -> None:
+    issue(plant)
+    assert plant.ask("GET", "/v1/jobs", SECRET).status_code == 200
+    plant.writer.now += HOUR_US
+    problem(plant.ask("GET", "/v1/jobs", SECRET), 401, "unauthenticated")
+    plant.writer.now -= HOUR_US
+    assert plant.ask("GET", "/v1/jobs", SECRET).status_code == 200
+    plant.writer.cycle(TokenRevoked("k1"))
+    problem(plant.ask("GET", "/v1/jobs", SECRET), 401, "unauthenticated")
+
+
+def test_a_role_that_is_revoked_counts_at_once_no_more(plant: Plant) -> None:
+    issue(plant)
+    plant.submit()
+    assert plant.ask("GET", "/v1/jobs/operator-1", SECRET).status_code == 200
+    plant.writer.cycle(RoleRevoked("u1", "member", "operator"))
+    problem(plant.ask("GET", "/v1/jobs/operator-1", SECRET), 404, "unknown-job")
+    assert plant.ask("GET", "/v1/jobs", SECRET).json()["items"] == []
+
+
+def test_the_scopes_of_a_token_narrow_what_its_user_may(plant: Plant) -> None:
+    issue(plant, scopes=("jobs",))
+    plant.submit()
+    for path in ("/v1/jobs", "/v1/jobs/operator-1", "/v1/usage", "/v1/events"):
+        assert "scope" in problem(plant.ask("GET", path, SECRET), 403, "forbidden")["detail"]
+    asked = {"run": ["true"]}
+    assert plant.ask("POST", "/v1/jobs", SECRET, json=asked).status_code == 201
+
+
+def test_the_claim_of_an_application_identifies_nothing_but_the_application(plant: Plant) -> None:
+    claim = "lsa_" + "c" * 43
+    agreement = plant.faces.follower.state.rules.onboarding.agreement
+    plant.writer.cycle(ApplicationFiled("", "acme", "industry", digest(claim), agreement))
+    who = plant.faces.tokens.identify(b"Bearer " + claim.encode())
+    assert (who.subject, who.claim) == ("", "a1")
+    assert plant.ask("GET", "/v1/jobs", claim).json()["items"] == []
+    problem(plant.ask("GET", "/v1/jobs/operator-1", claim), 404, "unknown-job")
+    problem(plant.ask("POST", "/v1/jobs", claim, json={"run": ["true"]}), 400, "tenant-missing")
+
+
+def test_the_code_of_an_invitation_is_no_token(plant: Plant) -> None:
+    code = "lsi_" + "i" * 43
+    plant.writer.cycle(
+        InvitationIssued("", "operator", "member", digest(code), plant.writer.now + HOUR_US, "")
+    )
+    problem(plant.ask("GET", "/v1/jobs", code), 401, "unauthenticated")
+
+
+def test_a_session_works_by_its_cookie_unless_another_site_sends_it(plant: Plant) -> None:
+    issue(plant, kind="session")
+    cookie = {"Cookie": f"theme=dark; {auth.COOKIE}={SECRET}"}
+    assert plant.ask("GET", "/v1/jobs", "", headers=cookie).status_code == 200
+    asked = {"run": ["true"], "resources": {"gpus": 1}}
+    for headers in (
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://other.test"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "none"},
+    ):
+        refused = plant.ask("POST", "/v1/jobs", "", json=asked, headers={**cookie, **headers})
+        problem(refused, 403, "cross-site")
+    assert not plant.faces.follower.state.jobs
+    for headers in ({"Origin": "http://test"}, {"Sec-Fetch-Site": "same-origin"}):
+        taken = plant.ask("POST", "/v1/jobs", "", json=asked, headers={**cookie, **headers})
+        assert taken.status_code == 201
+    with_token = {"Origin": "https://evil.example", **cookie}
+    assert plant.ask("POST", "/v1/jobs", SECRET, json=asked, headers=with_token).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "cookie", ["leitstand_session", "leitstand_session=", "x=leitstand_session=1", 'a="b;c"; =', "\xff"]
+)
+def test_a_cookie_without_a_session_is_no_identity(plant: Plant, cookie: str) -> None:
+    problem(
+        plant.ask("GET", "/v1/jobs", "", headers={"Cookie": cookie.encode("latin-1")}), 401, "unauthenticated"
+    )
+
+
+def test_guessing_tokens_is_slowed_down_and_who_has_one_is_not(plant: Plant) -> None:
+    for _ in range(PER_SOURCE.burst):
+        problem(plant.ask("GET", "/v1/jobs", "lst_" + "x" * 43), 401, "unauthenticated")
+    answer = plant.ask("GET", "/v1/jobs", "lst_" + "x" * 43)
+    problem(answer, 429, "too-many-attempts")
+    assert int(answer.headers["retry-after"]) > 0
+    problem(plant.ask("GET", "/v1/jobs", ""), 401, "unauthenticated")
+    assert plant.ask("GET", "/v1/jobs").status_code == 200
+
+
+# ── routes that the door watches ──────────────────────────────────────────────────────────────────────────────────
+def page(path: str, answer: Any = None, **opt: Any) -> HTTPRouteHandler:
+    """A route for the tests. It answers without having asked, except by `answer`."""
+
+    @get(path, opt=opt)
+    async def one(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if answer:
+            answer(request)
+        return Response(b"what nobody allowed", media_type="text/plain", headers={"X-Leak": "it"})
+
+    return one
+
+
+@pytest.mark.parametrize("opt", [{}, {"action": "job:fly"}, {"action": ""}])
+def test_a_route_without_an_action_of_the_list_refuses_to_start(plant: Plant, opt: dict[str, str]) -> None:
+    with pytest.raises(AssertionError, match=r"route /new .* names no action"):
+        api.build(plant.faces, [page("/new", **opt)])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_that_nobody_has_decided_about_is_stopped_and_nothing_of_it_leaves(
+    plant: Plant, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    plant.app = api.build(plant.faces, [page("/new", action="job:read"), page("/open", action="open")])
+    for path in ("/new", "/open"):
+        answer = plant.ask(method, path)
+        assert answer.status_code == 500
+        assert "nobody allowed" not in answer.text
+        assert "x-leak" not in answer.headers
+        assert f"{path} answered without a decision" in capsys.readouterr().err
+        if method == "GET":
+            problem(answer, 500, "internal")
+
+
+def test_a_stream_that_nobody_has_decided_about_is_stopped_and_ends(plant: Plant) -> None:
+    @get("/endless", opt={"action": "job:logs"})
+    async def endless() -> Stream:
+        async def parts() -> AsyncIterator[bytes]:
+            while True:
+                yield b"secret"
+                await asyncio.sleep(0.001)
+
+        return Stream(parts())
+
+    plant.app = api.build(plant.faces, [endless])
+    assert b"secret" not in plant.ask("GET", "/endless").content
+
+
+def test_a_route_for_strangers_lets_them_in_also_with_a_session_that_is_over(plant: Plant) -> None:
+    pages = [
+        page("/hello/{name:str}", anybody, action="open", strangers=True),
+        page("/inside", anybody, action="open"),
+    ]
+    plant.app = api.build(plant.faces, pages)
+    over = {"Cookie": f"{auth.COOKIE}=lst_{'o' * 43}"}
+    assert plant.ask("GET", "/hello/you", "").status_code == 200
+    assert plant.ask("GET", "/hello/you", "", headers=over).status_code == 200
+    problem(plant.ask("GET", "/hello/you", "wrong"), 401, "unauthenticated")
+    problem(plant.ask("GET", "/hello/you/too", ""), 401, "unauthenticated")
+    problem(plant.ask("GET", "/inside", ""), 401, "unauthenticated")
+    problem(plant.ask("GET", "/inside", "", headers=over), 401, "unauthenticated")
+
+
+def test_head_answers_as_get_without_a_body_and_ends_streams(plant: Plant) -> None:
+    plant.submit()
+    for path in (
+        "/v1/jobs",
+        "/v1/jobs/operator-1",
+        "/healthz",
+        "/v1/events",
+        "/v1/jobs/operator-1/logs?follow=true",
+    ):
+        head = plant.ask("HEAD", path)
+        assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
+    problems = plant.ask("HEAD", "/v1/jobs/operator-9")
+    assert (problems.status_code, problems.content) == (404, b"")
+    assert plant.ask("HEAD", "/v1/plan").status_code == 405
+    assert plant.ask("HEAD", "/v1/jobs", "").status_code == 401
 
 
 def _references(node: Any) -> list[str]:

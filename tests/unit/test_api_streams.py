@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leitstand.api import context, events, logs
+from leitstand.api.auth import ROOT, Identity
 from leitstand.api.logs import one_to_one
+from leitstand.core.acts import RoleGranted, RoleRevoked, TokenIssued, TokenRevoked, UserAdded
+from leitstand.core.facts import Observation, TenantAdded
+from leitstand.views.rows import JobRow
 from tests.unit.faces_story import Plant, first, problem
 
 
@@ -28,6 +32,23 @@ def parse(stream: bytes) -> list[tuple[str, Any, str]]:
         if fields:
             found.append((fields["event"], json.loads(fields["data"]), fields.get("id", "")))
     return found
+
+
+def row(plant: Plant, job: str = "operator-1") -> JobRow:
+    """The job as the views have it."""
+    found = plant.faces.reading.job(job)
+    assert found is not None
+    return found.job
+
+
+def member(plant: Plant) -> Identity:
+    """A member of the tenant `operator`, user u1 with token k1."""
+    plant.writer.cycle(
+        UserAdded(""),
+        RoleGranted("u1", "member", "operator"),
+        TokenIssued("", "u1", "ab" * 32, plant.writer.now + 3_600_000_000),
+    )
+    return Identity("k1", "u1")
 
 
 def log_of(found: list[tuple[str, Any, str]], task: int) -> bytes:
@@ -106,7 +127,7 @@ def test_following_sees_what_is_written_until_the_job_ends(plant: Plant) -> None
 
     async def main() -> list[bytes]:
         parts = []
-        async for part in logs._follow(plant.faces, "operator-1", logs.LogQuery(follow=True)):
+        async for part in logs._follow(plant.faces, ROOT, row(plant), logs.LogQuery(follow=True)):
             parts.append(part)
             if len(parts) == 1:
                 plant.logs["operator-1.1", 0] += "ü".encode()[:1]  # half a character
@@ -143,7 +164,7 @@ def test_text_and_bytes_of_a_log_count_the_same(content: bytes, cuts: list[int])
 def take(plant: Plant, after: int, count: int) -> list[tuple[str, Any, str]]:
     async def main() -> bytes:
         found = b""
-        async for part in events._events(plant.faces, after):
+        async for part in events._events(plant.faces, ROOT, after):
             found += part
             if found.count(b"\n\n") == count:
                 break
@@ -170,7 +191,7 @@ def test_each_job_comes_once_in_its_last_state_in_order_of_change(plant: Plant) 
 
 def test_what_changes_later_arrives_without_asking_again(plant: Plant) -> None:
     async def main() -> bytes:
-        stream = events._events(plant.faces, plant.faces.follower.folded)
+        stream = events._events(plant.faces, ROOT, plant.faces.follower.folded)
         arriving = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         spec = await plant.faces.commit.put("operator", "admin", logs_spec())
@@ -185,7 +206,7 @@ def test_what_changes_later_arrives_without_asking_again(plant: Plant) -> None:
 
 def test_an_id_beyond_the_journal_hears_what_comes_next(plant: Plant) -> None:
     async def main() -> bytes:
-        stream = events._events(plant.faces, 10**9)
+        stream = events._events(plant.faces, ROOT, 10**9)
         arriving = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         await plant.faces.ask(
@@ -194,6 +215,65 @@ def test_an_id_beyond_the_journal_hears_what_comes_next(plant: Plant) -> None:
         return await arriving
 
     assert parse(first(main()))[0][1]["id"] == "operator-1"
+
+
+LOSSES: dict[str, Observation] = {
+    "its token is revoked": TokenRevoked("k1"),
+    "its role is revoked": RoleRevoked("u1", "member", "operator"),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_who_loses_the_right_hears_no_more_of_a_log_that_is_followed(plant: Plant, loss: str) -> None:
+    plant.submit()
+    plant.logs["operator-1.1", 0] = b"before\n"
+    who = member(plant)
+
+    async def main() -> bytes:
+        heard = b""
+        async for part in logs._follow(plant.faces, who, row(plant), logs.LogQuery(follow=True)):
+            heard += part
+            plant.writer.cycle(LOSSES[loss])
+            plant.logs["operator-1.1", 0] += b"after\n"
+        return heard
+
+    assert log_of(parse(first(main())), 0) == b"before\n"
+
+
+def test_a_stream_of_events_ends_with_its_token_at_once_and_is_silent_without_a_role(plant: Plant) -> None:
+    who = member(plant)
+    plant.submit()
+
+    async def main() -> list[bytes]:
+        heard = []
+        async for part in events._events(plant.faces, who, 0):
+            heard.append(part)
+            if len(heard) == 1:
+                plant.writer.cycle(LOSSES["its role is revoked"])
+                plant.writer.cycle(TenantAdded("acme"))
+                plant.faces.follower.release()
+                await plant.faces.ask(ROOT, "operator", ask(""))
+                asyncio.get_running_loop().call_soon(plant.writer.cycle, LOSSES["its token is revoked"])
+        return heard
+
+    assert [name for name, _, _ in parse(b"".join(first(main())))] == ["job"]
+
+
+def test_a_long_log_is_cut_off_when_the_right_is_lost(plant: Plant) -> None:
+    plant.submit()
+    plant.logs["operator-1.1", 0] = b"x" * (3 * logs.CHUNK)
+    who = member(plant)
+    found = plant.faces.reading.job("operator-1")
+    assert found is not None
+
+    async def main() -> int:
+        size = 0
+        async for part in logs._whole(plant.faces, who, found, logs.LogQuery()):
+            size += len(part)
+            plant.writer.cycle(LOSSES["its role is revoked"])
+        return size
+
+    assert first(main()) == logs.CHUNK
 
 
 def test_streams_end_when_the_faces_close(plant: Plant) -> None:
