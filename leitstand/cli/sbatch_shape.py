@@ -50,8 +50,8 @@ class _Counts:
         if memory:
             resources["memory_gb"] = int(memory) if memory.is_integer() else memory
         envs = {"SLURM_NTASKS": str(tasks or nodes), "SLURM_NTASKS_PER_NODE": str(per_node)}
-        if cpus_per_task:
-            envs["SLURM_CPUS_PER_TASK"] = str(cpus_per_task)
+        if cpus_per_task or tasks:
+            envs["SLURM_CPUS_PER_TASK"] = str(cpus_per_task or 1)
         body: dict[str, Any] = {"num_nodes": nodes} if nodes > 1 else {}
         return Shape({**body, **({"resources": resources} if resources else {})}, envs)
 

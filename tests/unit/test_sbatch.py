@@ -11,6 +11,7 @@ import pytest
 
 from leitstand.cli import sbatch
 from leitstand.cli.jobfile_faults import BadJobFile, JobFile
+from leitstand.cli.jobfile_keys import IGNORED, LATER
 from leitstand.cli.sbatch_options import OPTIONS
 from leitstand.cli.sbatch_values import time_s
 
@@ -210,6 +211,15 @@ def test_a_folder_to_start_in_is_sent_along(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "src").mkdir()
     monkeypatch.chdir(tmp_path)
     assert parse("-D src").workdir == Path("src")
+
+
+def test_the_documentation_names_every_option_and_every_key_with_its_reason() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "jobfile.md").read_text()
+    said = {f"`--{name}`": option.ignored or option.refused for name, option in OPTIONS.items()}
+    said |= {f"`{name}`": why for name, why in (*LATER.items(), *IGNORED.items())}
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    missing = [word for word, why in said.items() if not any(word in row and why in row for row in rows)]
+    assert missing == []
 
 
 # ── in the shell ──────────────────────────────────────────────────────────────────────────────────────────────────
