@@ -181,13 +181,14 @@ def test_without_isolation_the_same_neighbour_gets_it_all(tmp_path: Path) -> Non
 
 
 def test_a_neighbour_sees_no_file_in_shared_places(spaces: LocalCase) -> None:
-    leave = "for d in /tmp /var/tmp /dev/shm; do echo private > $d/left-by-acme; done; ls /dev/shm; exec sleep 3600"
+    name = f"left-by-acme-{os.getpid()}"
+    leave = f"for d in /tmp /var/tmp /dev/shm; do echo private > $d/{name}; done; ls /dev/shm; exec sleep 3600"
     spaces.runs_for("acme", "acme-1.1", leave)
-    spaces.says("acme-1.1", "left-by-acme")
+    spaces.says("acme-1.1", name)
     spaces.runs_for("beta", "beta-1.1", "ls /tmp /var/tmp /dev/shm; ipcs -m 2>/dev/null; true")
     assert spaces.end("beta-1.1").exit_code == 0
     assert "left-by-acme" not in spaces.log("beta-1.1")
-    assert not any(Path(place, "left-by-acme").exists() for place in ("/tmp", "/var/tmp", "/dev/shm"))
+    assert not any(Path(place, name).exists() for place in ("/tmp", "/var/tmp", "/dev/shm"))
 
 
 def test_two_tasks_of_a_gang_share_their_temporary_places_and_shared_memory(spaces: LocalCase) -> None:
