@@ -19,6 +19,8 @@ _OPTIONS: Final = {
     "/num_nodes": "--nodes",
     "/resources/memory_gb": "--memory",
     "/envs": "--env",
+    "/secrets": "--secret",
+    "/secret_values": "--secret",
     "/run": "COMMAND",
     "/id": "TENANT",
 }

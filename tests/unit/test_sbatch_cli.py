@@ -112,3 +112,13 @@ def test_a_broken_script_ends_like_any_wrong_command_line(tmp_path: Path) -> Non
     assert f"{path}:2: " in done.stderr
     assert f"{path}:3: " in done.stderr
     assert target.asked == []
+
+
+@pytest.mark.parametrize("field", ["secrets", "secret_values"])
+def test_what_the_control_plane_says_of_secrets_is_told_by_the_name_of_the_option(field: str) -> None:
+    errors = [{"where": f"/{field}", "what": "has a fault"}]
+    problem = {"title": "Bad Request", "code": "invalid-request", "errors": errors}
+    target = Plane(**{"POST /v1/jobs": httpx2.Response(400, json=problem)})
+    done = target.run("submit", "--secret", "MINE", "--", "x", MINE="v")
+    assert done.exit_code == 2
+    assert "--secret has a fault" in done.stderr
