@@ -59,6 +59,7 @@ _LIST: Final = (
     Action("role:grant", "admin", ("project", "tenant", "platform"), "grant a role"),
     Action("role:revoke", "admin", ("project", "tenant", "platform"), "revoke a role"),
     Action("user:list", "read", ("tenant", "platform"), "list users"),
+    Action("user:add", "admin", ("platform",), "add a user"),
     Action("user:read", "read", ("user",), "see a user"),
     Action("user:erase", "admin", ("user",), "erase what is known about a user"),
     Action("invitation:issue", "admin", ("project", "tenant", "platform"), "invite somebody"),

@@ -16,9 +16,9 @@ from leitstand.core.fact import Fact
 if TYPE_CHECKING:
     from leitstand.core.state import State
 
-ADMIN: Final = (
-    "admin"  # the built-in user behind the token of the data folder: an operator that nobody can remove
-)
+# The built-in user behind the token of the data folder: an operator that nobody can remove and that has no other role.
+# It stands among the users once it has a token of its own.
+ADMIN: Final = "admin"
 # role → where it can be held
 ROLES: Final = {
     "operator": ("platform",),
@@ -113,14 +113,14 @@ def next_user(state: "State") -> str:
 
 
 def _remove_user(state: "State", now: int, asked: a.UserRemoved) -> Decision:
-    if asked.user not in state.people.users:
+    if asked.user not in state.people.users or asked.user == ADMIN:
         return refuse("unknown_user", asked.user[:64])
     return record(asked, made=asked.user)
 
 
 def _grant_role(state: "State", now: int, asked: a.RoleGranted) -> Decision:
     user = state.people.users.get(asked.user)
-    if user is None:
+    if user is None or asked.user == ADMIN:
         return refuse("unknown_user", asked.user[:64])
     grant = Grant(asked.role, asked.tenant, asked.project)
     fault = fault_of(state, grant)
@@ -166,7 +166,7 @@ def token_fault(state: "State", now: int, asked: a.TokenIssued, new_user: bool =
     """Why the token cannot be issued."""
     people = state.people
     user = people.users.get(asked.user)
-    if user is None and not new_user:
+    if user is None and not new_user and asked.user != ADMIN:
         return refuse("unknown_user", asked.user[:64])
     if not is_digest(asked.digest) or asked.digest in state.digests:
         return refuse("invalid", "the digest is no fresh SHA-256 in 64 lower-case hex digits")
@@ -239,7 +239,7 @@ def _accept(state: "State", now: int, asked: AcceptInvitation) -> Decision:
         if isinstance(issued, Decision):
             return issued
         return record(a.UserAdded(user), accepted, granted, issued, made=user)
-    if user not in users:
+    if user not in users or user == ADMIN:
         return refuse("unknown_user", user[:64])
     if _held(users[user], grant):
         return record(accepted, made=user)
@@ -275,7 +275,7 @@ def revocations(state: "State", user: str) -> list[Fact]:
 
 def _sign_in(state: "State", now: int, asked: SignIn) -> Decision:
     people = state.people
-    if asked.user and asked.user not in people.users:
+    if asked.user and (asked.user not in people.users or asked.user == ADMIN):
         return refuse("unknown_user", asked.user[:64])
     if not asked.user and len(people.users) >= USERS_MAX:
         return refuse("busy", str(USERS_MAX))
@@ -343,7 +343,7 @@ def _role_revoked(state: "State", at: int, fact: a.RoleRevoked) -> None:
 def _token_issued(state: "State", at: int, fact: a.TokenIssued) -> None:
     people = state.people
     people.tokens_ever += 1
-    user = people.users[fact.user]
+    user = people.users.setdefault(ADMIN, User(ADMIN)) if fact.user == ADMIN else people.users[fact.user]
     for token in [one for one in user.tokens if people.tokens[one].expires_us <= at]:
         user.tokens.remove(token)
         _forget_token(state, token)

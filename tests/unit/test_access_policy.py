@@ -29,7 +29,7 @@ TABLE = {
     "tenant:exit": "O T", "tenant:extend-exit": "O T", "tenant:export": "O T", "tenant:erase": "O",
     "legal:read": "O A T U", "legal:write": "O T", "project:list": "O A T U M V", "project:add": "O T",
     "project:close": "O T", "member:list": "O A T U M V", "role:grant": "O T", "role:revoke": "O T",
-    "user:list": "O A T U", "user:read": "O A T U P", "user:erase": "O T",
+    "user:list": "O A T U", "user:add": "O", "user:read": "O A T U P", "user:erase": "O T",
     "invitation:issue": "O T", "invitation:list": "O A T U", "invitation:withdraw": "O T", "invitation:accept": "E",
     "token:issue": "O P", "token:list": "O A T U P", "token:revoke": "O T P",
     "application:file": "E", "application:list": "O A R", "application:read": "O A R W", "application:check": "O R",

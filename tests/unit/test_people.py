@@ -380,3 +380,21 @@ class TestSignIn:
         core = folk()
         act(core, 1, SignIn(sha("1"), s(9), "u1", (Grant("operator"), Grant("operator", origin="sso"))))
         assert grants(core) == [("operator", "sso")]
+
+
+# ── the built-in administrator ────────────────────────────────────────────────────────────────────────────────────
+def test_the_administrator_has_tokens_and_nothing_else_and_stays() -> None:
+    core = folk()
+    issued = a.TokenIssued("", "admin", sha("x"), s(9), "session", by="admin")
+    assert at(core, 1, issued) == [msgspec.structs.replace(issued, token="k1")]
+    act(core, 2, a.TokenIssued("", "admin", sha("y"), s(9)))
+    assert core.state.people.users["admin"].tokens == ["k1", "k2"]
+    restored = State.restore(core.state.project())
+    assert restored.people.users["admin"] == core.state.people.users["admin"]
+    assert refused(core, 3, a.UserRemoved("admin", "u1")) == ("unknown_user", "admin")
+    assert refused(core, 3, a.RoleGranted("admin", "operator")) == ("unknown_user", "admin")
+    assert refused(core, 3, SignIn(sha("z"), s(9), "admin")) == ("unknown_user", "admin")
+    act(core, 4, invitation("i"))
+    assert refused(core, 5, accept("i", "z", "admin")) == ("unknown_user", "admin")
+    act(core, 6, a.TokenRevoked("k1", "admin"))
+    assert core.state.people.users["admin"].tokens == ["k2"]
