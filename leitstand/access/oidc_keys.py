@@ -119,13 +119,8 @@ def check(claims: dict[str, Any], settings: ProviderSettings, now: float, nonce:
 
 
 def _signs(key: Key, algorithm: str) -> bool:
-    """Whether that key can have made a signature that we accept."""
-    if not isinstance(key, ALGORITHMS[algorithm]) or key.get("use", "sig") != "sig":
-        return False
-    if key.get("alg", algorithm) not in (
-        algorithm,
-        *(("EdDSA", "Ed25519") if isinstance(key, OKPKey) else ()),
-    ):
+    """Whether that key can have made a signature that we accept; what it is published for, joserfc looks at."""
+    if not isinstance(key, ALGORITHMS[algorithm]):
         return False
     if isinstance(key, RSAKey):
         return bool(key.raw_value.key_size >= RSA_BITS_MIN)

@@ -7,9 +7,9 @@ import warnings
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
 from leitstand.access import oidc
@@ -146,6 +146,17 @@ def test_a_key_that_is_not_fit_to_sign_is_not_used(key: RSAKey) -> None:
         verify(token, key)
 
 
+def test_names_are_one_line_of_bounded_length_that_can_be_shown() -> None:
+    words = {
+        "name": " Ada\n\x1b[31m\u202e\ud800 L. ",
+        "email": "a" * 300,
+        "groups": ["a", "b\n", "c" * 201, 1],
+    }
+    raw = jws.serialize_compact({"alg": "RS256", "kid": "k"}, json.dumps(GOOD | words).encode(), KEY)
+    assert verify(raw) == Claims(ISSUER, "ada", "Ada[31m L.", "a" * 200, ("a",))
+    assert verify(signed(GOOD | {"email": "a@example.org", "email_verified": False})).email == ""
+
+
 def test_of_several_keys_without_a_name_the_right_one_is_found() -> None:
     other = RSAKey.generate_key(2048, {"kid": "other"})
     token = jwt.encode({"alg": "RS256"}, GOOD, KEY)
@@ -166,6 +177,7 @@ def test_an_answer_of_any_form_is_refused(code: str, state: str, pending: str, i
 
 @settings(max_examples=100, deadline=None)
 @given(code=st.text(max_size=20), state=st.text(max_size=20), issuer=st.text(min_size=1, max_size=20))
+@example(code="x", state="\ud800", issuer=ISSUER)
 def test_an_answer_with_a_good_note_is_refused_as_well(code: str, state: str, issuer: str) -> None:
     async def answer() -> None:
         one = provider()
