@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,10 @@ from leitstand.runtime.ports import StopRun
 from leitstand.runtime.spec import Checkpoint, RunSpec
 from tests.conformance.engine_cases import SECOND, LocalCase, alive, eventually
 
-UIDS = range(200_000, 200_010)
+UIDS = range(
+    first := 1_000_000 + os.getpid() * 10, first + 10
+)  # nobody else's, should two of these run at once
+ARGUMENT = f"private-{os.getpid()}"
 PYTHON = Path("/usr/bin/python3")  # one that everybody can execute
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give tenants user ids of their own")
 pytestmark = needs_root
@@ -39,12 +43,18 @@ def open_case(data: Path, level: str, limits: Limits | None = None) -> LocalCase
         (data / name).write_text(f"private {name}\n")
     if level == "off":
         return LocalCase(data, limits)
-    if level == "users":  # a place that other users can reach, which the test's own is not
-        for folder in [data, *data.parents[:3]]:
-            folder.chmod(folder.stat().st_mode | 0o011)
     python = PYTHON if level == "users" else None
     tenants = Tenants(data, UIDS, namespaces=level == "namespaces", python=python)
     return LocalCase(data, limits, tenants)
+
+
+@pytest.fixture
+def spot() -> Iterator[Path]:
+    """A folder that every user can reach, which the test's usual one is not."""
+    folder = Path(tempfile.mkdtemp(prefix="leitstand-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["namespaces", "users"])
@@ -53,15 +63,15 @@ def level(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def case(level: str, tmp_path: Path) -> Iterator[LocalCase]:
-    opened = open_case(tmp_path / "data", level)
+def case(level: str, spot: Path) -> Iterator[LocalCase]:
+    opened = open_case(spot / "data", level)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def spaces(tmp_path: Path) -> Iterator[LocalCase]:
-    opened = open_case(tmp_path / "data", "namespaces", Limits(grace_us=300_000))
+def spaces(spot: Path) -> Iterator[LocalCase]:
+    opened = open_case(spot / "data", "namespaces", Limits(grace_us=300_000))
     yield opened
     opened.close()
 
@@ -77,7 +87,7 @@ def uid_of(case: LocalCase, tenant: str) -> int:
 VICTIM = """
 echo private > file; echo private > $HOME/at-home; echo private > $TMPDIR/in-tmp; chmod -R a+rwX . 2>/dev/null
 echo private output
-exec python3 -c 'import time; time.sleep(3600)' private-argument
+exec python3 -c 'import time; time.sleep(3600)' ARGUMENT
 """
 NEIGHBOUR = """
 import glob, json, os, sys
@@ -118,14 +128,13 @@ print(json.dumps(got))
 
 def what_a_neighbour_gets(case: LocalCase) -> dict[str, object]:
     """What a run of tenant beta gets of a run of tenant acme that lives beside it."""
-    secret = RunSpec(script=VICTIM, envs={"PASSWORD": "private"})
+    secret = RunSpec(script=VICTIM.replace("ARGUMENT", ARGUMENT), envs={"PASSWORD": "private"})
     case.send(msgspec.structs.replace(case.execution("acme-1.1", secret), tenant="acme"))
     case.says("acme-1.1", "private output")
-    pid = eventually(lambda: find("private-argument"), "the victim at work")
+    pid = eventually(lambda: find(ARGUMENT), "the victim at work")
     attack = ["python3", "-c", NEIGHBOUR, str(case.folders.path.parent), "acme-1.1", str(pid)]
     attack += [str(Path(f"/proc/{pid}/cwd").readlink()) if case.tenants is None else home(case, "acme"), ""]
-    spec = RunSpec(argv=tuple(attack), envs={"NEEDLE": "private-" + "argument"})
-    # the needle is not in the attacker's own arguments
+    spec = RunSpec(argv=tuple(attack), envs={"NEEDLE": ARGUMENT})  # it is not among its own arguments
     case.send(msgspec.structs.replace(case.execution("beta-1.1", spec), tenant="beta"))
     assert case.end("beta-1.1").exit_code == 0, case.log("beta-1.1")
     case.send(StopRun("acme-1.1", "cancel"))
@@ -151,12 +160,9 @@ def test_a_neighbour_gets_nothing_but_what_the_level_says(case: LocalCase, level
     assert what_a_neighbour_gets(case) == ({} if level == "namespaces" else {"arguments": "seen"})
 
 
-def test_even_of_an_open_data_folder_a_run_sees_only_what_is_its_own(
-    spaces: LocalCase, tmp_path: Path
-) -> None:
-    data = tmp_path / "data"
-    for folder in [data, *data.parents[:3]]:
-        folder.chmod(0o755)
+def test_even_of_an_open_data_folder_a_run_sees_only_what_is_its_own(spaces: LocalCase, spot: Path) -> None:
+    data = spot / "data"
+    data.chmod(0o755)
     look = f"ls -A {data} {data}/runs {data}/homes; cat {data}/records.db"
     spaces.runs_for("beta", "beta-1.1", "exec sleep 3600")
     spaces.start("beta-1.1")
@@ -182,11 +188,14 @@ def test_without_isolation_the_same_neighbour_gets_it_all(tmp_path: Path) -> Non
 
 def test_a_neighbour_sees_no_file_in_shared_places(spaces: LocalCase) -> None:
     name = f"left-by-acme-{os.getpid()}"
-    leave = f"for d in /tmp /var/tmp /dev/shm; do echo private > $d/{name}; done; ls /dev/shm; exec sleep 3600"
+    leave = (
+        f"for d in /tmp /var/tmp /dev/shm; do echo private > $d/{name}; done; ls /dev/shm; exec sleep 3600"
+    )
     spaces.runs_for("acme", "acme-1.1", leave)
     spaces.says("acme-1.1", name)
-    spaces.runs_for("beta", "beta-1.1", "ls /tmp /var/tmp /dev/shm; ipcs -m 2>/dev/null; true")
+    spaces.runs_for("beta", "beta-1.1", "ls /tmp /var/tmp /dev/shm; wc -l < /proc/sysvipc/shm")
     assert spaces.end("beta-1.1").exit_code == 0
+    assert spaces.log("beta-1.1").splitlines()[-1] == "1"  # the heading
     assert "left-by-acme" not in spaces.log("beta-1.1")
     assert not any(Path(place, name).exists() for place in ("/tmp", "/var/tmp", "/dev/shm"))
 
@@ -242,7 +251,7 @@ def test_user_ids_stay_for_ever_and_are_never_given_twice(tmp_path: Path) -> Non
 def test_one_tenant_too_many_is_refused_by_name(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    case = LocalCase(data, tenants=Tenants(data, range(200_000, 200_001), namespaces=namespaces_here()))
+    case = LocalCase(data, tenants=Tenants(data, UIDS[:1], namespaces=namespaces_here()))
     try:
         case.runs_for("acme", "acme-1.1", "true")
         case.runs_for("beta", "beta-1.1", "true")
@@ -290,12 +299,10 @@ def test_the_folder_that_denies_is_named(tmp_path: Path) -> None:
         shutil.rmtree(barred)
 
 
-def test_a_data_folder_out_of_reach_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "barred").mkdir(mode=0o700)
-    data = tmp_path / "barred" / "data"
+def test_a_data_folder_out_of_reach_is_refused_by_name(spot: Path) -> None:
+    (spot / "barred").mkdir(mode=0o700)
+    data = spot / "barred" / "data"
     data.mkdir()
-    for folder in data.parents[1:4]:
-        folder.chmod(folder.stat().st_mode | 0o011)
     case = LocalCase(data, tenants=Tenants(data, UIDS, namespaces=False, python=PYTHON))
     try:
         case.runs_for("acme", "acme-1.1", "true")

@@ -255,9 +255,7 @@ class LocalEngine:
         folder.mkdir(mode=0o700, exist_ok=True)
         if identity:
             os.chown(folder, -1, identity.uid)
-            folder.chmod(
-                0o710
-            )  # the tenant passes on its way to what is its own, and cannot open it for others
+            folder.chmod(0o710)  # passed by the tenant, who cannot open it for others
         live.port = launch.free_port({other.port for other in self._live.values()})
         checkpoint = None
         if gathered.spec.checkpoint:
