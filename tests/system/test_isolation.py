@@ -24,6 +24,7 @@ from leitstand.engines.local.tenants import Tenants, namespaces_here
 from leitstand.runtime.ports import StopRun
 from leitstand.runtime.spec import Checkpoint, RunSpec
 from tests.conformance.engine_cases import SECOND, LocalCase, alive, eventually
+from tests.plane import LEITSTAND, Plane
 
 UIDS = range(
     first := 1_000_000 + os.getpid() * 10, first + 10
@@ -469,3 +470,25 @@ def test_all_runs_of_a_job_share_its_checkpoints_and_nobody_else_does(case: Loca
     assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (uid_of(case, "acme"), 0o700)
     case.runs_for("beta", "beta-1.1", f"cat {folder}/deep/er/model")
     assert case.end("beta-1.1").exit_code == 1
+
+
+# ── the whole control plane ───────────────────────────────────────────────────────────────────────────────────────
+def test_a_control_plane_of_root_isolates_adopts_what_it_isolated_and_says_so(spot: Path) -> None:
+    with Plane(spot / "data", command=(LEITSTAND, "up", "--uids", f"{UIDS.start}-{UIDS.stop - 1}")) as plane:
+        eventually(lambda: "Type next" in plane.output.read_text(), "the start-up text")
+        level = "namespaces" if namespaces_here() else "users"
+        expected = {"namespaces": "isolated: each tenant has", "users": "each tenant has its own user id"}[
+            level
+        ]
+        assert f"runs   {expected}" in plane.output.read_text()
+        assert plane.cli("tenants", "add", "acme", "--class", "startup").returncode == 0
+        script = "id -u; until [ -e ~/go ]; do sleep 0.05; done; echo $HOME; exit 7"
+        job = plane.cli("submit", "--tenant", "acme", "--", script).stdout.strip()
+        eventually(lambda: plane.cli("logs", job).stdout.strip() == str(UIDS.start), "the user id in the log")
+        assert plane.process is not None
+        os.killpg(plane.process.pid, signal.SIGKILL)
+        plane.process.wait()
+        (spot / "data" / "homes" / "acme" / "go").touch()
+        plane.start()
+        assert plane.cli("logs", "-f", job).returncode == 7
+        assert plane.cli("logs", job).stdout.splitlines() == [str(UIDS.start), f"{spot}/data/homes/acme"]
