@@ -177,10 +177,7 @@ class State:
 
     def apply(self, at: int, fact: Fact) -> None:
         """Fold one fact stamped `at` (µs)."""
-        kind = type(fact)
-        _APPLY[kind](self, at, fact)
-        if kind in _ACTS:
-            self.access_version += 1
+        _APPLY[type(fact)](self, at, fact)
 
     # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _rules_set(self, at: int, fact: f.RulesSet) -> None:
@@ -442,13 +439,29 @@ class State:
         return hashlib.sha256(msgspec.json.encode(self.project())).hexdigest()
 
 
-_APPLY: Final[dict[type[Fact], Callable[[State, int, Any], None]]] = {
+_Change = Callable[[State, int, Any], None]
+
+
+def _counted(change: _Change) -> _Change:
+    """The change of an administrative act: who may do what may be another afterwards."""
+
+    def apply(state: State, at: int, fact: Fact) -> None:
+        change(state, at, fact)
+        state.access_version += 1
+
+    return apply
+
+
+_ACTS: Final[dict[type[Fact], _Change]] = {
     **tenancy.APPLY,
     **people.APPLY,
     **onboarding.APPLY,
     a.SecretSet: State._noted,
     a.SecretDeleted: State._noted,
     a.RecordsErased: State._noted,
+}
+_APPLY: Final[dict[type[Fact], _Change]] = {
+    **{kind: _counted(change) for kind, change in _ACTS.items()},
     f.WriterStarted: State._noted,
     f.RulesSet: State._rules_set,
     f.SiteAdded: State._site_added,
@@ -466,4 +479,3 @@ _APPLY: Final[dict[type[Fact], Callable[[State, int, Any], None]]] = {
     f.RunEnded: State._run_ended,
     f.UsageMetered: State._noted,
 }
-_ACTS: Final = frozenset(a.ACTS)
