@@ -51,8 +51,8 @@ def open_case(data: Path, level: str, limits: Limits | None = None) -> LocalCase
 
 @pytest.fixture
 def spot() -> Iterator[Path]:
-    """A folder that every user can reach, which the test's usual one is not."""
-    folder = Path(tempfile.mkdtemp(prefix="leitstand-test-"))
+    """A folder that every user can reach, which the test's usual one is not, and not in /tmp, which runs do not see."""
+    folder = Path(tempfile.mkdtemp(prefix="leitstand-test-", dir="/var/lib"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -67,14 +67,20 @@ def level(request: pytest.FixtureRequest) -> str:
 def case(level: str, spot: Path) -> Iterator[LocalCase]:
     opened = open_case(spot / "data", level)
     yield opened
-    opened.close()
+    close(opened)
 
 
 @pytest.fixture
 def spaces(spot: Path) -> Iterator[LocalCase]:
     opened = open_case(spot / "data", "namespaces", Limits(grace_us=300_000))
     yield opened
-    opened.close()
+    close(opened)
+
+
+def close(case: LocalCase) -> None:
+    """Lets go, leaves no process behind, and waits until no supervisor needs the folder any more."""
+    case.close()
+    eventually(lambda: not list(case.folders.live()), "the end of all runs")
 
 
 def uid_of(case: LocalCase, tenant: str) -> int:

@@ -144,6 +144,17 @@ def test_a_supervisor_whose_folder_was_replaced_ends_its_run_and_writes_nothing_
     assert not any(alive(pid) for pid in sessions)
 
 
+def test_the_short_link_to_a_temporary_folder_goes_with_the_run(tmp_path: Path) -> None:
+    folders = RunFolders(tmp_path / ("deep" * 20))
+    folder = write_order(folders, ["bash", "-c", 'readlink "$TMPDIR"'])
+    order = marshal.loads((folder / record.ORDER).read_bytes())
+    order["tasks"][0]["env"]["TMPDIR"] = str(folder / record.TMP)
+    (folder / record.ORDER).write_bytes(marshal.dumps(order))
+    assert launch.spawn(folder).wait(30) == 0
+    assert folders.read_log("a.1", 0, 0, 1000).decode() == f"{folder / record.TMP}\n"
+    assert not os.path.islink(record.short_tmp(str(folder)))
+
+
 # ── gangs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_no_task_of_a_gang_executes_when_one_of_them_has_no_command(folders: RunFolders) -> None:
     folder = write_order(folders, ["touch", "../executed"], ["touch", "../executed"], ["no-such-command"])
