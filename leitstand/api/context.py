@@ -10,9 +10,11 @@ from typing import Any, Final, Protocol
 import msgspec
 from litestar import Request
 
+from leitstand.access.oidc import Provider
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import Rate, SignIns
 from leitstand.api.auth import Identity, Tokens
+from leitstand.api.devices import Devices
 from leitstand.api.names import Names, PersonAnswer
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
@@ -78,7 +80,8 @@ CPUS_MILLI_DEFAULT: Final = 1000
 
 class Faces(msgspec.Struct):
     """`disk_low`: whether free disk is below the reserve; `loopback`: nobody but this machine can connect;
-    `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins."""
+    `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins;
+    `devices`: command lines that wait to be let in; `provider`: of identities, None without one."""
 
     follower: Follower
     reading: Reading
@@ -100,6 +103,8 @@ class Faces(msgspec.Struct):
     filings: SignIns = msgspec.field(
         default_factory=lambda: SignIns(FILINGS_PER_SOURCE, in_all=FILINGS_IN_ALL)
     )
+    devices: Devices = msgspec.field(default_factory=Devices)
+    provider: Provider | None = None
 
     def persons(self, users: Iterable[str]) -> dict[str, PersonAnswer]:
         """Each of `users` with its name, for answers."""

@@ -142,7 +142,8 @@ def _checks_of(kind: type[Input]) -> tuple[tuple[str, str, Check | None], ...]:
 def _walk(given: Any, kind: type[Input], path: str, strict: bool) -> list[Fault]:
     """Faults of what could not be decoded, field by field."""
     if not isinstance(given, dict):
-        return [Fault(path or "/", f"is {shown(given)}; expected an object")]
+        what = "something else" if kind.hidden else shown(given)
+        return [Fault(path or "/", f"is {what}; expected an object")]
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     faults = [
         Fault(f"{path}/{name[:_SHOWN_MAX]}", unknown(name, fields)) for name in given if name not in fields

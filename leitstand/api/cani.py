@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""May I, and why: the decision on an action with the policies that made it, for whoever asks about itself."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import msgspec
+from litestar import Request, get
+
+from leitstand.access.actions import ACTIONS, KINDS, Kind
+from leitstand.access.policy import Resource
+from leitstand.access.policytext import PolicyShown
+from leitstand.api import decode
+from leitstand.api.auth import Identity
+from leitstand.api.context import Faces, faces_of
+from leitstand.api.decode import Check, Input
+from leitstand.api.jobrequest import an_id
+from leitstand.api.people import ME, only_tenant, seen, tenants_of
+from leitstand.api.permission import PLATFORM, absent, permit, sees_tenant
+from leitstand.api.problems import Fault, Problem
+
+NAME_MAX: Final = 200
+
+
+def _short(value: str) -> str:
+    return "" if len(value) <= NAME_MAX else f"has {len(value)} characters; the limit is {NAME_MAX}"
+
+
+class CanIQuery(Input, frozen=True):
+    """`action`: `noun:verb`; what it is done to: `job`, `application`, `user` (`me`), or `tenant` with or without
+    `project`, or nothing for the platform. `kind`: where that leaves a choice."""
+
+    action: str
+    kind: str = ""
+    tenant: str = ""
+    project: str = ""
+    job: str = ""
+    user: str = ""
+    application: str = ""
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "action": lambda value: "" if value in ACTIONS else _unknown(value),
+        "kind": lambda value: (
+            "" if value in ("", *KINDS) else f"is {value[:40]!r}; known: {', '.join(KINDS)}"
+        ),
+        "tenant": lambda value: value and an_id(value),
+        "project": lambda value: value and an_id(value),
+        "job": _short,
+        "user": _short,
+        "application": _short,
+    }
+
+
+class ResourceShown(msgspec.Struct, frozen=True):
+    """What was asked about. `owner`: who submitted the job or filed the application, if that is you."""
+
+    kind: str
+    tenant: str
+    project: str
+    owner: str
+    user: str
+
+
+class CanI(msgspec.Struct, frozen=True):
+    """`policies`: those that decided; none if nothing permits it."""
+
+    allowed: bool
+    action: str
+    resource: ResourceShown
+    policies: list[PolicyShown]
+
+
+@get("/can-i", opt={"action": "access:explain", "query": CanIQuery}, summary="May I, and why?")
+async def can_i(request: Request[Any, Any, Any]) -> CanI:
+    """Whether the token that asks may do the action, and by which policies."""
+    faces, who = faces_of(request), permit(request, PLATFORM)
+    query = decode.query(request.query_params.items(), CanIQuery)
+    resource = _resource(request, who, query)
+    decision = faces.authorizer.decide(faces.tokens.asker(who), query.action, resource)
+    shown = ResourceShown(
+        resource.kind,
+        resource.tenant,
+        resource.project,
+        resource.owner if resource.owner == who.subject else "",
+        resource.user,
+    )
+    return CanI(decision.allowed, query.action, shown, list(decision.policies))
+
+
+def _unknown(action: str) -> str:
+    near = [one for one in ACTIONS if one.partition(":")[0] == action.partition(":")[0]]
+    known = f"known for this noun: {', '.join(near)}" if near else f"known: {', '.join(ACTIONS)}"
+    return f"is {action[:40]!r}; {known}"
+
+
+def _kind(query: CanIQuery) -> Kind:
+    """What kind of thing is asked about; Problem 400 if the action is never done to one."""
+    kinds = ACTIONS[query.action].kinds
+    given: list[tuple[Kind, str]] = [
+        ("job", query.job),
+        ("application", query.application),
+        ("user", query.user),
+        ("project", query.project),
+        ("tenant", query.tenant),
+    ]
+    named = [kind for kind, value in given if value]
+    if query.kind:
+        kind = next(one for one in KINDS if one == query.kind)
+    elif len(kinds) == 1:
+        kind = kinds[0]
+    else:
+        kind = next((one for one in named if one in kinds), "platform")
+    if kind not in kinds:
+        what = f"{query.action} is done to {' or '.join(kinds)}, not to {kind}"
+        raise Problem(400, "invalid-request", what, errors=(Fault("kind", what),))
+    return kind
+
+
+def _resource(request: Request[Any, Any, Any], who: Identity, query: CanIQuery) -> Resource:
+    """The thing that is asked about; Problem 404 for one that is not there, or that the asker may not know of."""
+    faces, kind = faces_of(request), _kind(query)
+    match kind:
+        case "job" if query.job:
+            found = faces.reading.job(query.job)
+            row = found.job if found else None
+            if row is None or not sees_tenant(request, row.tenant):
+                raise absent("job", query.job)
+            return Resource("job", row.tenant, row.project, owner=row.user)
+        case "application" if query.application:
+            return _application(faces, who, query.application)
+        case "user":
+            user = who.subject if query.user in ("", ME) else query.user
+            return _user(faces, who, query.action, user, query.tenant)
+        case "tenant" | "project" | "job":
+            return Resource(kind, query.tenant or who.tenant, "" if kind == "tenant" else query.project)
+    return Resource(kind)
+
+
+def _application(faces: Faces, who: Identity, application: str) -> Resource:
+    resource = Resource("application", owner=application)
+    there = application in faces.follower.state.onboarding.applications
+    if not there or not faces.authorizer.sees(faces.tokens.asker(who), resource):
+        raise absent("application", application)
+    return resource
+
+
+def _user(faces: Faces, who: Identity, action: str, user: str, tenant: str) -> Resource:
+    """A person in the tenant by which the asker may, or the one that is named."""
+    state = faces.follower.state
+    if user != who.subject and not seen(faces, who, user):
+        raise absent("user", user)
+    tenants = tenants_of(state, user) if action == "user:read" else [only_tenant(state, user)]
+    if user == who.subject and who.tenant:
+        tenants = [who.tenant]
+    ways = [Resource("user", one, user=user) for one in ([tenant] if tenant in tenants else tenants or [""])]
+    asker = faces.tokens.asker(who)
+    return next((one for one in ways if faces.authorizer.decide(asker, action, one).allowed), ways[0])
