@@ -37,6 +37,16 @@ def duration_us(value: str | float) -> int:
     return us
 
 
+def duration_fault(value: str | float | None) -> str:
+    """A check of durations that may be left out."""
+    try:
+        if value is not None:
+            duration_us(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def cpus_milli(cpus: float) -> int:
     """Thousandths of a core, at least one for any share of it."""
     return max(round(cpus * 1000), 1) if cpus else 0
@@ -50,6 +60,11 @@ def memory_mib(memory_gb: float) -> int:
 def seconds(us: int) -> float:
     """Seconds, to the µs as far as a float holds it."""
     return us / SECOND_US
+
+
+def stamp_us(at: datetime) -> int:
+    """The stamp of a time with its zone, in µs since 1970."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def span(us: int) -> str:

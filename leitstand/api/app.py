@@ -10,7 +10,27 @@ from litestar import Litestar, Request, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from leitstand.api import blobs, events, health, jobs, logs, nodes, plan, schema, tenants, usage
+from leitstand.api import (
+    agreement,
+    applications,
+    blobs,
+    budgets,
+    events,
+    export,
+    health,
+    identity,
+    jobs,
+    legal,
+    logs,
+    nodes,
+    plan,
+    projects,
+    reviews,
+    schema,
+    tenantlife,
+    tenants,
+    usage,
+)
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
 from leitstand.api.permission import check_routes
@@ -34,9 +54,34 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     blobs.upload,
     nodes.list_nodes,
     nodes.list_sites,
+    agreement.agreement,
+    applications.file_application,
+    applications.list_applications,
+    applications.read_application,
+    applications.withdraw_application,
+    applications.claim_token,
+    reviews.record_check,
+    reviews.approve_application,
+    reviews.refuse_application,
     tenants.list_tenants,
-    tenants.add,
+    tenants.add_tenant,
+    tenants.read_tenant,
+    tenantlife.suspend_tenant,
+    tenantlife.resume_tenant,
+    tenantlife.exit_tenant,
+    tenantlife.extend_exit,
+    tenantlife.erase_tenant,
+    export.export_tenant,
+    legal.read_legal,
+    legal.write_legal,
+    projects.list_projects,
+    projects.add_project,
+    projects.close_project,
+    projects.list_members,
+    budgets.list_budgets,
+    budgets.grant_budget,
     usage.usage,
+    *identity.ROUTES,
 )
 OPEN: Final[tuple[HTTPRouteHandler, ...]] = (health.healthz, health.metrics)
 

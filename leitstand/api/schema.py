@@ -2,7 +2,7 @@
 """The description of the API (OpenAPI 3.1), made of the routes: their paths, structs and docstrings. Built once.
 
 A handler names what it takes in its `opt`: `body` and `query` are structs, `headers` are names. What it answers is in
-its annotation.
+its annotation, or a stream of the type `media`.
 """
 
 import inspect
@@ -78,7 +78,7 @@ def _operation(
     if "body" in handler.opt:
         schema = known[handler.opt["body"]]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    if "put" in {str(method).lower() for method in handler.http_methods}:
+    elif "put" in {str(method).lower() for method in handler.http_methods}:
         operation["requestBody"] = {"required": True, "content": {"application/x-tar": {}}}
     if path in _OPEN:
         operation["security"] = []
@@ -108,6 +108,8 @@ def _answer(handler: HTTPRouteHandler) -> Any:
 
 
 def _content(handler: HTTPRouteHandler, known: dict[Any, Any]) -> dict[str, Any]:
+    if "media" in handler.opt:
+        return {handler.opt["media"]: {}}
     answer = _answer(handler)
     if answer is not None:
         return {"application/json": {"schema": known[answer]}}

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from leitstand.api.context import Faces
+from leitstand.api.retention import Applications
 from leitstand.app.settings import Settings
 from leitstand.journal import heads, snapshots
 from leitstand.journal.sqlite import SqliteReader
@@ -36,13 +37,14 @@ class Chore(NamedTuple):
     """`do` is done every `every_s`; after it failed, in `again_s`."""
 
     name: str
-    do: Callable[[], Awaitable[None]]
+    do: Callable[[], Awaitable[object]]
     every_s: float
     again_s: float
 
 
 def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
     """The chores as tasks that never end."""
+    applications = Applications()
     chores = (
         Chore("signing the journal's head", lambda: sign_now(settings), SIGN_EVERY_S, SIGN_EVERY_S),
         Chore(
@@ -52,6 +54,12 @@ def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
         Chore(
             "deleting secrets of ended jobs",
             lambda: prune_secrets(settings, faces),
+            PRUNE_EVERY_S,
+            PRUNE_EVERY_S,
+        ),
+        Chore(
+            "erasing what old applications hold",
+            lambda: applications.erase_old(faces),
             PRUNE_EVERY_S,
             PRUNE_EVERY_S,
         ),

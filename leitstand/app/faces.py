@@ -31,6 +31,7 @@ from leitstand.api import app as api
 from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
 from leitstand.app import chores
+from leitstand.app.forwarded import forwarded
 from leitstand.app.serving import (
     CannotServe,
     DiskLow,
@@ -238,7 +239,7 @@ class _Server(uvicorn.Server):
 
 def _server(settings: Settings, application: ASGIApp) -> uvicorn.Server:
     config = uvicorn.Config(
-        application,
+        forwarded(application) if settings.behind_proxy else application,
         http="httptools",
         ws="none",
         lifespan="off",

@@ -5,14 +5,16 @@ Called by the faces for the export of an exit, for erasure, and by the chore tha
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.people import People
-from leitstand.stores.records import PAGE, Records
+from leitstand.stores.records import Records
 from leitstand.stores.secrets import Secrets
+
+SPECS: Final = 32  # records opened in one go; each may have a MiB
 
 
 class Stores(NamedTuple):
@@ -36,7 +38,7 @@ class Erased(NamedTuple):
 def export(stores: Stores, tenant: str, users: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """Everything stored about `tenant` as (path, content), JSON in UTF-8: its legal identity, its people (`users`:
     their ids), its secrets without values, a list of its blobs, and one file for each kind of job it ran, named by the
-    ref that the journal has. Walks all records; holds one page of them in memory."""
+    ref that the journal has. Walks all records; holds SPECS of them in memory."""
     legal = stores.people.legal(tenant)
     if legal is not None:
         yield "legal.json", _json(legal)
@@ -51,7 +53,7 @@ def export(stores: Stores, tenant: str, users: Iterable[str]) -> Iterator[tuple[
     page: list[str] = []
     for ref in stores.records.refs_of(tenant):
         page.append(ref)
-        if len(page) == PAGE:
+        if len(page) == SPECS:
             yield from _jobs(stores.records, page)
             page = []
     yield from _jobs(stores.records, page)

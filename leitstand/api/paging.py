@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages of listings that come from the state: what is listed there keeps its place, so a place is the cursor."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final, TypeVar
+
+from leitstand.api.decode import Check, Input
+from leitstand.api.jobrequest import between
+
+PAGE_MAX: Final = 1000
+PLACE_MAX: Final = 2**53
+
+T = TypeVar("T")
+
+
+class PageQuery(Input, frozen=True):
+    """`limit`: at most so many; `cursor`: of the page before."""
+
+    limit: int = PAGE_MAX
+    cursor: int = 0
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "limit": between(1, PAGE_MAX),
+        "cursor": between(0, PLACE_MAX),
+    }
+
+
+def page_of(items: Sequence[T], query: PageQuery) -> tuple[list[T], str | None]:
+    """The items of the page, and the cursor of the next one, None on the last."""
+    end = query.cursor + query.limit
+    return list(items[query.cursor : end]), str(end) if end < len(items) else None
