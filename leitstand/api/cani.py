@@ -16,7 +16,7 @@ from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id
 from leitstand.api.people import ME, only_tenant, seen, tenants_of
-from leitstand.api.permission import PLATFORM, absent, permit, sees_tenant
+from leitstand.api.permission import PLATFORM, permit, sees_tenant
 from leitstand.api.problems import Fault, Problem
 
 NAME_MAX: Final = 200
@@ -76,6 +76,8 @@ async def can_i(request: Request[Any, Any, Any]) -> CanI:
     faces, who = faces_of(request), permit(request, PLATFORM)
     query = decode.query(request.query_params.items(), CanIQuery)
     resource = _resource(request, who, query)
+    if resource is None:  # not there, or the asker may not know of it: one answer for both
+        return CanI(False, query.action, ResourceShown(_kind(query), "", "", "", ""), [])
     decision = faces.authorizer.decide(faces.tokens.asker(who), query.action, resource)
     shown = ResourceShown(
         resource.kind,
@@ -116,42 +118,47 @@ def _kind(query: CanIQuery) -> Kind:
     return kind
 
 
-def _resource(request: Request[Any, Any, Any], who: Identity, query: CanIQuery) -> Resource:
-    """The thing that is asked about; Problem 404 for one that is not there, or that the asker may not know of."""
+def _resource(request: Request[Any, Any, Any], who: Identity, query: CanIQuery) -> Resource | None:
+    """The thing that is asked about; None if it is not there, or the asker may not know of it."""
     faces, kind = faces_of(request), _kind(query)
     match kind:
         case "job" if query.job:
-            found = faces.reading.job(query.job)
-            row = found.job if found else None
-            if row is None or not sees_tenant(request, row.tenant):
-                raise absent("job", query.job)
-            return Resource("job", row.tenant, row.project, owner=row.user)
+            return _job(request, who, query.job)
         case "application" if query.application:
             return _application(faces, who, query.application)
         case "user":
             user = who.subject if query.user in ("", ME) else query.user
-            return _user(faces, who, query.action, user, query.tenant)
+            return _user(faces, who, query, user)
         case "tenant" | "project" | "job":
             return Resource(kind, query.tenant or who.tenant, "" if kind == "tenant" else query.project)
     return Resource(kind)
 
 
-def _application(faces: Faces, who: Identity, application: str) -> Resource:
+def _job(request: Request[Any, Any, Any], who: Identity, job: str) -> Resource | None:
+    faces, tenant = faces_of(request), job.rpartition("-")[0]
+    found = faces.reading.job(job) if sees_tenant(request, tenant) else None
+    if found is None:
+        return None
+    row = found.job
+    resource = Resource("job", row.tenant, row.project, owner=row.user)
+    return resource if faces.authorizer.sees(faces.tokens.asker(who), resource) else None
+
+
+def _application(faces: Faces, who: Identity, application: str) -> Resource | None:
     resource = Resource("application", owner=application)
     there = application in faces.follower.state.onboarding.applications
-    if not there or not faces.authorizer.sees(faces.tokens.asker(who), resource):
-        raise absent("application", application)
-    return resource
+    return resource if there and faces.authorizer.sees(faces.tokens.asker(who), resource) else None
 
 
-def _user(faces: Faces, who: Identity, action: str, user: str, tenant: str) -> Resource:
+def _user(faces: Faces, who: Identity, query: CanIQuery, user: str) -> Resource | None:
     """A person in the tenant by which the asker may, or the one that is named."""
-    state = faces.follower.state
+    state, action = faces.follower.state, query.action
     if user != who.subject and not seen(faces, who, user):
-        raise absent("user", user)
+        return None
     tenants = tenants_of(state, user) if action == "user:read" else [only_tenant(state, user)]
     if user == who.subject and who.tenant:
         tenants = [who.tenant]
-    ways = [Resource("user", one, user=user) for one in ([tenant] if tenant in tenants else tenants or [""])]
+    named = [query.tenant] if query.tenant in tenants else tenants or [""]
+    ways = [Resource("user", one, user=user) for one in named]
     asker = faces.tokens.asker(who)
     return next((one for one in ways if faces.authorizer.decide(asker, action, one).allowed), ways[0])

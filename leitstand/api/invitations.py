@@ -14,6 +14,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath
 
 from leitstand.access import tokens
+from leitstand.access.policy import Resource
 from leitstand.access.roles import Grant, fault
 from leitstand.api import attempts, decode
 from leitstand.api.amounts import duration_fault, duration_us, moment, span
@@ -159,6 +160,8 @@ async def list_invitations(request: Request[Any, Any, Any]) -> InvitationPage:
     faces = faces_of(request)
     _, where = places(request)
     query = decode.query(request.query_params.items(), InvitationQuery)
+    if query.tenant and not inside(where, query.tenant, ""):
+        permit(request, Resource("tenant", query.tenant), query.tenant)
     found = [
         one
         for one in faces.follower.state.people.invitations.values()

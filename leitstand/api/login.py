@@ -13,7 +13,7 @@ from leitstand.access import tokens
 from leitstand.access.policy import Resource
 from leitstand.api import attempts, decode
 from leitstand.api.amounts import moment
-from leitstand.api.auth import Identity, identity
+from leitstand.api.auth import Identity, identity, unauthenticated
 from leitstand.api.context import RETRY_AFTER_S, Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.devices import EARLY_US, INTERVAL_US, PENDING_US, Device
@@ -179,6 +179,8 @@ async def confirm_login(request: Request[Any, Any, Any]) -> LoginDecided:
 def _permit(request: Request[Any, Any, Any]) -> Identity:
     """Who asks, if it may issue itself a token with what its own may."""
     who = identity(request)
+    if not who.subject:
+        raise unauthenticated("only a person can let a command line in")
     return permit(request, Resource("user", who.tenant, user=who.subject, scopes=who.scopes), who.subject)
 
 
@@ -186,7 +188,7 @@ def _pending(faces: Faces, user_code: str) -> Device:
     device = faces.devices.by_user(faces.now(), user_code)
     if device is None:
         detail = "no login waits with this code"
-        raise Problem(404, "unknown-code", detail, hint="`leitstand login` shows a fresh one")
+        raise Problem(400, "unknown-code", detail, hint="`leitstand login` shows a fresh one")
     return device
 
 

@@ -84,8 +84,8 @@ async def finish_oidc(request: Request[Any, Any, Any]) -> Response[str]:
     site, with which browsers send no cookie that is SameSite=Strict."""
     anybody(request)
     faces = faces_of(request)
-    provider = _provider(faces)
     query = decode.query(request.query_params.items(), CallbackQuery)
+    provider = _provider(faces)
     pending, _, back = _note(header(request.scope, b"cookie")).partition(".")
     try:
         if query.error:

@@ -62,7 +62,7 @@ class Self(msgspec.Struct, frozen=True):
 
 @get("/self", opt={"action": "self:read"}, summary="Who am I?")
 async def read_self(request: Request[Any, Any, Any]) -> Self:
-    """The person, the token used, and the roles that count now."""
+    """The person, the token used, and the roles that count for it now."""
     faces, who = faces_of(request), permit(request, PLATFORM)
     origins = {
         (one.role, one.tenant, one.project): one.origin
@@ -71,6 +71,7 @@ async def read_self(request: Request[Any, Any, Any]) -> Self:
     roles = [
         RoleAnswer(one.role, one.tenant, one.project, origins.get((one.role, one.tenant, one.project), ""))
         for one in grants_of(faces.follower.state, who.subject)
+        if not who.tenant or one.tenant in ("", who.tenant)
     ]
     return Self(_person(faces, who.subject), _token(faces, who), roles, _home(request))
 

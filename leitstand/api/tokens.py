@@ -93,6 +93,8 @@ async def issue_token(request: Request[Any, Any, Any], user_id: FromPath[str]) -
     asking = identity(request)
     scopes = asking.scopes if asked.scopes is None else tuple(asked.scopes)
     tenant = asking.tenant if asked.tenant is None else asked.tenant
+    if user != asking.subject and not seen(faces, asking, user):
+        raise absent("user", user)
     who = permit(request, Resource("user", tenant, user=user, scopes=scopes), user)
     account_of(request, user)
     if tenant and (tenant not in faces.follower.state.tenants or not sees_tenant(request, tenant)):

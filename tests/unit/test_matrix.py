@@ -3,8 +3,10 @@
 
 Cells come from the routes themselves; a route or an action without its line here fails by name. What is expected is
 said in the plain table MAY, without the policies. For each cell: who may gets an answer, who may see and not do gets
-403, everybody else 404, byte for byte as for a thing that is not there. No cell asks the writer unless it may. One thing can be found out by
-anybody: which ids of tenants are taken, by applying for one; how often one can try is limited (`context`).
+403, everybody else 404, byte for byte as for a thing that is not there. No cell asks the writer unless it may.
+
+One thing can be found out by anybody: which ids of tenants are taken, by applying for one; how often one can try is
+limited (`context`).
 """
 
 import asyncio
@@ -186,12 +188,21 @@ def of_platform(path: str, query: str = "", body: Any = None) -> Make:
     return make
 
 
+def of_oneself(path: str, body: Any = None) -> Make:
+    """What everybody does for itself, by a token that may."""
+
+    def make(things: Things) -> Iterator[Ask]:
+        yield Ask(Target("oneself"), path, "", body)
+
+    return make
+
+
 def about_jobs(path: str, query: str) -> Make:
     """Questions about a job, which everybody may ask."""
 
     def make(things: Things) -> Iterator[Ask]:
-        for job in things.jobs.values():
-            yield Ask(Target("platform"), path, query.format(job))
+        for project, job in things.jobs.items():
+            yield Ask(Target("platform", things.tenant, project), path, query.format(job))
 
     return make
 
@@ -296,8 +307,14 @@ CASES: dict[str, Make] = {
     "DELETE /v1/secrets/{}": of_projects("/v1/secrets/new", PLACE),
     "GET /v1/acts": of_tenant("/v1/acts", "tenant={}"),
     "GET /v1/signin": of_platform("/v1/signin"),
-    "POST /v1/signin": of_platform("/v1/signin", "", {"token": "lst_" + "n" * 43}),
+    "POST /v1/signin": of_platform("/v1/signin", "", {}),
     "POST /v1/signout": of_platform("/v1/signout"),
+    "GET /v1/signin/oidc": of_platform("/v1/signin/oidc", "return=//elsewhere"),
+    "GET /v1/signin/oidc/callback": of_platform("/v1/signin/oidc/callback", "code=1&code=2"),
+    "POST /v1/login": of_platform("/v1/login", "", {"unknown": 1}),
+    "POST /v1/login/token": of_platform("/v1/login/token", "", {"device_code": "n"}),
+    "GET /v1/login/{}": of_oneself("/v1/login/BCDF-GHJK"),
+    "POST /v1/login/confirm": of_oneself("/v1/login/confirm", {"user_code": "BCDF-GHJK", "allow": True}),
 }  # fmt: skip
 
 
@@ -312,6 +329,8 @@ def letters(asker: Asker, target: Target) -> set[str]:
     if not asker.bound or target.kind == "platform":
         found |= {"S"}
     if asker.user and asker.user == target.person and not asker.bound:
+        found.add("X")
+    if asker.user and target.kind == "oneself":
         found.add("X")
     for role, tenant, project in asker.grants:
         if asker.bound and target.tenant != asker.bound:
@@ -345,9 +364,9 @@ def expected(asker: Asker, action: str, target: Target) -> int:
         return 401
     if action == "open" or may(asker, action, target):
         return 200
-    if asker.how == "none":
+    if asker.how == "none" or (target.kind == "oneself" and not asker.user):
         return 401
-    if target.kind == "platform" or may(asker, SEES[target.kind], target, scoped=False):
+    if target.kind in ("platform", "oneself") or may(asker, SEES[target.kind], target, scoped=False):
         return 403
     return 404
 
@@ -393,6 +412,8 @@ def test_nobody_sees_or_touches_what_is_anothers(world: World) -> None:
 
     async def main() -> None:
         for route, action in keyed_routes().items():
+            if route not in CASES:
+                continue  # the other test names it
             for asker in world.askers:
                 for things in world.tenants.values():
                     twins = CASES[route](world.missing)
@@ -436,7 +457,9 @@ class Cell(NamedTuple):
         leaked = self._leaks(answer)
         if leaked:
             wrong.append(f"{self._name()} leaks {leaked}: {answer.body[:300]!r}")
-        blind = status == 404 or (self.route in ALIKE and self._sees_nothing())
+        blind = status == 404 or (self.route in ALIKE and self._sees_no_job())
+        if self.route in ALIKE and blind and got == 404:
+            status = got
         if status == 404 and got == 403 and not in_scope(self.asker, self.action):
             status = got  # whatever it is about
         if status == 403 and got == 404 and self.action in HIDING:
@@ -447,9 +470,9 @@ class Cell(NamedTuple):
             wrong.append(f"{self._name()} tells apart what is not there and what is another's")
         return "allowed" if status == 200 else str(status)
 
-    def _sees_nothing(self) -> bool:
-        inside = Target("tenant", self.things.tenant)
-        return not may(self.asker, "tenant:read", inside, scoped=False)
+    def _sees_no_job(self) -> bool:
+        job = self.ask.target._replace(kind="job")
+        return not may(self.asker, "job:read", job, scoped=False)
 
     async def _ask(self, ask: Ask) -> Answer:
         return await self.world.ask(self.asker, self.route.split()[0], ask.path, ask.query, ask.body)
