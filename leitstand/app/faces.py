@@ -25,6 +25,8 @@ import uvicorn
 import uvloop
 from litestar.types import ASGIApp
 
+from leitstand.access import oidc_settings
+from leitstand.access.oidc import Provider
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import SignIns
 from leitstand.api import app as api
@@ -140,6 +142,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             faces.commit.close()
+            if faces.provider is not None:
+                await faces.provider.aclose()
             with contextlib.suppress(sqlite3.Error):  # they are droppable
                 views.close()
             chores.sign_last(settings, tail)
@@ -213,6 +217,7 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         tokens=Tokens(token, lambda: follower.state, now_us),
         authorizer=Authorizer(),
         signins=SignIns(),
+        provider=_provider(settings),
         people=People(settings.people),
         secrets=Secrets(settings.secrets),
         now=now_us,
@@ -222,6 +227,16 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         limits=Limits(),
         closing=asyncio.Event(),
     )
+
+
+def _provider(settings: Settings) -> Provider | None:
+    """Whom others sign in with; CannotServe if its file is wrong."""
+    if settings.oidc is None:
+        return None
+    try:
+        return Provider(oidc_settings.read(settings.oidc))
+    except oidc_settings.SettingsWrong as error:
+        raise CannotServe("unusable", " ".join(str(error).split())) from error
 
 
 def now_us() -> int:

@@ -46,6 +46,7 @@ def check(settings: Settings) -> None:
         if size > SIZE_MAX:
             raise _bad(option, t("{size} bytes is over the limit of {limit}", size=size, limit=SIZE_MAX))
     _check_tls(settings)
+    _check_oidc(settings)
     try:
         exposed = is_open(settings)
     except (OSError, UnicodeError) as error:
@@ -73,6 +74,17 @@ def _check_tls(settings: Settings) -> None:
     except (OSError, ssl.SSLError) as error:
         message = t("{cert} with {key}: {error}", cert=settings.tls_cert, key=settings.tls_key, error=error)
         raise _bad("--tls-cert", message) from error
+
+
+def _check_oidc(settings: Settings) -> None:
+    if settings.oidc is None:
+        return
+    from leitstand.access.oidc_settings import SettingsWrong, read
+
+    try:
+        read(settings.oidc)
+    except SettingsWrong as error:
+        raise _bad("--oidc", str(error)) from error
 
 
 def _no_address(settings: Settings) -> click.BadParameter:

@@ -11,7 +11,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cores. `nodes`: logical nodes that share them evenly. `disk_reserve_bytes`: below this much free disk, submissions
     are refused so that reports of running work still fit. `uids`: first and last user id for runs of tenants, if root
     starts this; `python`: the interpreter that jobs find first, None: this one. `record_days`: how long names and
-    commands of jobs are kept after their last submission."""
+    commands of jobs are kept after their last submission; `oidc`: the file of the identity provider."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     record_days: int = 400
     uids: tuple[int, int] = (200_000, 265_535)
     python: Path | None = None
+    oidc: Path | None = None
     discipline: str | None = None  # None: the rules in force stay
 
     def to_json(self) -> str:

@@ -69,6 +69,12 @@ URL_DEFAULT: Final = "http://127.0.0.1:8640"
 )
 @click.option("--tls-cert", type=click.Path(path_type=Path), help=t("The certificate chain, PEM."))
 @click.option("--tls-key", type=click.Path(path_type=Path), help=t("Its key, PEM."))
+@click.option(
+    "--oidc",
+    type=click.Path(path_type=Path),
+    callback=lambda _ctx, _option, path: path and path.absolute(),
+    help=t("Sign-in with the identity provider of this file."),
+)
 @click.option("--behind-proxy", is_flag=True, help=t("A proxy in front of this one does the TLS."))
 @click.option(
     "--discipline",

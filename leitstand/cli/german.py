@@ -264,6 +264,7 @@ GERMAN: Final[dict[str, str]] = {
     "Logical GPUs of this machine.  [default: its real ones, else one per core]": "Logische GPUs dieses Rechners.  "
     "[sonst: seine echten, sonst je Kern eine]",
     "Logical nodes that share the GPUs evenly.": "Logische Knoten, die sich die GPUs gleich teilen.",
+    "Sign-in with the identity provider of this file.": "Anmeldung mit dem Identitätsanbieter dieser Datei.",
     "The certificate chain, PEM.": "Die Zertifikatskette, PEM.",
     "Its key, PEM.": "Ihr Schlüssel, PEM.",
     "A proxy in front of this one does the TLS.": "Ein Proxy davor übernimmt TLS.",
