@@ -60,7 +60,7 @@ class Problem(Exception):
         """The answer, with a request id of its own."""
         body = ProblemDetails(
             f"urn:leitstand:problem:{self.code}",
-            http.HTTPStatus(self.status).phrase,
+            title_of(self.status),
             self.status,
             self.detail[:DETAIL_MAX],
             self.code,
@@ -80,6 +80,11 @@ class Problem(Exception):
         return Response(
             msgspec.json.encode(body), status_code=self.status, media_type=MEDIA_TYPE, headers=headers
         )
+
+
+def title_of(status: int) -> str:
+    """What HTTP calls the status."""
+    return http.HTTPStatus(status).phrase
 
 
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
