@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leitstand.core import acts as a
@@ -61,7 +61,8 @@ SCOPES = st.one_of(
     states=st.sampled_from([(), ("running",), ("pending", "succeeded")]),
     limit=st.integers(1, 70),
 )
-@settings(max_examples=150, deadline=None)
+@example(scopes=(("t0", "p1"), ("t0", "p0")), tenant="", project="p0", states=(), limit=10)
+@settings(max_examples=100, deadline=None)
 def test_pages_hold_what_is_in_scope_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory,
     scopes: Any,
