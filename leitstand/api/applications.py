@@ -34,7 +34,7 @@ from leitstand.api.ids import an_applied_for_tenant
 from leitstand.api.jobrequest import between
 from leitstand.api.paging import PAGE_MAX
 from leitstand.api.permission import PLATFORM, permit, places
-from leitstand.api.problems import Fault, Problem, too_many_attempts
+from leitstand.api.problems import Fault, Problem, disk_full
 from leitstand.api.tokenview import Issued, token_answer
 from leitstand.core.acts import ApplicationFiled, ApplicationWithdrawn, ClaimApplication, RecordsErased
 from leitstand.core.onboarding import Application
@@ -131,6 +131,8 @@ async def file_application(request: Request[Any, Any, Any]) -> Filed:
     filed = _filed(faces, digest)
     if filed is None:
         faces.check_writer()
+        if faces.disk_low():
+            raise disk_full()
         _check_rate(request, faces)
         _keep(faces, digest, asked)
         fact = ApplicationFiled("", asked.tenant, asked.tenant_class, digest, asked.agreement)
@@ -287,9 +289,13 @@ def _check_rate(request: Request[Any, Any, Any], faces: Faces) -> None:
         return
     wait_s = faces.filings.attempt(faces.now(), attempts.source(request))
     if wait_s:
-        problem = too_many_attempts(wait_s)
-        problem.detail = f"too many applications came from your address; the next may be filed in {wait_s} s"
-        raise problem
+        raise Problem(
+            429,
+            "too-many-attempts",
+            f"too many applications came from your address, or in all; the next may be filed in {wait_s} s",
+            hint="an application that is open needs no second one: its claim shows how far it is",
+            retry_after_s=wait_s,
+        )
 
 
 def _keep(faces: Faces, digest: str, asked: ApplicationRequest) -> None:

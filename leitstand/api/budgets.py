@@ -24,6 +24,13 @@ from leitstand.core.units import HOUR_US
 
 GPU_HOURS_MAX: Final = 1_000_000_000
 GPU_HOURS_MIN: Final = 0.001
+YEAR_MAX: Final = 9000
+
+
+def _moment(value: datetime) -> str:
+    if value.tzinfo is None:
+        return "has no time zone; write it like 2027-03-01T00:00:00Z"
+    return "" if value.year <= YEAR_MAX else f"is in the year {value.year}; the limit is {YEAR_MAX}"
 
 
 class BudgetRequest(Input, frozen=True):
@@ -36,9 +43,7 @@ class BudgetRequest(Input, frozen=True):
 
     checks: ClassVar[Mapping[str, Check]] = {
         "gpu_hours": between(GPU_HOURS_MIN, GPU_HOURS_MAX, " GPU-hours"),
-        "expires_at": lambda value: (
-            "has no time zone; write it like 2027-03-01T00:00:00Z" if value and value.tzinfo is None else ""
-        ),
+        "expires_at": lambda value: _moment(value) if value else "",
         "expires_in": duration_fault,
         "origin": lambda value: "" if value in ORIGINS else f"is {value[:40]!r}; known: {', '.join(ORIGINS)}",
     }

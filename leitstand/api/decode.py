@@ -54,7 +54,7 @@ def body(raw: bytes, kind: type[T]) -> T:
         with contextlib.suppress(msgspec.ValidationError):
             value = msgspec.json.decode(raw, type=kind)
         faults = _walk(msgspec.json.decode(raw), kind, "", True) if value is None else _checked(value, "")
-        faults = _twice(raw) + faults
+        faults = twice(raw) + faults
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         what = "the body is empty; send a JSON object" if not raw else f"the body is not JSON: {error}"
         raise Problem(400, "invalid-request", what) from None
@@ -89,7 +89,7 @@ def _unless(faults: list[Fault], value: T | None, detail: str) -> T:
     return value
 
 
-def _twice(raw: bytes) -> list[Fault]:
+def twice(raw: bytes) -> list[Fault]:
     """Keys that an object has more than once (RFC 8259, section 4: what that means is anybody's guess). Values are not
     looked at, so that decoding twice costs little."""
     faults: list[Fault] = []

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from leitstand.api.decode import FAULTS_MAX, shown, unknown
+from leitstand.api.decode import FAULTS_MAX, shown, twice, unknown
 from leitstand.api.problems import Fault, Problem
 from leitstand.stores.legal import CONTACTS_MAX, LINKED_MAX, LegalIdentity, faults
 
@@ -43,7 +43,8 @@ def body(raw: bytes) -> LegalIdentity:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Problem(400, "invalid-request", f"the body is not JSON: {error}") from None
     legal, found = read(given)
-    if legal is None:
+    found = twice(raw) + found
+    if legal is None or found:
         raise refused(found)
     return legal
 

@@ -25,6 +25,7 @@ EMAIL_MAX: Final = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 PHONE_MAX: Final = 40
 LINKED_MAX: Final = 100
 CONTACTS_MAX: Final = 20
+FIGURE_MAX: Final = 10**15  # heads, or EUR
 
 
 class Ceiling(NamedTuple):
@@ -222,9 +223,9 @@ def _leitweg(leitweg_id: str) -> list[Fault]:
 
 def _figures(where: str, of: LegalIdentity | Linked) -> list[Fault]:
     return [
-        Fault(f"{where}/{name}", f"is {value}; it must be 0 or more")
+        Fault(f"{where}/{name}", f"is {str(value)[:40]}; the limits are 0 to {FIGURE_MAX}")
         for name in ("headcount", "turnover_eur", "balance_eur")
-        if (value := getattr(of, name)) is not None and value < 0
+        if (value := getattr(of, name)) is not None and not 0 <= value <= FIGURE_MAX
     ]
 
 

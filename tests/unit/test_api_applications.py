@@ -60,6 +60,7 @@ def test_all_faults_come_at_once_with_their_places(plant: Plant) -> None:
         **LEGAL,
         "city": 7,
         "country": "XX",
+        "headcount": 2**70,
         "vat": "DE1",
         "contacts": [{"role": "boss", "name": "", "email": "no"}, 5],
         "linked_enterprises": [{"name": "Tochter", "relation": "partner", "share_percent": 90}],
@@ -69,7 +70,7 @@ def test_all_faults_come_at_once_with_their_places(plant: Plant) -> None:
     found = problem(plant.ask("POST", "/v1/applications", "", json=body), 400, "invalid-request")["errors"]
     assert sorted(fault["where"] for fault in found) == [
         "/agreement", "/applicant/email", "/applicant/name", "/legal/city", "/legal/contacts/0/email",
-        "/legal/contacts/0/name", "/legal/contacts/0/role", "/legal/contacts/1", "/legal/country",
+        "/legal/contacts/0/name", "/legal/contacts/0/role", "/legal/contacts/1", "/legal/country", "/legal/headcount",
         "/legal/linked_enterprises/0/share_percent", "/legal/street", "/legal/vat", "/legal/vat_id", "/nope",
         "/tenant",
     ]  # fmt: skip
