@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the API promises about tenants: their life, legal identity, projects, budgets, members and erasure."""
 
+import hashlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leitstand.access import tokens
+from leitstand.api.applicationview import record_of
 from leitstand.core import acts as a
+from leitstand.core.state import State
 from leitstand.runtime.spec import RunSpec
 from leitstand.stores.people import Person
 from tests.unit.archives import archive
@@ -261,7 +265,15 @@ def test_after_erasure_nothing_of_the_tenant_is_left_and_others_are_whole(
     post(plant, "acme/suspend", {"reason": "security", "running": "stop"})
     plant.finish("acme-1.1")
     leave(plant)
+    keys, applications = _keys(tmp_path), faces.follower.state.onboarding.applications
+    doomed = ("acme", "tenant/acme", "secrets/acme", "u1", "i1", record_of(applications["a1"].digest))
+    assert all(_found(tmp_path, keys[subject]) for subject in doomed)
     erased = post(plant, "acme/erase").json()
+    for subject in doomed:
+        assert not _found(tmp_path, keys[subject]), f"the key of {subject} is still on disk"
+    assert all(
+        _found(tmp_path, keys[subject]) for subject in ("other", "tenant/other", "secrets/other", "u2", "u3")
+    )
     assert erased["people"] == 1
     assert (erased["blobs"], erased["secrets"]) == (1, 1)
     assert erased["records"] == 2
@@ -285,9 +297,21 @@ def test_after_erasure_nothing_of_the_tenant_is_left_and_others_are_whole(
     _journal_still_folds(plant)
 
 
-def _journal_still_folds(plant: Plant) -> None:
-    from leitstand.core.state import State
+def _keys(folder: Path) -> dict[str, bytes]:
+    """Subject → the key under which all that is kept of it is sealed."""
+    connection = sqlite3.connect(folder / "keys" / "subjects.db")
+    try:
+        return dict(connection.execute("SELECT subject, key FROM keys"))
+    finally:
+        connection.close()
 
+
+def _found(folder: Path, content: bytes) -> bool:
+    """Whether the bytes stand in any file of the data folder."""
+    return any(content in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def _journal_still_folds(plant: Plant) -> None:
     state = State()
     for entry in plant.writer.journal.read(0):
         state.apply(entry.at, entry.fact)
@@ -295,6 +319,4 @@ def _journal_still_folds(plant: Plant) -> None:
 
 
 def _digest(content: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(content).hexdigest()

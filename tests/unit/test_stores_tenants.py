@@ -56,7 +56,7 @@ def exported(stores: Stores, tenant: str) -> dict[str, Any]:
 def test_the_export_has_everything_of_one_tenant_and_no_value_of_a_secret(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 4)
+    monkeypatch.setattr(module, "SPECS", 4)
     found = exported(stores, "acme")
     jobs = {path: spec for path, spec in found.items() if path.startswith("jobs/")}
     assert sorted(spec["name"] for spec in jobs.values()) == ["u1 0", "u1 1", "u1 2", "u2 0", "u2 1", "u2 2"]
