@@ -32,7 +32,8 @@ SCOPES: Final = ("read", "jobs", "admin")
 KINDS: Final = ("api", "session")
 ORIGINS: Final = ("", "sso")
 GRANTS_MAX: Final = 1_000  # roles of one user
-TOKENS_MAX: Final = 100  # valid ones of one user
+TOKENS_MAX: Final = 100  # valid ones of one user, beside sessions
+SESSIONS_MAX: Final = 20  # valid ones of one user; the oldest ends for one more
 USERS_MAX: Final = 1_000_000
 INVITATIONS_MAX: Final = 10_000  # of one tenant, from issue until they are forgotten
 
@@ -155,7 +156,8 @@ def _issue_token(state: "State", now: int, asked: a.TokenIssued) -> Decision:
     if fault is not None:
         return fault
     token = _next_token(state)
-    return record(msgspec.structs.replace(asked, token=token), made=token)
+    ended = ended_sessions(state, now, asked)
+    return record(*ended, msgspec.structs.replace(asked, token=token), made=token)
 
 
 def _next_token(state: "State") -> str:
@@ -177,14 +179,25 @@ def token_fault(state: "State", now: int, asked: a.TokenIssued, new_user: bool =
         return refuse("invalid", f"kind {asked.kind[:64]!r}, scopes {' '.join(asked.scopes)[:64]!r}")
     if asked.tenant and asked.tenant not in state.tenants:
         return refuse("unknown_tenant", asked.tenant[:64])
-    if user is not None and _valid(state, user, now) >= TOKENS_MAX:
+    if asked.kind != "session" and len(_valid(state, now, asked)) >= TOKENS_MAX:
         return refuse("busy", f"{TOKENS_MAX} tokens; revoke one")
     return None
 
 
-def _valid(state: "State", user: User, now: int) -> int:
-    tokens = state.people.tokens
-    return sum(tokens[token].expires_us > now for token in user.tokens)
+def ended_sessions(state: "State", now: int, issued: a.TokenIssued) -> list[Fact]:
+    """What makes room for one more session: the oldest ones end, so that nobody is shut out."""
+    if issued.kind != "session":
+        return []
+    sessions = _valid(state, now, issued)
+    return [a.TokenRevoked(token, issued.by) for token in sessions[: len(sessions) + 1 - SESSIONS_MAX]]
+
+
+def _valid(state: "State", now: int, like: a.TokenIssued) -> list[str]:
+    """The valid tokens of the same user that are sessions, or that are none, as `like` is; oldest first."""
+    user = state.people.users.get(like.user)
+    held = [state.people.tokens[token] for token in user.tokens] if user else []
+    session = like.kind == "session"
+    return [token.id for token in held if token.expires_us > now and (token.kind == "session") == session]
 
 
 def _revoke_token(state: "State", now: int, asked: a.TokenRevoked) -> Decision:
@@ -287,7 +300,7 @@ def _sign_in(state: "State", now: int, asked: SignIn) -> Decision:
     facts: list[Fact] = [] if asked.user else [a.UserAdded(user)]
     had = people.users[user].grants if asked.user else []
     facts += _synced(user, had, wanted)
-    return record(*facts, issued, made=user)
+    return record(*facts, *ended_sessions(state, now, issued), issued, made=user)
 
 
 def _synced(user: str, had: Sequence[Grant], wanted: list[Grant]) -> list[Fact]:

@@ -370,6 +370,22 @@ class TestSignIn:
         act(core, 4, SignIn(sha("3"), s(9), "u1"))
         assert grants(core) == [("auditor", "acme"), ("viewer", "acme")]
 
+    def test_the_oldest_session_ends_for_one_more_and_tokens_stay(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(people, "SESSIONS_MAX", 2)
+        monkeypatch.setattr(people, "TOKENS_MAX", 1)
+        core = folk()
+        act(core, 1, a.TokenIssued("", "u1", sha("api"), s(99)))
+        for number in (1, 2):
+            assert names(at(core, 2, SignIn(sha(str(number)), s(99), "u1"))) == ["TokenIssued"]
+        assert names(at(core, 3, SignIn(sha("3"), s(99), "u1"))) == ["TokenRevoked", "TokenIssued"]
+        held = [core.state.people.tokens[token].digest for token in core.state.people.users["u1"].tokens]
+        assert held == [sha("api"), sha("2"), sha("3")]
+        facts = at(core, 4, a.TokenIssued("", "u1", sha("4"), s(99), "session"))
+        assert names(facts) == ["TokenRevoked", "TokenIssued"]
+        assert sha("2") not in core.state.digests
+
     def test_the_same_groups_change_nothing_but_the_token(self) -> None:
         core = folk()
         groups = (Grant("member", "acme"),)
