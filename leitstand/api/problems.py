@@ -58,15 +58,7 @@ class Problem(Exception):
 
     def response(self) -> Response[bytes]:
         """The answer, with a request id of its own."""
-        body = ProblemDetails(
-            f"urn:leitstand:problem:{self.code}",
-            title_of(self.status),
-            self.status,
-            self.detail[:DETAIL_MAX],
-            self.code,
-            secrets.token_hex(8),
-            **self.more,
-        )
+        body = self._details()
         headers = {"X-Request-Id": body.request_id, "Cache-Control": "no-store"}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
@@ -79,6 +71,21 @@ class Problem(Exception):
             body = msgspec.structs.replace(body, detail="The request could not be answered.")
         return Response(
             msgspec.json.encode(body), status_code=self.status, media_type=MEDIA_TYPE, headers=headers
+        )
+
+    def body(self) -> bytes:
+        """The JSON of the answer, for where there are no headers of ours."""
+        return msgspec.json.encode(self._details())
+
+    def _details(self) -> ProblemDetails:
+        return ProblemDetails(
+            f"urn:leitstand:problem:{self.code}",
+            title_of(self.status),
+            self.status,
+            self.detail[:DETAIL_MAX],
+            self.code,
+            secrets.token_hex(8),
+            **self.more,
         )
 
 
