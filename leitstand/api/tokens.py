@@ -95,7 +95,9 @@ async def issue_token(request: Request[Any, Any, Any], user_id: FromPath[str]) -
     tenant = asking.tenant if asked.tenant is None else asked.tenant
     if user != asking.subject and not seen(faces, asking, user):
         raise absent("user", user)
-    who = permit(request, Resource("user", tenant, user=user, scopes=scopes), user)
+    what = "this token issues none for others, with other scopes or in other tenants than its own"
+    wider = Problem(403, "forbidden", what, hint="leave scopes and tenant out, or use a token that may more")
+    who = permit_or(request, Resource("user", tenant, user=user, scopes=scopes), wider)
     account_of(request, user)
     if tenant and (tenant not in faces.follower.state.tenants or not sees_tenant(request, tenant)):
         raise absent("tenant", tenant)
