@@ -4,7 +4,7 @@ copy of it works anywhere that has httpx2.
 
     from leitstand.client import Client
 
-    with Client() as cloud:  # LEITSTAND_URL and LEITSTAND_TOKEN
+    with Client() as cloud:  # LEITSTAND_URL and LEITSTAND_TOKEN, else what `leitstand login` saved
         job = cloud.submit({"run": ["python", "train.py"], "resources": {"gpus": 1}}, workdir=".")
         for text in cloud.follow(job["id"]):
             print(text, end="")
@@ -12,6 +12,7 @@ copy of it works anywhere that has httpx2.
 
 Answers are the JSON of the API as dictionaries (its description is at `/v1/openapi.json`). A request whose answer is
 lost is sent again where that is harmless: readings, and requests that carry an Idempotency-Key, as submissions do.
+What would be done twice (tokens, invitations) is sent once.
 """
 
 import contextlib
@@ -36,6 +37,7 @@ BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
 RETRY_STATUS: Final = frozenset({429, 503})
 PASSING_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 PAGE: Final = 1000
+ALL: Final = 100_000  # items of a listing that is asked for whole
 OUTAGE_MAX_S: Final = 600.0  # without contact for so long, following gives up; the job does not notice
 ENDED: Final = ("succeeded", "failed", "cancelled", "rejected")
 ARCHIVE_BYTES_MAX: Final = 100 * 1024 * 1024
@@ -88,8 +90,8 @@ class WorkdirRefused(LeitstandError):
 
 
 class Client:
-    """Speaks to one control plane. `url` and `token`: by default LEITSTAND_URL and LEITSTAND_TOKEN. Not for several
-    threads at once. `transport`, `sleep`: for tests."""
+    """Speaks to one control plane. `url`, `token`: by default LEITSTAND_URL and LEITSTAND_TOKEN, else as `leitstand
+    login` saved them; token "" asks as a stranger. Not for several threads at once. `transport`, `sleep`: for tests."""
 
     def __init__(
         self,
@@ -100,9 +102,9 @@ class Client:
         transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = (url or os.environ.get("LEITSTAND_URL", "").strip() or URL_DEFAULT).rstrip("/")
+        url, token = place(url, token)
+        self.url = url.rstrip("/")
         self.sleep = sleep
-        token = os.environ.get("LEITSTAND_TOKEN", "").strip() if token is None else token
         # Without TLS there is nothing to verify, and loading the trust store costs more than the request.
         self._http = httpx2.Client(
             base_url=self.url,
@@ -125,15 +127,22 @@ class Client:
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def submit(
-        self, job: Mapping[str, Any], *, workdir: str | Path | None = None, key: str | None = None
+        self,
+        job: Mapping[str, Any],
+        *,
+        workdir: str | Path | None = None,
+        key: str | None = None,
+        expected: str = "",
     ) -> dict[str, Any]:
         """The job made of this request (POST /v1/jobs), once, however often it has to be sent. `workdir`: a folder to
-        send along; `key`: Idempotency-Key, by which a retry hours later is still the same job."""
+        send along; `key`: Idempotency-Key, by which a retry hours later is still the same job; `expected`: of the plan
+        that was agreed to, Refused with code plan-changed if it would be another one now."""
         body = dict(job)
         if workdir is not None:
             of = {name: body[name] for name in ("tenant", "project") if body.get(name)}
             body["workdir"] = self.upload(Path(workdir), **of)
-        return self.post("/v1/jobs", body, headers={"Idempotency-Key": key or new_key()})
+        headers = {"Idempotency-Key": key or new_key()} | ({"If-Match": f'"{expected}"'} if expected else {})
+        return self.post("/v1/jobs", body, headers)
 
     def plan(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """What would become of the job; nothing is recorded."""
@@ -215,6 +224,80 @@ class Client:
             self.put(f"/v1/blobs/{digest}", content, **of)
         return digest
 
+    # ── people and tenants ────────────────────────────────────────────────────────────────────────────────────────
+    def whoami(self) -> dict[str, Any]:
+        """Who the token stands for: user, token, roles, home."""
+        return self.get("/v1/self")
+
+    def can_i(self, action: str, **resource: str) -> dict[str, Any]:
+        """Whether one may do `action` (like "job:submit"), and by which policies. `resource`: tenant, project, job,
+        user, application."""
+        return self.get("/v1/can-i", action=action, **resource)
+
+    def tenants(self) -> list[dict[str, Any]]:
+        """The tenants that one sees."""
+        return list(self.pages("/v1/tenants", ALL))
+
+    def tenant(self, tenant: str) -> dict[str, Any]:
+        """One tenant with its projects, budgets and stage."""
+        return self.get(path("tenants", tenant))
+
+    def usage(self, by: str = "tenant", **where: str) -> list[dict[str, Any]]:
+        """What was used by tenant, project or job; `where`: tenant, project."""
+        return list(self.pages("/v1/usage", ALL, by=by, **where))
+
+    def tokens(self, user: str = "me") -> list[dict[str, Any]]:
+        """The tokens of a user, without their secrets."""
+        return list(self.pages(path("users", user, "tokens"), ALL))
+
+    def issue_token(self, user: str = "me", **asked: Any) -> dict[str, Any]:
+        """A new token: `secret`, shown this once, and `token`. `asked`: expires_in ("30d"), scopes, tenant."""
+        return self.post(path("users", user, "tokens"), asked, once=True)
+
+    def revoke_token(self, token: str) -> None:
+        """From now on the token (by its id) opens nothing."""
+        self.delete(path("tokens", token))
+
+    def secrets(self, **of: str) -> list[dict[str, Any]]:
+        """Names and versions of secrets, never values. `of`: tenant, project."""
+        return list(self.pages("/v1/secrets", ALL, **of))
+
+    def set_secret(self, name: str, value: str, **of: str) -> dict[str, Any]:
+        """Set a secret of a project to a value; its new version. `of`: tenant, project."""
+        return self.decode(self.request("PUT", path("secrets", name), json={"value": value, **of}).content)
+
+    def delete_secret(self, name: str, **of: str) -> None:
+        """Delete a secret with all its versions. `of`: tenant, project."""
+        self.delete(path("secrets", name), **of)
+
+    def invite(self, role: str, **asked: Any) -> dict[str, Any]:
+        """An invitation with its `code`, shown this once. `asked`: tenant, project, email, expires_in."""
+        return self.post("/v1/invitations", {"role": role, **asked}, once=True)
+
+    def apply(self, application: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        """File an application for a tenant; its `claim`, shown this once, is the token by which to come back."""
+        return self.post("/v1/applications", application, {"Idempotency-Key": key or new_key()})
+
+    def application(self, application: str) -> dict[str, Any]:
+        """How far an application is, and what happens next."""
+        return self.get(path("applications", application))
+
+    def applications(self, **where: str) -> list[dict[str, Any]]:
+        """Applications that one may see, newest first; `where`: state."""
+        return list(self.pages("/v1/applications", ALL, **where))
+
+    def export(self, tenant: str, file: IO[bytes]) -> None:
+        """Write everything about a tenant to `file`, as a zip archive in open formats."""
+        try:
+            with self._http.stream("GET", path("tenants", tenant, "export")) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise self.refused(response)
+                for part in response.iter_bytes(_CHUNK):
+                    file.write(part)
+        except httpx2.HTTPError as error:
+            raise self.unreachable(error) from error
+
     # ── whatever else there is ────────────────────────────────────────────────────────────────────────────────────
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON of a reading; parameters that are None are left out."""
@@ -222,12 +305,22 @@ class Client:
         return self.decode(self.request("GET", path, params=given).content)
 
     def post(
-        self, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        once: bool = False,
     ) -> dict[str, Any]:
-        """The JSON answer to a POST ({} if it has none), sent again where an answer can have been lost: only for what
-        may be said twice."""
-        content = self.request("POST", path, json=body, headers=headers).content
+        """The JSON answer to a POST ({} if it has none), sent again where an answer can have been lost; `once`: not
+        so, for what may not be said twice."""
+        content = self.request("POST", path, once=once, json=body, headers=headers).content
         return self.decode(content) if content else {}
+
+    def delete(self, path: str, **params: Any) -> None:
+        """Delete something."""
+        given = {name: value for name, value in params.items() if value is not None}
+        self.request("DELETE", path, params=given)
 
     def put(self, path: str, content: Callable[[], Iterator[bytes]], **params: Any) -> None:
         """Send bytes; `content` is called again for every try."""
@@ -264,9 +357,15 @@ class Client:
             raise self.unreachable(error) from error
 
     def request(
-        self, method: str, path: str, *, stream: Callable[[], Iterator[bytes]] | None = None, **kwargs: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        stream: Callable[[], Iterator[bytes]] | None = None,
+        once: bool = False,
+        **kwargs: Any,
     ) -> httpx2.Response:
-        """The answer below 400, after as many tries as RETRY_BUDGET_S holds."""
+        """The answer below 400, after as many tries as RETRY_BUDGET_S holds; `once`: after one that had an effect."""
         waited, tries, began = 0.0, 0, time.monotonic()
         while True:
             failure: Exception
@@ -277,13 +376,14 @@ class Client:
                 if response.status_code < 400:
                     return response
                 failure = self.refused(response)
-                if response.status_code not in RETRY_STATUS:
+                if response.status_code not in RETRY_STATUS or (once and response.status_code != 429):
                     raise failure
                 pause = max(_retry_after(response), backoff(tries))
             except httpx2.HTTPError as error:
                 failure = self.unreachable(error)
                 hopeless = isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
-                if hopeless or (tries == 0 and isinstance(error, httpx2.ConnectError)):
+                refused = isinstance(error, httpx2.ConnectError)
+                if hopeless or (tries == 0 and refused) or (once and not refused):
                     raise failure from error
                 pause = backoff(tries)
             if max(waited, time.monotonic() - began) + pause > RETRY_BUDGET_S:
@@ -291,6 +391,10 @@ class Client:
             self.waiting(failure, pause)
             self.sleep(pause)
             waited, tries = waited + pause, tries + 1
+
+    def headers(self) -> dict[str, str]:
+        """What every request carries, the token too."""
+        return dict(self._http.headers)
 
     # ── what a subclass may say in other words ────────────────────────────────────────────────────────────────────
     def decode(self, content: bytes | str) -> dict[str, Any]:
@@ -383,6 +487,39 @@ class _Hashed:
             raise WorkdirRefused("too_big", f"more than {ARCHIVE_BYTES_MAX >> 20} MiB")
         self.sha256.update(data)
         return self.file.write(data)
+
+
+# ── where to ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def place(url: str | None = None, token: str | None = None) -> tuple[str, str]:
+    """URL and token to speak with: what is given, else the environment, else what was saved. A token of the environment
+    never goes to a saved URL: it was not made for it."""
+    own = os.environ.get("LEITSTAND_TOKEN", "").strip() if token is None else token
+    kept = saved()
+    url = url or os.environ.get("LEITSTAND_URL", "").strip() or (not own and kept.get("url")) or URL_DEFAULT
+    if token is None and not own:
+        own = str(kept.get("planes", {}).get(url.rstrip("/"), {}).get("token") or "")
+    return url, own
+
+
+def saved() -> dict[str, Any]:
+    """What `leitstand login` saved: `url`, and under `planes` each URL with its `token`; {} if nothing usable."""
+    try:
+        found = jsonlib.loads(saved_path().read_bytes())
+        planes = {url: plane for url, plane in found["planes"].items() if isinstance(plane, dict)}
+        return {"url": url if (url := found.get("url")) in planes else "", "planes": planes}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError):
+        return {}
+
+
+def saved_path() -> Path:
+    """The file of `saved`, for the owner alone."""
+    folder = os.environ.get("XDG_CONFIG_HOME", "").strip() or "~/.config"
+    return Path(folder).expanduser() / "leitstand" / "credentials.json"
+
+
+def path(*parts: str) -> str:
+    """A path under /v1; no part can lead elsewhere."""
+    return "/".join(["/v1", *(quote(part, safe="").replace(".", "%2E") for part in parts)])
 
 
 # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,13 +3,16 @@
 
 import math
 import re
+import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, TypeVar
 
 import click
 
 from leitstand.cli.text import t
 
+DURATION: Final = "TIME"  # what help calls a duration
 SHOWN_MAX: Final = 16  # characters of what was written; something longer may be a secret in the wrong place
 DURATION_MAX_S: Final = 3650 * 86_400
 _DURATION: Final = re.compile(
@@ -95,6 +98,21 @@ def show_duration(seconds: float) -> str:
     if rest or not parts:
         parts.append(f"{rest:.6f}".rstrip("0").rstrip(".") + "s")
     return "".join(parts)
+
+
+def show_ago(text: str | None, now: float | None = None) -> str | None:
+    """A moment of the API by its distance from `now` (Unix seconds): `3m ago`, `in 2d`; None stays None."""
+    if not text:
+        return None
+    passed = (time.time() if now is None else now) - datetime.fromisoformat(text).timestamp()
+    if passed >= 0:
+        return t("{span} ago", span=show_span(passed))
+    return t("in {span}", span=show_span(-passed))
+
+
+def show_time(text: str, now: float | None = None) -> str:
+    """A moment of the API in full, to the second, with its distance from `now`: for where there is room."""
+    return f"{text[:19].replace('T', ' ')} UTC ({show_ago(text, now)})"
 
 
 def show_hours(seconds: float) -> str:

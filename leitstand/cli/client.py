@@ -4,7 +4,6 @@ Called by every client command.
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable
@@ -43,6 +42,16 @@ class Client(client.Client):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(url, token, agent=f"leitstand/{__version__}", transport=transport, sleep=sleep)
+        self._given = transport
+
+    def bearing(self, token: str) -> "Client":
+        """The same control plane, asked with another token; "" as a stranger."""
+        return Client(self.url, token, transport=self._given, sleep=self.sleep)
+
+    def seen(self, path: str) -> tuple[Answer, str]:
+        """A reading and its ETag, for a change that expects it."""
+        response = self.request("GET", path)
+        return self.decode(response.content), response.headers.get("ETag", "")
 
     def text(self, path: str, **params: Any) -> bytes:
         """The bytes of a plain-text reading."""
@@ -92,11 +101,40 @@ class Client(client.Client):
         )
 
 
-def connect() -> Client:
-    """The client for LEITSTAND_URL and LEITSTAND_TOKEN; inside a test the one in the click context."""
+def connect(url: str | None = None, token: str | None = None) -> Client:
+    """The client for LEITSTAND_URL and LEITSTAND_TOKEN, else for what `login` saved; inside a test the one in the click
+    context. `token` "": a stranger. CommandFailed if there is no token, or what is there can be none."""
     ctx = click.get_current_context(silent=True)
     given = ctx.find_object(Client) if ctx else None
-    return given or Client(_url(), _token())
+    if given:
+        return given if token is None else given.bearing(token)
+    url, found = client.place(url, token)
+    _check_url(url)
+    if token is None and not found:
+        raise CommandFailed(
+            t("You are not signed in at {url}.", url=url),
+            hint=t(
+                "Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}", example=token_example()
+            ),
+        )
+    return Client(url, check_token(found) if found else "")
+
+
+def check_token(token: str) -> str:
+    """`token` if a header can carry it; CommandFailed."""
+    if (
+        not 0 < len(token) <= TOKEN_LENGTH_MAX
+        or not token.isascii()
+        or not token.isprintable()
+        or " " in token
+    ):
+        raise CommandFailed(
+            t("What was given as a token is none."),
+            hint=t(
+                "Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}", example=token_example()
+            ),
+        )
+    return token
 
 
 def parse_key(text: str) -> str:
@@ -127,8 +165,7 @@ def job_path(job: str, rest: str = "") -> str:
     return f"/v1/jobs/{job}{rest}"
 
 
-def _url() -> str:
-    url = os.environ.get("LEITSTAND_URL", "").strip() or client.URL_DEFAULT
+def _check_url(url: str) -> None:
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
@@ -138,14 +175,3 @@ def _url() -> str:
             t('LEITSTAND_URL is "{url}", which is not an http or https address.', url=url),
             hint=t("Set it like {example}.", example=client.URL_DEFAULT),
         )
-    return url
-
-
-def _token() -> str:
-    token = os.environ.get("LEITSTAND_TOKEN", "").strip()
-    hint = t("Set it to the content of admin.token in the data folder: {example}", example=token_example())
-    if not token:
-        raise CommandFailed(t("LEITSTAND_TOKEN is not set."), hint=hint)
-    if len(token) > TOKEN_LENGTH_MAX or not token.isascii() or not token.isprintable() or " " in token:
-        raise CommandFailed(t("LEITSTAND_TOKEN is not a token."), hint=hint)
-    return token

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands about the cloud itself: `nodes`, `sites`, `tenants`, `usage`. Loaded by `leitstand.cli.root`."""
+"""The commands about the cloud itself: `nodes`, `sites`, `usage`. Loaded by `leitstand.cli.root`."""
 
 from typing import Any, Final
 
@@ -7,11 +7,10 @@ import click
 
 from leitstand.cli.amounts import show_hours
 from leitstand.cli.client import connect
-from leitstand.cli.table import as_json, plain, print_json, print_table
+from leitstand.cli.table import as_json, print_json, print_table
 from leitstand.cli.text import t
 
 USAGE_ROWS_MAX: Final = 100_000
-TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
 
 
 @click.command(help=t("List the nodes and what is free on them."))
@@ -46,37 +45,6 @@ def sites(json_wanted: bool) -> None:
     headers = [t("SITE"), t("ENGINE"), t("JURISDICTION"), t("NODES"), t("GPU TYPE"), t("GPUS"), t("FREE")]
     print_table(headers, [_site_row(site) for site in rows], t("No sites."))
     _say_logical(rows)
-
-
-@click.group(invoke_without_command=True, help=t("List the tenants, or add one."))
-@as_json
-@click.pass_context
-def tenants(ctx: click.Context, json_wanted: bool) -> None:
-    if ctx.invoked_subcommand:
-        return
-    rows = connect().get("/v1/tenants")["items"]
-    if json_wanted:
-        print_json(rows)
-    else:
-        print_table(
-            [t("TENANT"), t("CLASS"), t("JOBS"), t("PENDING")],
-            [_tenant_row(row) for row in rows],
-            t("No tenants."),
-        )
-
-
-@tenants.command(help=t("Add a tenant."))
-@click.argument("tenant")
-@click.option(
-    "--class", "tenant_class", required=True, type=click.Choice(TENANT_CLASSES), help=t("Its class.")
-)
-@as_json
-def add(tenant: str, tenant_class: str, json_wanted: bool) -> None:
-    answer = connect().post("/v1/tenants", {"id": tenant, "class": tenant_class})
-    if json_wanted:
-        print_json(answer)
-    else:
-        click.echo(t("tenant {tenant} is there, class {name}", tenant=plain(tenant), name=tenant_class))
 
 
 @click.command(help=t("Show what was used, in GPU-hours and CPU-hours."))
@@ -119,10 +87,6 @@ def _site_row(site: dict[str, Any]) -> tuple[Any, ...]:
     kind = t("logical") if site["logical"] else t("real")
     place = (site["id"], site["engine"], site["jurisdiction"] or None)
     return (*place, site["nodes"], kind, site["gpus"], site["gpus_free"])
-
-
-def _tenant_row(tenant: dict[str, Any]) -> tuple[Any, ...]:
-    return (tenant["id"], tenant["class"], tenant["jobs"], tenant["pending"])
 
 
 def _say_logical(rows: list[dict[str, Any]]) -> None:

@@ -3,14 +3,12 @@
 
 from typing import Final
 
+from leitstand.cli.german_access import ACCESS
 from leitstand.cli.german_jobfile import JOBFILE
 
 GERMAN: Final[dict[str, str]] = {
     # the group
     "Leitstand: the control plane of an Industrial AI Cloud.": "Leitstand: die Leitstelle einer Industrial AI Cloud.",
-    "Clients read LEITSTAND_URL (default http://127.0.0.1:8640) and LEITSTAND_TOKEN. "
-    "Every reading command takes --json.": "Es gelten LEITSTAND_URL (sonst http://127.0.0.1:8640) und "
-    "LEITSTAND_TOKEN. Jeder lesende Befehl kennt --json.",
     "Commands": "Befehle",
     'There is no command "{name}".': "Den Befehl „{name}“ gibt es nicht.",
     'Did you mean "{near}"?': "Meinten Sie „{near}“?",
@@ -25,7 +23,6 @@ GERMAN: Final[dict[str, str]] = {
     "Cancel jobs.": "Jobs abbrechen.",
     "List the nodes and what is free on them.": "Die Knoten auflisten und was auf ihnen frei ist.",
     "List the sites.": "Die Standorte auflisten.",
-    "List the tenants, or add one.": "Die Mandanten auflisten oder einen hinzufügen.",
     "Show what was used, in GPU-hours and CPU-hours.": "Den Verbrauch zeigen, in GPU- und CPU-Stunden.",
     "Verify, show, export or back up the journal.": "Das Journal prüfen, zeigen, ausgeben oder sichern.",
     "Replay a trace through the real scheduler.": "Eine Aufzeichnung durch den echten Scheduler schicken.",
@@ -41,11 +38,6 @@ GERMAN: Final[dict[str, str]] = {
     'LEITSTAND_URL is "{url}", which is not an http or https address.': "LEITSTAND_URL ist „{url}“, "
     "das ist keine Adresse mit http oder https.",
     "Set it like {example}.": "So setzen: {example}.",
-    "LEITSTAND_TOKEN is not set.": "LEITSTAND_TOKEN ist nicht gesetzt.",
-    "LEITSTAND_TOKEN is not a token.": "LEITSTAND_TOKEN ist kein Token.",
-    "Set it to the content of admin.token in the data folder: {example}": "Auf den Inhalt von admin.token im "
-    "Datenordner setzen: {example}",
-    "Set LEITSTAND_TOKEN: {example}": "LEITSTAND_TOKEN setzen: {example}",
     "{url} answered {status}, and not in the way a control plane does.": "{url} antwortete mit {status}, "
     "und nicht wie eine Leitstelle.",
     "Check LEITSTAND_URL.": "LEITSTAND_URL prüfen.",
@@ -401,4 +393,6 @@ GERMAN: Final[dict[str, str]] = {
     "weitermachen.",
     # job files and batch scripts
     **JOBFILE,
+    # tenants, people, applications, access
+    **ACCESS,
 }

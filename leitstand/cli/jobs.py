@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands about jobs that exist: `jobs`, `job`, `logs`, `cancel`. Loaded by `leitstand.cli.root`."""
 
+import json
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -8,11 +10,11 @@ from typing import Any, Final
 
 import click
 
-from leitstand.cli import exits
-from leitstand.cli.amounts import show_hours, show_span
+from leitstand.cli import complete, exits
+from leitstand.cli.amounts import show_ago, show_hours, show_span, show_time
 from leitstand.cli.client import Client, connect, job_path
 from leitstand.cli.refusals import Refused
-from leitstand.cli.table import as_json, plain, print_fields, print_json, print_table
+from leitstand.cli.table import as_json, person, plain, print_fields, print_json, print_line, print_table
 from leitstand.cli.text import t
 from leitstand.cli.words import State, message, word
 
@@ -24,23 +26,26 @@ STATES: Final = ("pending", "starting", "running", "stopping", *exits.ENDED_STAT
 
 
 @click.command(help=t("List jobs, newest first."))
-@click.option("--all", "everything", is_flag=True, help=t("All jobs, not only the newest."))
+@click.option("-a", "--all", "everything", is_flag=True, help=t("All jobs, not only the newest."))
+@click.option("-w", "--watch", "watched", is_flag=True, help=t("Go on showing changes until Ctrl-C."))
 @click.option("--state", type=State(STATES), help=t("Only jobs in this state."))
-@click.option("--tenant", help=t("Only jobs of this tenant."))
-@click.option("--project", help=t("Only jobs of this project."))
+@click.option("--tenant", shell_complete=complete.tenants, help=t("Only jobs of this tenant."))
+@click.option("--project", shell_complete=complete.projects, help=t("Only jobs of this project."))
 @click.option(
     "--limit", type=click.IntRange(1, ALL_MAX), default=100, show_default=True, help=t("At most so many.")
 )
 @as_json
-def jobs(everything: bool, limit: int, json_wanted: bool, **which: str | None) -> None:
+def jobs(everything: bool, watched: bool, limit: int, json_wanted: bool, **which: str | None) -> None:
     wanted = ALL_MAX if everything else limit
-    rows = list(connect().pages("/v1/jobs", wanted, **which))
+    client = connect()
+    if watched:
+        _watch(client, wanted, which, as_json=json_wanted)
+        return
+    rows = list(client.pages("/v1/jobs", wanted, **which))
     if json_wanted:
         print_json(rows)
         return
-    now = time.time()
-    headers = [t("ID"), t("NAME"), t("TENANT"), t("STATE"), t("REASON"), t("GPUS"), t("EXIT"), t("AGE")]
-    print_table(headers, [_row(job, now) for job in rows], t("No jobs."))
+    _print(rows)
     if len(rows) == wanted:
         click.echo(
             t("These are the newest {count}; there may be more (--limit, --all).", count=wanted), err=True
@@ -48,7 +53,7 @@ def jobs(everything: bool, limit: int, json_wanted: bool, **which: str | None) -
 
 
 @click.command(help=t("Show one job with its runs and what it used."))
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=complete.jobs)
 @as_json
 def job(job_id: str, json_wanted: bool) -> None:
     client = connect()
@@ -73,7 +78,7 @@ def job(job_id: str, json_wanted: bool) -> None:
 
 
 @click.command(help=t("Print the log of a job."))
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=complete.jobs)
 @click.option("-f", "--follow", is_flag=True, help=t("Follow to the end, and exit with the job's exit code."))
 @click.option("--task", type=click.IntRange(min=0), help=t("Only this task (node rank)."))
 @click.option(
@@ -101,7 +106,7 @@ def logs(ctx: click.Context, job_id: str, follow: bool, task: int | None, json_w
 
 
 @click.command(help=t("Cancel jobs."))
-@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=complete.jobs)
 @as_json
 @click.pass_context
 def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> None:
@@ -125,11 +130,47 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> N
     ctx.exit(code)
 
 
+def _print(rows: list[dict[str, Any]]) -> None:
+    now = time.time()
+    headers = [
+        t("ID"),
+        t("NAME"),
+        t("TENANT"),
+        t("USER"),
+        t("STATE"),
+        t("REASON"),
+        t("GPUS"),
+        t("EXIT"),
+        t("AGE"),
+    ]
+    print_table(headers, [_row(job, now) for job in rows], t("No jobs."))
+
+
+def _watch(client: Client, limit: int, which: dict[str, str | None], *, as_json: bool) -> None:
+    from leitstand.cli import watch
+
+    try:
+        if as_json:
+            watch.stream(client, limit, which, lambda job: print_line(json.dumps(job, ensure_ascii=False)))
+        elif watch.on_terminal():
+            watch.draw(client, min(limit, shutil.get_terminal_size().lines - 2), which, _print)
+        else:
+            watch.stream(
+                client,
+                limit,
+                which,
+                lambda job: print_line("  ".join(plain(cell) for cell in _row(job, time.time()))),
+            )
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
 def _row(job: dict[str, Any], now: float) -> tuple[Any, ...]:
     return (
         job["id"],
         job["name"] or None,
         job["tenant"],
+        person(job["user"]),
         word(job["state"]),
         word(job["reason"]) or None,
         job["resources"]["gpus"] * max(1, job["num_nodes"]),
@@ -151,6 +192,7 @@ def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
         (t("name"), job["name"] or None),
         (t("tenant"), job["tenant"]),
         (t("project"), job["project"]),
+        (t("user"), person(job["user"])),
         (t("state"), word(job["state"])),
         (t("reason"), word(job["reason"]) or None),
         (t("message"), message(job) or None),
@@ -160,9 +202,15 @@ def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
         (t("per node"), shape),
         (t("priority"), job["priority"]),
         (t("max duration"), show_span(job["max_duration_s"]) if job["max_duration_s"] else None),
-        (t("submitted"), job["submitted_at"]),
-        (t("started"), job["started_at"]),
-        (t("ended"), job["ended_at"]),
+        *(
+            (name, show_time(job[moment]))
+            for name, moment in (
+                (t("submitted"), "submitted_at"),
+                (t("started"), "started_at"),
+                (t("ended"), "ended_at"),
+            )
+            if job[moment]
+        ),
     ]
     fields = [(name, value) for name, value in fields if value is not None]
     if used:
@@ -187,8 +235,8 @@ def _run_row(run: dict[str, Any]) -> tuple[Any, ...]:
         word(run["state"]),
         ",".join(task["node"] for task in tasks),
         sum(len(task["gpus"]) for task in tasks),
-        run["started_at"],
-        run["ended_at"],
+        show_ago(run["started_at"]),
+        show_ago(run["ended_at"]),
         word(run["outcome"]) or None,
         run["exit_code"] if run["signal"] is None else t("signal {number}", number=run["signal"]),
     )

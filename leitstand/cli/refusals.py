@@ -23,6 +23,10 @@ _OPTIONS: Final = {
     "/secret_values": "--secret",
     "/run": "COMMAND",
     "/id": "TENANT",
+    "/legal/name": "--legal-name",
+    "/applicant/name": "--applicant",
+    "/applicant/email": "--email",
+    "/agreement": "--accept-agreement",
 }
 
 
@@ -131,14 +135,14 @@ def _option(where: str) -> str:
     for place, option in _OPTIONS.items():
         if where == place or where.startswith(place + "/"):
             return option + where.removeprefix(place)
-    name = where.removeprefix("/resources").removeprefix("/")
+    name = where.removeprefix("/resources").removeprefix("/legal").removeprefix("/")
     return "--" + name.replace("_", "-") if name.replace("_", "").isalpha() else where
 
 
 def _hint(status: int, code: str, job: str, problem: Mapping[str, Any]) -> str:
     """The remedy in terms of the command line; what the API advises speaks of requests."""
     if status == 401:
-        return t("Set LEITSTAND_TOKEN: {example}", example=token_example())
+        return t("Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}", example=token_example())
     if job:
         return t("`leitstand plan` tells beforehand what would be admitted.")
     if code == "unknown-job":

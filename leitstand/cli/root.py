@@ -32,12 +32,44 @@ COMMANDS: dict[str, Lazy] = {
     "job": Lazy("leitstand.cli.jobs:job", "Show one job with its runs and what it used."),
     "logs": Lazy("leitstand.cli.jobs:logs", "Print the log of a job."),
     "cancel": Lazy("leitstand.cli.jobs:cancel", "Cancel jobs."),
+    "secrets": Lazy("leitstand.cli.secrets:secrets", "List, set and delete secrets of a project."),
     "nodes": Lazy("leitstand.cli.fleet:nodes", "List the nodes and what is free on them."),
     "sites": Lazy("leitstand.cli.fleet:sites", "List the sites."),
-    "tenants": Lazy("leitstand.cli.fleet:tenants", "List the tenants, or add one."),
     "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
+    "quota": Lazy("leitstand.cli.projects:quota", "Show the budgets of a tenant and what was used."),
+    "login": Lazy(
+        "leitstand.cli.login:login", "Sign in through the browser, or with a token on standard input."
+    ),
+    "logout": Lazy(
+        "leitstand.cli.login:logout", "Forget the token of `login`, and revoke it if it was made for this."
+    ),
+    "whoami": Lazy("leitstand.cli.login:whoami", "Show who you are: user, token, roles."),
+    "can-i": Lazy("leitstand.cli.can_i:can_i", "Say whether you may do something, and by which policy."),
+    "apply": Lazy("leitstand.cli.apply:apply", "Apply for a tenant of your own."),
+    "application": Lazy(
+        "leitstand.cli.application:application", "Follow your application, and fetch the first token."
+    ),
+    "agreement": Lazy("leitstand.cli.apply:agreement", "Print the data-processing contract."),
+    "join": Lazy("leitstand.cli.invitations:join", "Accept an invitation by its code."),
+    "tokens": Lazy("leitstand.cli.tokens:tokens", "List, issue and revoke tokens."),
+    "tenant": Lazy("leitstand.cli.tenant:tenant", "Show a tenant; read and change its legal identity."),
+    "projects": Lazy("leitstand.cli.projects:projects", "List, add and close projects of a tenant."),
+    "members": Lazy("leitstand.cli.people:members", "List who has which role in a tenant."),
+    "invite": Lazy("leitstand.cli.invitations:invite", "Invite somebody into a tenant or project."),
+    "invitations": Lazy("leitstand.cli.invitations:invitations", "List and withdraw invitations."),
+    "roles": Lazy("leitstand.cli.people:roles", "List, grant and revoke roles."),
+    "users": Lazy("leitstand.cli.people:users", "List, show, add and erase users."),
+    "audit": Lazy("leitstand.cli.audit:audit", "List who did which administrative act."),
+    "tenants": Lazy(
+        "leitstand.cli.tenants:tenants", "List and add tenants; suspend, resume, exit, export, erase."
+    ),
+    "budgets": Lazy("leitstand.cli.projects:budgets", "List and grant budgets of a tenant."),
+    "applications": Lazy(
+        "leitstand.cli.applications:applications", "Examine, approve and refuse applications."
+    ),
     "journal": Lazy("leitstand.cli.journal:journal", "Verify, show, export or back up the journal."),
     "twin": Lazy("leitstand.cli.twin:twin", "Replay a trace through the real scheduler."),
+    "completion": Lazy("leitstand.cli.completion:completion", "Print the completion script of a shell."),
 }
 
 
@@ -68,6 +100,18 @@ class LazyGroup(click.Group):
         with formatter.section(t("Commands")):
             formatter.write_dl([(name, t(command.help)) for name, command in self.lazy.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """The names of commands, without importing them."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=t(command.help))
+            for name, command in self.lazy.items()
+            if name.startswith(incomplete)
+        ]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -86,8 +130,8 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     help=t("Leitstand: the control plane of an Industrial AI Cloud."),
     epilog=t(
-        "Clients read LEITSTAND_URL (default http://127.0.0.1:8640) and LEITSTAND_TOKEN. "
-        "Every reading command takes --json."
+        "Clients go where `leitstand login` signed in; LEITSTAND_URL (default http://127.0.0.1:8640) and "
+        "LEITSTAND_TOKEN go before that. Every reading command takes --json."
     ),
 )
 @click.version_option(__version__, "-V", "--version", prog_name="leitstand", message="%(prog)s %(version)s")

@@ -8,7 +8,7 @@ meaning; a terminal gets a bold header unless NO_COLOR is set.
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -23,24 +23,37 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
-    """Rows under their headers, numbers to the right; `empty` on stderr if there are none."""
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[Any]], empty: str, *, err: bool = False
+) -> None:
+    """Rows under their headers, numbers to the right; `empty` on stderr if there are none. `err`: all on stderr."""
     if not rows:
         click.echo(empty, err=True)
         return
     cells = [[plain(value) for value in row] for row in rows]
     right = [_are_numbers([row[i] for row in cells]) for i in range(len(headers))]
     widths = [max(len(headers[i]), *(len(row[i]) for row in cells)) for i in range(len(headers))]
-    click.echo(_bold(_line(headers, widths, right)))
+    click.echo(_bold(_line(headers, widths, right)), err=err)
     for row in cells:
-        click.echo(_line(row, widths, right))
+        click.echo(_line(row, widths, right), err=err)
 
 
-def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
-    """One `name: value` a line, the values in one column."""
+def print_fields(fields: Sequence[tuple[str, Any]], *, err: bool = False) -> None:
+    """One `name: value` a line, the values in one column; `err`: on stderr."""
     width = max(len(name) for name, _ in fields) + 1
     for name, value in fields:
-        click.echo(f"{name + ':':<{width}} {plain(value)}")
+        click.echo(f"{name + ':':<{width}} {plain(value)}", err=err)
+
+
+def print_line(line: str) -> None:
+    """A line of an output that goes on, at once."""
+    click.echo(line)
+    sys.stdout.flush()
+
+
+def person(who: Mapping[str, Any] | None) -> str | None:
+    """What somebody is called; the id where the name is gone."""
+    return (who["name"] or who["id"]) if who else None
 
 
 def plain(value: Any) -> str:

@@ -9,13 +9,40 @@ from typing import Any
 import click
 
 from leitstand.cli.amounts import show_duration
+from leitstand.cli.german_access import ACCESS_CODES, NEXT
 from leitstand.cli.german_others import CODES, MESSAGES, PROBLEMS
 from leitstand.cli.text import is_german
 
 
 def word(code: str) -> str:
-    """A state, reason or outcome."""
-    return CODES.get(code, code) if is_german() else code
+    """A state, reason, outcome, role, stage, check or kind."""
+    return CODES.get(code) or ACCESS_CODES.get(code, code) if is_german() else code
+
+
+def next_of(application: Mapping[str, Any]) -> str:
+    """What happens next to an application, in the language of the locale; in English as the control plane says it, but
+    for what it says of requests."""
+    said = str(application["next"])
+    unclaimed = "/v1/" in said
+    if not is_german():
+        tenant = application["tenant"]
+        return (
+            f"Tenant {tenant} is there. Fetch its first token: leitstand application claim"
+            if unclaimed
+            else said
+        )
+    failed = [word(check["name"]) for check in application["checks"] if check["outcome"] == "failed"]
+    waiting = [
+        f"{word(check['name'])} ({word(check['owner'])})"
+        for check in application["checks"]
+        if check["outcome"] == "open"
+    ]
+    state = application["state"]
+    if state == "open":
+        state = "failed" if failed else "waiting" if waiting else "checked"
+    elif state == "approved" and not unclaimed:
+        state = "claimed"
+    return NEXT[state].format(checks=", ".join(failed or waiting), tenant=application["tenant"])
 
 
 def message(job: Mapping[str, Any]) -> str:

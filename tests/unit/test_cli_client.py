@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,6 +11,7 @@ import pytest
 
 from leitstand import client as sdk
 from leitstand.cli import client as module
+from leitstand.cli import credentials
 from leitstand.cli.client import Client, connect
 from leitstand.cli.refusals import CommandFailed, Refused, Unreachable
 
@@ -46,8 +48,12 @@ def problem(status: int, **fields: Any) -> httpx2.Response:
 
 
 @pytest.fixture(autouse=True)
-def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """English, and nothing of whoever runs the tests."""
     monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("LEITSTAND_URL", "LEITSTAND_TOKEN", "LEITSTAND_DATA"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_every_request_carries_the_token() -> None:
@@ -257,18 +263,63 @@ def test_a_job_id_is_its_place_in_the_path() -> None:
     assert module.job_path("operator-1", "/cancel") == "/v1/jobs/operator-1/cancel"
 
 
-def test_a_missing_token_names_the_variable_and_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LEITSTAND_TOKEN", raising=False)
-    monkeypatch.delenv("LEITSTAND_DATA", raising=False)
-    with pytest.raises(CommandFailed, match="LEITSTAND_TOKEN is not set") as caught:
+def test_a_missing_token_names_the_ways_to_one() -> None:
+    with pytest.raises(CommandFailed, match=r"not signed in at http://127\.0\.0\.1:8640") as caught:
         connect()
+    assert "`leitstand login`" in caught.value.hint
     assert "~/.local/share/leitstand/admin.token" in caught.value.hint
+
+
+def test_what_login_saved_is_used_where_the_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials.keep_token("https://one.test", "lst_one")
+    credentials.keep_token("https://two.test", "lst_two")
+    assert sdk.place() == ("https://two.test", "lst_two")
+    monkeypatch.setenv("LEITSTAND_URL", "https://one.test/")
+    assert sdk.place()[1] == "lst_one"
+    monkeypatch.setenv("LEITSTAND_TOKEN", "lst_env")
+    assert sdk.place()[1] == "lst_env"
+
+
+def test_a_token_of_the_environment_never_goes_where_login_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials.keep_token("https://elsewhere.test", "lst_saved")
+    monkeypatch.setenv("LEITSTAND_TOKEN", "lst_env")
+    assert sdk.place() == (sdk.URL_DEFAULT, "lst_env")
+
+
+def test_credentials_are_for_their_owner_alone_and_written_whole() -> None:
+    credentials.keep_token("https://one.test", "lst_one")
+    credentials.keep_claim("https://one.test", "a1", "lsa_one")
+    path = sdk.saved_path()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    credentials.drop_token("https://one.test")
+    assert "lst_one" not in path.read_text()
+    assert credentials.claims_of("https://one.test") == {"a1": "lsa_one"}
+
+
+@pytest.mark.parametrize("content", ["", "junk", "[]", '{"planes": 3}', '{"planes": {"x": 1}, "url": "y"}'])
+def test_a_damaged_credentials_file_is_as_none_and_is_replaced(content: str) -> None:
+    path = sdk.saved_path()
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(CommandFailed, match="not signed in"):
+        connect()
+    credentials.keep_token("https://one.test", "lst_one")
+    assert sdk.place() == ("https://one.test", "lst_one")
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_the_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/dev/null")
+    with pytest.raises(CommandFailed, match="cannot be written") as caught:
+        credentials.keep_token("https://one.test", "lst_one")
+    assert "LEITSTAND_TOKEN" in caught.value.hint
 
 
 @pytest.mark.parametrize("token", ["two words", "umläut", "line\nbreak", "x" * 5000])
 def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("LEITSTAND_TOKEN", token)
-    with pytest.raises(CommandFailed, match="not a token"):
+    with pytest.raises(CommandFailed, match="given as a token"):
         connect()
 
 

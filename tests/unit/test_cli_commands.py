@@ -23,6 +23,7 @@ JOB: dict[str, Any] = {
     "name": "first",
     "tenant": "operator",
     "project": "default",
+    "user": {"id": "u1", "name": "Ada Lovelace"},
     "state": "pending",
     "reason": "capacity",
     "message": "waits until enough is free at once",
@@ -437,8 +438,8 @@ def test_jobs_as_a_table_counts_the_gpus_of_the_gang(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("leitstand.cli.jobs.time.time", lambda: 1772359200.0 + 3 * 3600)
     done = Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}}).run("jobs")
     assert done.stdout.splitlines() == [
-        "ID          NAME   TENANT    STATE    REASON    GPUS  EXIT  AGE",
-        "operator-1  first  operator  pending  capacity     4  -     3h",
+        "ID          NAME   TENANT    USER          STATE    REASON    GPUS  EXIT  AGE",
+        "operator-1  first  operator  Ada Lovelace  pending  capacity     4  -     3h",
     ]
 
 
@@ -561,9 +562,12 @@ def test_usage_is_in_hours_with_the_unit_in_the_header() -> None:
 
 
 def test_tenants_are_listed_and_added() -> None:
-    tenant = {"id": "acme", "class": "startup", "jobs": 0, "pending": 0}
+    tenant = {"id": "acme", "class": "startup", "name": "Acme AI", "stage": "notice", "suspended": "unpaid"}
+    tenant |= {"jobs": 0, "pending": 0}
     target = Plane(**{"GET /v1/tenants": {"items": [tenant]}, "POST /v1/tenants": tenant})
-    assert "acme    startup" in target.run("tenants").stdout
+    assert "acme    startup  Acme AI  notice  unpaid" in target.run("tenants").stdout
+    assert target.run("tenants").stdout == target.run("tenants", "list").stdout
+    assert "Acme AI  gekündigt  unbezahlt" in target.run("tenants", LC_ALL="de_DE.UTF-8").stdout
     assert json.loads(target.run("tenants", "--json").stdout) == [tenant]
     target.run("tenants", "add", "acme", "--class", "startup")
     assert target.asked[-1] == ("POST /v1/tenants", "", {"id": "acme", "class": "startup"})

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `audit`: who did which administrative act. Loaded by `leitstand.cli.root`."""
+
+from typing import Any
+
+import click
+
+from leitstand.cli import complete
+from leitstand.cli.amounts import show_ago
+from leitstand.cli.client import connect
+from leitstand.cli.table import as_json, person, print_json, print_table
+from leitstand.cli.text import t
+
+LIMIT_MAX = 100_000
+
+
+@click.command(help=t("List who did which administrative act, latest first."))
+@click.option("--tenant", shell_complete=complete.tenants, help=t("Only acts in this tenant."))
+@click.option(
+    "--limit", type=click.IntRange(1, LIMIT_MAX), default=100, show_default=True, help=t("At most so many.")
+)
+@as_json
+def audit(tenant: str | None, limit: int, json_wanted: bool) -> None:
+    rows = list(connect().pages("/v1/acts", limit, tenant=tenant))
+    if json_wanted:
+        print_json(rows)
+        return
+    headers = [t("SEQ"), t("WHEN"), t("BY"), t("ACT"), t("TENANT"), t("SUBJECT"), t("DETAIL")]
+    cells = [
+        (
+            row["seq"],
+            show_ago(row["at"]),
+            person(row["by"]),
+            row["act"],
+            row["tenant"] or None,
+            person(row["person"]) or row["subject"] or None,
+            _detail(row) or None,
+        )
+        for row in rows
+    ]
+    print_table(headers, cells, t("No acts."))
+
+
+def _detail(row: dict[str, Any]) -> str:
+    """What else was said, without what other columns show; empty values left out."""
+    shown = (row["tenant"], row["subject"])
+    return " ".join(
+        f"{name}={value}"
+        for name, value in row["body"].items()
+        if value not in ("", None, [], 0, *shown) and name != "user"
+    )
