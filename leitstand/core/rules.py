@@ -42,11 +42,13 @@ class Onboarding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How tenants leave: the longest notice, the transition, the longest one after an extension, and how long data can
-    be fetched (Regulation (EU) 2023/2854, Art. 25: two months, 30 days, seven months, 30 days)."""
+    be fetched (Regulation (EU) 2023/2854, Art. 25: two months, 30 days, seven months, 30 days). The seven months bind
+    the provider; a customer's own extension ends with `customer_max_us`, which is ours."""
 
     notice_us: int = 60 * DAY_US
     transition_us: int = 30 * DAY_US
     transition_max_us: int = 213 * DAY_US
+    customer_max_us: int = 730 * DAY_US
     retrieval_us: int = 30 * DAY_US
 
 
@@ -102,6 +104,7 @@ def check(rules: Rules) -> list[str]:
         ("exit.notice_us", rules.exit.notice_us),
         ("exit.transition_us", rules.exit.transition_us),
         ("exit.transition_max_us", rules.exit.transition_max_us),
+        ("exit.customer_max_us", rules.exit.customer_max_us),
         ("exit.retrieval_us", rules.exit.retrieval_us),
         ("token_ttl_max_us", rules.token_ttl_max_us),
         ("invitation_ttl_max_us", rules.invitation_ttl_max_us),

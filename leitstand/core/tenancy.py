@@ -137,7 +137,9 @@ def _extend_exit(state: "State", now: int, asked: a.TenantExitExtended) -> Decis
         return refuse("invalid", asked.whose[:64])
     if asked.whose in tenant.extended:
         return refuse("conflict", f"the {asked.whose} has extended the transition already, which it may once")
-    latest = tenant.transition_us + state.rules.exit.transition_max_us
+    terms = state.rules.exit
+    most = terms.customer_max_us if asked.whose == "customer" else terms.transition_max_us
+    latest = tenant.transition_us + most
     if not tenant.retrieval_us < asked.retrieval_us <= latest:
         return refuse(
             "invalid", f"an end at {asked.retrieval_us} µs is not in {tenant.retrieval_us + 1}..{latest}"

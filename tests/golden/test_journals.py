@@ -22,12 +22,12 @@ FOLDER = Path(__file__).parent / "journals"
 GOLDEN = {
     "0001.jsonl": (
         2,
-        "b5748ac8ee4a9c891efef01e74859373b43e355f59602b87de56de70b46eaa7e",
+        "e6e46a1a186afbc423220701364ce631e882cbe6b4223f0c335bce4fefb486e0",
         "443e84b1937e0b66f4e4ccc3b963ec65b88bb4cfc388ba0a72dd82fb0548629a",
     ),
     "0002.jsonl": (
         2,
-        "ff7204f7bb3e035567fd3c538b6022bbd91b5610704ef3bf798e4009c66b77fc",
+        "f44a39e2ac2776563e829e76e641ad3aacaa971036f826c7a80c2d3427e3af25",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
 }

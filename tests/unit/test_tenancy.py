@@ -21,6 +21,7 @@ TERMS = Exit(
     notice_us=10 * SECOND_US,
     transition_us=20 * SECOND_US,
     transition_max_us=50 * SECOND_US,
+    customer_max_us=70 * SECOND_US,
     retrieval_us=30 * SECOND_US,
 )
 LEAVING = Rules(exit=TERMS)
@@ -314,6 +315,15 @@ class TestExit:
             "conflict",
             "acme is in the stage retrieval of its exit",
         )
+
+    def test_a_customer_may_take_longer_than_a_provider(self) -> None:
+        core = leaving(1)
+        for whose, latest in (("provider", 160), ("customer", 180)):
+            assert refused(core, 101, a.TenantExitExtended("acme", s(latest + 1), 0, whose)) == (
+                "invalid",
+                f"an end at {s(latest + 1)} µs is not in {s(130) + 1}..{s(latest)}",
+            )
+        act(core, 102, a.TenantExitExtended("acme", s(180), 0, "customer"))
 
     def test_each_party_extends_the_transition_once_within_the_limit(self) -> None:
         core = leaving(1)
