@@ -2,7 +2,8 @@
 """REST: durable submissions per second, and their latency at 500/s with an idle and with a busy core.
 
 Real processes: the faces, a writer over a simulated fleet of 10,000 GPUs, and the load generator share this machine.
-Every 201 counted is looked up in the journal afterwards.
+Identity and Cedar are on: the load comes with the token of a member of a tenant, made as people make it. Every 201
+counted is looked up in the journal afterwards.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 
 from bench.support.load import Load, Outcome
@@ -57,11 +59,11 @@ def at_most(outcome: Outcome, target_ms: float) -> dict[str, Any]:
 
 
 class Plane:
-    """The two processes and what was acknowledged."""
+    """The two processes and what was acknowledged. `token`: of a member."""
 
-    def __init__(self, settings: Settings, token: str, pids: dict[str, int]) -> None:
+    def __init__(self, settings: Settings, admin: str, pids: dict[str, int]) -> None:
         self.settings = settings
-        self.token = token
+        self.token = member(f"http://127.0.0.1:{settings.port}/v1", admin)
         self.pids = pids
         self.acknowledged = 0
 
@@ -92,6 +94,21 @@ class Plane:
             "ok": lost == 0,
             "acknowledged": self.acknowledged,
         }
+
+
+def member(api: str, admin: str) -> str:
+    """The token of a user that is a member of a tenant and nothing else, made by the administrator."""
+    with httpx2.Client(headers={"Authorization": f"Bearer {admin}"}) as client:
+
+        def post(path: str, **body: Any) -> Any:
+            answer = client.post(f"{api}/{path}", json=body)
+            answer.raise_for_status()
+            return answer.json()
+
+        post("tenants", id="acme")
+        user = post("users", name="Bench", email="bench@example.org")["id"]
+        post(f"users/{user}/roles", role="member", tenant="acme")
+        return str(post(f"users/{user}/tokens", expires_in="1d", scopes=[], tenant="")["secret"])
 
 
 @contextlib.contextmanager

@@ -32,19 +32,18 @@ class Names:
     def __init__(self) -> None:
         self._version = -1
         self._until = 0.0
-        self._known: dict[str, str] = {}
+        self._known: dict[str, PersonAnswer] = {}
 
     def of(self, people: People, version: int, users: Iterable[str]) -> dict[str, PersonAnswer]:
         """Each of `users` with its name; one look-up for all. `version`: of who may do what, as the state counts."""
         now = time.monotonic()
         if version != self._version or now > self._until or len(self._known) > NAMES_MAX:
-            self._known.clear()
             self._version, self._until = version, now + FRESH_S
+            self._known = {ADMIN: PersonAnswer(ADMIN, ADMINISTRATOR)}
+        known = self._known
         wanted = set(users)
-        unknown = wanted - self._known.keys() - {ADMIN, ""}
-        for user, person in people.people(sorted(unknown)).items() if unknown else ():
-            self._known[user] = person.name
-        shown = {user: PersonAnswer(user, self._known.get(user, "")) for user in wanted}
-        if ADMIN in shown:
-            shown[ADMIN] = PersonAnswer(ADMIN, ADMINISTRATOR)
-        return shown
+        unknown = wanted - known.keys()
+        if unknown:
+            for user, person in people.people(sorted(unknown - {""})).items():
+                known[user] = PersonAnswer(user, person.name)
+        return {user: known.get(user) or PersonAnswer(user, "") for user in wanted}
