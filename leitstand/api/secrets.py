@@ -23,6 +23,7 @@ from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id
 from leitstand.api.names import PersonAnswer
+from leitstand.api.paging import PageQuery, page_of
 from leitstand.api.permission import absent, home, permit
 from leitstand.api.problems import Problem
 from leitstand.api.submission import storing_secrets
@@ -74,6 +75,15 @@ class SecretQuery(Input, frozen=True):
     }
 
 
+class SecretListQuery(PageQuery, frozen=True):
+    """Whose; left out: as in a submission."""
+
+    tenant: str = ""
+    project: str = ""
+
+    checks: ClassVar[Mapping[str, Check]] = {**PageQuery.checks, **SecretQuery.checks}
+
+
 class SecretAnswer(msgspec.Struct, frozen=True):
     """A secret, never its value. `version`: the latest one; `by`: who set it."""
 
@@ -84,12 +94,12 @@ class SecretAnswer(msgspec.Struct, frozen=True):
 
 
 class SecretList(msgspec.Struct, frozen=True):
-    """The secrets of one project by name; `next_cursor` is always null: a project has at most 1000."""
+    """A page of the secrets of one project, by name; `next_cursor`: null on the last one."""
 
     tenant: str
     project: str
     items: list[SecretAnswer]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
 class SecretVersion(msgspec.Struct, frozen=True):
@@ -99,17 +109,17 @@ class SecretVersion(msgspec.Struct, frozen=True):
     version: int
 
 
-@get("/secrets", opt={"action": "secret:list", "query": SecretQuery}, summary="List secrets")
+@get("/secrets", opt={"action": "secret:list", "query": SecretListQuery}, summary="List secrets")
 async def list_secrets(request: Request[Any, Any, Any]) -> SecretList:
     """Names, versions, times and authors; values are for jobs alone."""
     faces = faces_of(request)
-    query = decode.query(request.query_params.items(), SecretQuery)
+    query = decode.query(request.query_params.items(), SecretListQuery)
     tenant, project = home(request, query.tenant, query.project)
     _permit(request, tenant, project)
-    found = await asyncio.to_thread(faces.secrets.list, tenant, project)
+    found, more = page_of(await asyncio.to_thread(faces.secrets.list, tenant, project), query)
     people = faces.persons(one.by for one in found if one.by)
     items = [SecretAnswer(one.name, one.version, moment(one.created_us), people.get(one.by)) for one in found]
-    return SecretList(tenant, project, items)
+    return SecretList(tenant, project, items, more)
 
 
 @put(

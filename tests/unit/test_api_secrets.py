@@ -105,6 +105,15 @@ def test_who_may_not_gets_nothing(plant: Plant, member: str) -> None:
     problem(put(plant, narrow), 403, "forbidden")
 
 
+def test_secrets_come_in_pages(plant: Plant, member: str) -> None:
+    for name in ("B", "A", "C"):
+        put(plant, member, name)
+    first = plant.ask("GET", "/v1/secrets?limit=2", member).json()
+    rest = plant.ask("GET", f"/v1/secrets?limit=2&cursor={first['next_cursor']}", member).json()
+    assert [[one["name"] for one in page["items"]] for page in (first, rest)] == [["A", "B"], ["C"]]
+    assert rest["next_cursor"] is None
+
+
 def test_deleting_ends_all_versions_and_is_told_from_nothing(plant: Plant, member: str) -> None:
     put(plant, member)
     boss = person(plant, ("tenant_admin", "acme"))
