@@ -58,6 +58,7 @@ from leitstand.stores.records import Records
 from leitstand.stores.secrets import Secrets
 from leitstand.views.database import Database, drop
 from leitstand.views.reading import Reading
+from leitstand.web.pages import PAGES
 
 LOCK_S: Final = 15.0  # how long the faces before these may take to end
 JOURNAL_S: Final = 600.0  # how long the writer may take to make or restore its journal
@@ -124,7 +125,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         gc.collect()
         gc.freeze()  # what was restored lives long: the collector need not walk it again
         faces = _faces(settings, follower, views)
-        server = _server(settings, api.build(faces))
+        server = _server(settings, api.build(faces, PAGES))
         tasks = [
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(server.serve(sockets=[listener]), name="server"),

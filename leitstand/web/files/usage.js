@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What projects used, and which budgets there are.
+
+import { all, allIfAllowed, at } from "./api.js";
+import { card, fill, h, table } from "./dom.js";
+import { coreTime, day, gpuTime, number, span } from "./units.js";
+import { t, word } from "./words.js";
+
+export async function usage({ main }) {
+  const [rows, tenants] = await Promise.all([allIfAllowed("/v1/usage?by=project"), all("/v1/tenants")]);
+  const budgets = await Promise.all(tenants.map(async (tenant) => [tenant, await allIfAllowed(at("tenants", tenant.id, "budgets"))]));
+  const granted = budgets.filter(([, found]) => found.length);
+  fill(main, h("div", { class: "title" }, h("h1", {}, t("Usage and budgets"))),
+    card(t("Used by project"), rows.length ? usedTable(rows) : h("p", { class: "quiet" }, t("Nothing has been used yet."))),
+    granted.length ? granted.map(([tenant, found]) => card(t("Budgets of {tenant}", { tenant: tenant.name || tenant.id }), left(found, rows.filter((row) => row.tenant === tenant.id)), budgetTable(found))) : null);
+}
+
+function usedTable(rows) {
+  return table(t("Usage by project"), [t("Project"), t("Jobs"), t("Run time"), t("GPU time"), t("Core time")],
+    rows.map((row) => [`${row.tenant} / ${row.project}`, number(row.jobs), span(row.wall_s), gpuTime(row.gpu_s), coreTime(row.cpu_s)]));
+}
+
+/** How much is left, if all that was granted is still in force: else a sum over time tells nothing. */
+function left(found, rows) {
+  const now = Date.now();
+  if (found.some((one) => Date.parse(one.expires_at) <= now)) return null;
+  const total = found.reduce((sum, one) => sum + one.gpu_us / 1e6, 0);
+  const used = rows.reduce((sum, row) => sum + row.gpu_s, 0);
+  const rest = Math.max(total - used, 0);
+  return h("div", { class: "left" },
+    h("p", {}, h("b", {}, gpuTime(rest)), " ", t("of {total} are left; {used} were used.", { total: gpuTime(total), used: gpuTime(used) })),
+    h("meter", { min: 0, max: total, value: rest, low: total / 5, "aria-label": t("GPU time left") }));
+}
+
+function budgetTable(found) {
+  const now = Date.now();
+  return table(t("Budgets"), [t("Budget"), t("Amount"), t("Origin"), t("Valid until")], found.map((one) => [
+    one.id, gpuTime(one.gpu_us / 1e6), word("origin", one.origin),
+    Date.parse(one.expires_at) <= now ? t("{day} (over)", { day: day(one.expires_at) }) : day(one.expires_at)]));
+}
