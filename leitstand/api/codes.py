@@ -17,8 +17,8 @@ WRITES: Final = ("POST", "PUT", "DELETE")
 
 class Code(msgspec.Struct, frozen=True):
     """`when`: in words, the example of the description too. `actions`: it comes on routes whose action begins so, ''
-    for all; `takes`: only where the route takes one of these: body, query, id, If-Match, writes (it changes
-    something), asks (the action is not open to everybody)."""
+    for all, '-' for none: it comes before any route; `takes`: only where the route takes one of these: body, query, id,
+    If-Match, writes (it changes something), asks (the action is not open to everybody)."""
 
     name: str
     status: int
@@ -47,6 +47,17 @@ _CODES: Final = (
     Code("slow-down", 400, "asked again too soon", ("open",), ("body",)),
     Code("expired", 400, "the login was not confirmed in time", ("open",), ("body",)),
     Code("access-denied", 400, "the user said no", ("open",), ("body",)),
+    Code("client-left", 400, "the connection ended before the body was complete", ("-",)),
+    *(
+        Code(reason, 400, when, ("open",), ("query",))
+        for reason, when in (
+            ("code_refused", "the identity provider did not accept the sign-in"),
+            ("provider_away", "the identity provider cannot be reached"),
+            ("provider_wrong", "the identity provider answers wrongly"),
+            ("state_unknown", "this sign-in was not begun here, or is over"),
+            ("token_invalid", "what the identity provider says cannot be trusted"),
+        )
+    ),
     Code("unauthenticated", 401, "the token is not valid"),
     Code("forbidden", 403, "no policy permits it here", takes=("asks",)),
     Code("cross-site", 403, "the request comes from another site", takes=("writes",)),

@@ -80,6 +80,7 @@ _LEGAL: Final = {
     "city": "Berlin",
     "country": "DE",
     "size_class": "medium",
+    "contacts": [{"role": "contract", "name": "Ada Lovelace", "email": "ada@example.org"}],
 }
 _PERSON: Final = {"id": "u7", "name": "Ada Lovelace"}
 

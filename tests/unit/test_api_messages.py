@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refusals name the thing, the value, the limit and the unit, whatever the core refused."""
 
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
 import pytest
 
+from leitstand.access.oidc_http import Reason
+from leitstand.api import app as api
+from leitstand.api import decode, examples, legalinput, schema
 from leitstand.api.amounts import duration_us, span
+from leitstand.api.codes import CODES
+from leitstand.api.decode import Input
 from leitstand.api.messages import refusal, sentence
+from leitstand.core import decision
 from leitstand.core.admission import REASONS, RESOURCES
 from leitstand.core.facts import ENDED_REASONS
 from leitstand.core.units import DAY_US, SECOND_US
@@ -68,3 +81,95 @@ def test_every_end_has_a_sentence(reason: str) -> None:
 @pytest.mark.parametrize("text", ["30d", "1h30m", "2.5s", "1d1s", "0.000001s"])
 def test_a_span_reads_as_it_is_written(text: str) -> None:
     assert span(duration_us(text)) == text
+
+
+# ── codes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+ROOT = Path(__file__).parents[2]
+KNOWN = {(code.status, code.name) for code in CODES}
+DOCUMENT: dict[str, Any] = json.loads(schema.describe(api.routes()))
+# Refusals of the core that `context.refusal` names itself; the others keep their name.
+NAMED = ("busy", "request_reused", "unknown_job", "unknown_tenant", "exists", "conflict", "disk_full")
+
+
+def raised() -> set[tuple[int, str]]:
+    """Status and code of every problem that the code raises by literals."""
+    found = set()
+    for path in (ROOT / "leitstand" / "api").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Problem", "Unknown")
+            if named and len(node.args) > 1:  # type: ignore[attr-defined]
+                first, second = (getattr(part, "value", None) for part in node.args[:2])  # type: ignore[attr-defined]
+                if isinstance(first, int) and isinstance(second, str):
+                    found.add((first, second))
+    return found
+
+
+def test_every_code_is_in_the_catalogue() -> None:
+    assert len(raised()) > 30
+    assert raised() <= KNOWN
+    kinds = ("tenant", "project", "job", "application", "user")
+    assert {(404, f"unknown-{kind}") for kind in kinds} <= KNOWN
+    assert {(422, reason) for reason in REASONS} <= KNOWN
+    assert {(400, reason) for reason in get_args(Reason) if reason != "busy"} <= KNOWN
+    words = set(re.findall(r"unknown_\w+|invalid", str(decision.Answer.__doc__))) - set(NAMED)
+    for word in words:
+        assert {(404, word.replace("_", "-")), (422, word)} & KNOWN, word
+
+
+def test_the_page_about_the_api_has_every_code_with_its_words() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    rows = {
+        (int(status), name): when
+        for status, name, when in re.findall(r"\| (\d+) \| `([\w-]+)` \| (.*) \|", text)
+    }
+    assert rows == {(code.status, code.name): code.when for code in CODES}
+
+
+def test_every_route_is_described_with_its_problems_and_no_default() -> None:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            assert operation["summary"], where
+            assert operation["description"], where
+            assert operation["tags"], where
+            statuses = set(operation["responses"])
+            assert "default" not in statuses
+            if path.startswith("/v1/") and path != "/v1/openapi.json":
+                assert {"401", "500", "503"} <= statuses, where
+            for status, response in operation["responses"].items():
+                for name, example in (
+                    response.get("content", {})
+                    .get("application/problem+json", {})
+                    .get("examples", {})
+                    .items()
+                ):
+                    assert (example["value"]["status"], example["value"]["code"]) == (int(status), name)
+
+
+def bodies() -> dict[str, type[Any]]:
+    """The bodies that routes take, by name."""
+    return {
+        handler.opt["body"].__name__: handler.opt["body"]
+        for _, handler in api.routes()
+        if "body" in handler.opt
+    }
+
+
+@pytest.mark.parametrize("name", sorted(bodies()))
+def test_every_body_has_examples_and_they_are_accepted(name: str) -> None:
+    kind = bodies()[name]
+    assert examples.BODIES[name], f"no example of {name}"
+    for example in examples.BODIES[name].values():
+        raw = msgspec.json.encode(example["value"])
+        if issubclass(kind, Input):
+            decode.body(raw, kind)
+        else:
+            _, faults = legalinput.read(example["value"], "")
+            assert not faults
+
+
+@pytest.mark.parametrize("name", sorted(examples.ANSWERS))
+def test_examples_of_answers_have_the_form_that_is_described(name: str) -> None:
+    described = DOCUMENT["components"]["schemas"][name]
+    for example in examples.ANSWERS[name].values():
+        assert set(described["required"]) <= set(example["value"]) <= set(described["properties"])
