@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the blobs promise: whole or absent, archives alone, each tenant's its own, within limits, deleted when due."""
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
+import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -49,6 +54,29 @@ def test_wrong_bytes_too_many_bytes_and_a_broken_upload_leave_nothing(tmp_path: 
     with blobs.upload("acme", digest) as upload:
         upload.write(b"hel")  # and the client hangs up
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_upload_that_unpacks_to_much_is_not_unpacked_to_look_at_it(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 64 << 20  # tarfile itself would read all of it into memory
+    bomb = bz2.compress(header.tobuf(tarfile.PAX_FORMAT) + bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        put(Blobs(tmp_path), "acme", bomb)
+        (_, peak) = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(bomb) < 1024
+    assert peak < 16 << 20
+
+
+def test_archives_plain_compressed_and_of_nothing_are_kept(tmp_path: Path) -> None:
+    blobs, plain = Blobs(tmp_path), gzip.decompress(archive())
+    for content in (plain, gzip.compress(plain), bz2.compress(plain), lzma.compress(plain), bytes(10_240)):
+        digest = put(blobs, "acme", content)
+        kept = blobs.open("acme", digest)
+        assert kept is not None
+        assert kept.read_bytes() == content
 
 
 @pytest.mark.parametrize(
