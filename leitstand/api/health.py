@@ -12,10 +12,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from leitstand import __version__
-from leitstand.api.auth import header, unauthenticated
+from leitstand.api.auth import STRANGER, header, unauthenticated
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.nodes import nodes_of
 from leitstand.api.permission import OPEN, PLATFORM
+from leitstand.api.problems import Problem
 from leitstand.views.rows import LIVE
 
 BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -55,7 +56,7 @@ async def healthz(request: Request[Any, Any, Any]) -> Response[Health]:
     return Response(status, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 
 
-@get("/metrics", opt={"action": OPEN}, summary="Metrics for Prometheus")
+@get("/metrics", opt={"action": OPEN, "problems": ("forbidden",)}, summary="Metrics for Prometheus")
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The text format of Prometheus. Where others than this machine can connect, it takes the token."""
     faces = faces_of(request)
@@ -63,10 +64,11 @@ async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         who = faces.tokens.identify(header(request.scope, b"authorization"))
         asker = faces.tokens.asker(who)
         if not faces.authorizer.decide(asker, "audit:read", PLATFORM).allowed:
-            raise unauthenticated("metrics are for operators and auditors of the platform")
+            detail = "metrics are for operators and auditors of the platform"
+            raise unauthenticated(detail) if who is STRANGER else Problem(403, "forbidden", detail)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(faces, request.app.state.traffic))
-    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
 
 class _Collector(Collector):

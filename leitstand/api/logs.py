@@ -77,7 +77,7 @@ async def read_log(request: Request[Any, Any, Any], job_id: FromPath[str]) -> St
         return streams.stream(faces, who, _follow(faces, who, found.job, query))
     return Stream(
         _whole(faces, who, found, query),
-        media_type="text/plain; charset=utf-8",
+        media_type="text/plain",
         headers={"Cache-Control": "no-store"},
     )
 

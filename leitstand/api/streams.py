@@ -36,4 +36,4 @@ def stream(faces: Faces, who: Identity, events: AsyncIterator[bytes]) -> Stream:
                 yield part
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Stream(held(), media_type="text/event-stream; charset=utf-8", headers=headers)
+    return Stream(held(), media_type="text/event-stream", headers=headers)

@@ -95,7 +95,11 @@ def test_metrics_are_open_on_loopback_alone_and_well_formed(plant: Plant) -> Non
     assert found["leitstand_submission_seconds_count",] == 3
     plant.faces.loopback = False
     problem(plant.ask("GET", "/metrics", ""), 401, "unauthenticated")
-    assert plant.ask("GET", "/metrics").status_code == 200
+    issue(plant)
+    problem(plant.ask("GET", "/metrics", SECRET), 403, "forbidden")
+    metrics = plant.ask("GET", "/metrics")
+    assert metrics.status_code == 200
+    assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_what_is_not_there_and_what_is_not_allowed_are_problems(plant: Plant) -> None:
@@ -341,7 +345,7 @@ def test_head_answers_as_get_without_a_body_and_ends_streams(plant: Plant) -> No
     ):
         head = plant.ask("HEAD", path)
         assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-type"].startswith("text/event-stream")
+    assert head.headers["content-type"] == "text/event-stream; charset=utf-8"
     problems = plant.ask("HEAD", "/v1/jobs/operator-9")
     assert (problems.status_code, problems.content) == (404, b"")
     assert plant.ask("HEAD", "/v1/plan").status_code == 405
