@@ -213,9 +213,12 @@ def _first_lines(settings: Settings) -> list[str]:
             else f"{shlex.quote(sys.executable)} -m leitstand"
         )
     url = "" if address(settings) == URL_DEFAULT else f"LEITSTAND_URL={address(settings)} "
+    first = "run -- 'echo Hello from $(hostname)'"
+    if settings.gpus != 0:
+        first = "run --gpus 1 -- 'echo Hello from GPU $CUDA_VISIBLE_DEVICES'"
     return [
         f"export {url}LEITSTAND_TOKEN=$(cat {shlex.quote(str(settings.admin_token))})",
-        f"{program} run --gpus 1 -- 'echo Hello from GPU $CUDA_VISIBLE_DEVICES'",
+        f"{program} {first}",
         f"{program} jobs",
     ]
 

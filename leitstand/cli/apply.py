@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from leitstand import client as sdk
 from leitstand.cli import credentials
 from leitstand.cli.asking import is_interactive
 from leitstand.cli.client import Client, connect
@@ -94,8 +95,11 @@ def apply(
     )
     for check in filed["checks"]:
         click.echo(f"  {word(check['name'])}: {word(check['outcome'])} ({word(check['owner'])})")
-    click.echo(t("See what becomes of it: leitstand application --wait"), err=True)
-    click.echo(t("Then fetch your token: leitstand application claim"), err=True)
+    where = "" if sdk.place()[0].rstrip("/") == client.url else f" --url {client.url}"
+    click.echo(
+        t("See what becomes of it: {command}", command=f"leitstand application show --wait{where}"), err=True
+    )
+    click.echo(t("Then fetch your token: {command}", command=f"leitstand application claim{where}"), err=True)
 
 
 @click.command(help=t("Print the data-processing contract that a tenant accepts."))

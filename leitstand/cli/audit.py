@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `audit`: who did which administrative act. Loaded by `leitstand.cli.root`."""
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import click
 
@@ -11,7 +12,8 @@ from leitstand.cli.client import connect
 from leitstand.cli.table import as_json, person, print_json, print_table
 from leitstand.cli.text import t
 
-LIMIT_MAX = 100_000
+LIMIT_MAX: Final = 100_000
+HOUR_US: Final = 3_600_000_000
 
 
 @click.command(help=t("List who did which administrative act, latest first."))
@@ -43,9 +45,18 @@ def audit(tenant: str | None, limit: int, json_wanted: bool) -> None:
 
 def _detail(row: dict[str, Any]) -> str:
     """What else was said, without what other columns show; empty values left out."""
-    shown = (row["tenant"], row["subject"])
-    return " ".join(
-        f"{name}={value}"
-        for name, value in row["body"].items()
-        if value not in ("", None, [], 0, *shown) and name != "user"
-    )
+    hidden: tuple[Any, ...] = ("", None, [], 0, row["tenant"], row["subject"])
+    said = [
+        _shown(name, value) for name, value in row["body"].items() if value not in hidden and name != "user"
+    ]
+    return " ".join(said)
+
+
+def _shown(name: str, value: Any) -> str:
+    """A part of a fact with its unit: moments and amounts are whole microseconds there."""
+    if name == "gpu_us":
+        return f"gpu_hours={value / HOUR_US:g}"
+    if name.endswith("_us") and isinstance(value, int):
+        moment = datetime.fromtimestamp(value / 1_000_000, UTC)
+        return f"{name.removesuffix('_us')}={moment:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"

@@ -117,7 +117,8 @@ def _print(answer: dict[str, Any]) -> None:
     for policy in answer["policies"]:
         click.echo()
         click.echo(f"{policy['id']} ({policy['effect']}): {plain(policy['serves'])}")
-        click.echo("\n".join("  " + plain(line) for line in policy["text"].splitlines()))
+        text = [line for line in policy["text"].splitlines() if not line.startswith("@")]  # it is said above
+        click.echo("\n".join("  " + plain(line) for line in text))
 
 
 def _list(client: Client, resource: dict[str, str], json_wanted: bool) -> None:

@@ -28,21 +28,21 @@ def keep_token(url: str, token: str, token_id: str = "", *, ours: bool = False) 
 
 
 def drop_token(url: str) -> None:
-    """Forget the token for `url`; claims stay."""
+    """Forget the token for `url`; claims stay, and it is still where commands go."""
 
-    def change(kept: dict[str, Any], plane: dict[str, Any]) -> None:
+    def change(_: dict[str, Any], plane: dict[str, Any]) -> None:
         for name in ("token", "token_id", "ours"):
             plane.pop(name, None)
-        if kept.get("url") == url:
-            del kept["url"]
 
     _change(url, change)
 
 
 def keep_claim(url: str, application: str, claim: str) -> None:
-    """Remember the claim of an application filed at `url`; it becomes the last one."""
+    """Remember the claim of an application filed at `url`; it becomes the last one. Who is nowhere yet goes there from
+    now on."""
 
-    def change(_: dict[str, Any], plane: dict[str, Any]) -> None:
+    def change(kept: dict[str, Any], plane: dict[str, Any]) -> None:
+        kept["url"] = kept.get("url") or url
         claims = plane.setdefault("claims", {})
         claims.pop(application, None)
         claims[application] = claim
@@ -67,8 +67,6 @@ def _change(url: str, change: Callable[[dict[str, Any], dict[str, Any]], None]) 
     kept = {"planes": {}, **sdk.saved()}
     plane = kept["planes"].setdefault(url, {})
     change(kept, plane)
-    if not plane:
-        del kept["planes"][url]
     path = sdk.saved_path()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

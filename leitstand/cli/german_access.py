@@ -59,7 +59,7 @@ ACCESS: Final[dict[str, str]] = {
     "Do not show the plan and ask.": "Den Plan nicht zeigen und nicht fragen.",
     "Do you accept this contract (version {version})?": "Nehmen Sie diesen Vertrag an (Fassung {version})?",
     "E-MAIL": "E-MAIL",
-    "EXPIRES": "GILT BIS",
+    "EXPIRES": "LÄUFT AB",
     "End the suspension of a tenant; what was held queues again.": "Die Sperre eines Mandanten beenden; was "
     "anhielt, reiht sich wieder ein.",
     "Erase a user: tokens, live jobs, name, address, and what the jobs were.": "Eine Person löschen: Token, "
@@ -193,7 +193,7 @@ ACCESS: Final[dict[str, str]] = {
     "SUSPENDED": "GESPERRT",
     "Say whether you may do something, and by which policy.": "Sagen, ob Sie etwas dürfen, und nach welcher "
     "Regel.",
-    "See what becomes of it: leitstand application --wait": "Was daraus wird: leitstand application --wait",
+    "See what becomes of it: {command}": "Was daraus wird: {command}",
     "Set XDG_CONFIG_HOME to a folder of yours, or use LEITSTAND_TOKEN.": "XDG_CONFIG_HOME auf einen eigenen "
     "Ordner setzen oder LEITSTAND_TOKEN nutzen.",
     "Set a secret to what comes on standard input, or is typed unseen.": "Ein Geheimnis auf das setzen, was auf "
@@ -238,7 +238,7 @@ ACCESS: Final[dict[str, str]] = {
     "The project.  [default: the one you work in]": "Das Projekt.  [sonst: das, in dem Sie arbeiten]",
     "The tenant.  [default: the one you work in]": "Der Mandant.  [sonst: der, in dem Sie arbeiten]",
     "The value is empty; give it on standard input.": "Der Wert ist leer; geben Sie ihn auf der Standardeingabe.",
-    "Then fetch your token: leitstand application claim": "Dann den Token holen: leitstand application claim",
+    "Then fetch your token: {command}": "Dann den Token holen: {command}",
     'There is no action "{name}".': "Die Aktion „{name}“ gibt es nicht.",
     'There is no user "{word}".': "„{word}“ ist hier nicht bekannt.",
     "These are missing: {options}": "Es fehlen: {options}",
@@ -308,8 +308,8 @@ ACCESS: Final[dict[str, str]] = {
     "filed": "gestellt",
     "headcount": "Beschäftigte",
     "in {span}": "in {span}",
-    "invitation {id}, open until {when}; whoever has its code types:": "Einladung {id}, gültig bis {when}; wer "
-    "den Code hat, tippt:",
+    "invitation {id}, expires {when}; whoever has its code types:": "Einladung {id}, läuft {when} ab; wer den "
+    "Code hat, tippt:",
     "legal name": "rechtlicher Name",
     "linked": "verbunden",
     "look at: {where} {what}": "zu beachten: {where} {what}",
@@ -339,7 +339,7 @@ ACCESS: Final[dict[str, str]] = {
     "the token is forgotten here, but was not revoked:": "der Token ist hier vergessen, wurde aber nicht "
     "widerrufen:",
     "token {id} is revoked": "Token {id} ist widerrufen",
-    "token {id}, expires {when}; its secret is shown this once:": "Token {id}, gilt bis {when}; er wird nur "
+    "token {id}, expires {when}; its secret is shown this once:": "Token {id}, läuft {when} ab; er wird nur "
     "dieses eine Mal gezeigt:",
     "transition": "Übergang",
     "turnover": "Umsatz",

@@ -49,7 +49,7 @@ def invite(
     if json_wanted:
         print_json(answer)
         return
-    said = t("invitation {id}, open until {when}; whoever has its code types:", id=answer["id"],
+    said = t("invitation {id}, expires {when}; whoever has its code types:", id=answer["id"],
              when=show_ago(answer["expires_at"]))  # fmt: skip
     click.echo(said, err=True)
     click.echo(f"leitstand join --url {client.url} {answer['code']}")

@@ -30,7 +30,7 @@ class Nouns(click.Group):
         first = args[0] if args else ""
         is_option = not args or (first.startswith("-") and first not in ctx.help_option_names)
         is_word = self.takes_words and first not in self.commands and first not in ctx.help_option_names
-        if is_option or is_word:
+        if (is_option or is_word) and not ctx.resilient_parsing:  # while completing, words are as they are
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
