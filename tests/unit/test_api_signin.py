@@ -16,7 +16,7 @@ from leitstand.api import oidc, sessions
 from leitstand.api.devices import LETTERS, PENDING_MAX, PER_SOURCE_MAX, Devices
 from leitstand.core import acts as a
 from tests.unit.faces_story import TOKEN, Plant, S, problem
-from tests.unit.onboarding_story import DAY, later, person
+from tests.unit.onboarding_story import DAY, file, later, person
 
 OURS = {"sec-fetch-site": "same-origin"}
 
@@ -95,8 +95,9 @@ def test_the_administrator_signs_in_too(plant: Plant) -> None:
 def test_every_token_that_opens_nothing_gets_the_same_answer_and_then_waits(plant: Plant) -> None:
     expired = person(plant)
     later(plant, 301 * DAY)
+    claim = file(plant)["claim"]
     answers = []
-    for wrong in (expired, "lst_" + "x" * 43, "", "x", "ü", "a b"):
+    for wrong in (expired, claim, "lst_" + "x" * 43, "", "x", "ü", "a b"):
         answer = sign_in(plant, wrong)
         answers.append({**problem(answer, 401, "unauthenticated"), "request_id": ""})
         assert len(wrong) < 3 or wrong not in answer.text
@@ -386,6 +387,16 @@ def test_a_token_that_could_not_be_issued_can_be_fetched_again(plant: Plant) -> 
     plant.writer.connected = True
     later(plant, 5 * S)
     assert fetch(plant, begun["device_code"]).status_code == 200
+
+
+def test_a_token_that_is_being_issued_is_not_issued_twice(plant: Plant) -> None:
+    session, _ = cookie(sign_in(plant, person(plant)))
+    begun = begin(plant)
+    confirm(plant, session, begun["user_code"])
+    device = plant.faces.devices.by_device(plant.writer.now, begun["device_code"])
+    assert device is not None
+    device.taken = True  # by a question that still waits for the writer
+    problem(fetch(plant, begun["device_code"]), 400, "expired")
 
 
 def test_short_codes_are_not_guessed(plant: Plant) -> None:

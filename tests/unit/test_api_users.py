@@ -8,10 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from leitstand.api.leftovers import erase_of_the_gone
 from leitstand.core import acts as a
 from leitstand.stores.people import Person
-from tests.unit.faces_story import TOKEN, Plant, problem
-from tests.unit.onboarding_story import person
+from tests.unit.faces_story import TOKEN, Plant, first, left_by, problem
+from tests.unit.onboarding_story import file, person
 
 
 @pytest.fixture
@@ -206,6 +207,22 @@ def test_who_has_roles_elsewhere_too_is_erased_by_operators_alone(plant: Plant, 
     problem(plant.ask("DELETE", "/v1/users/admin"), 409, "conflict")
 
 
+def test_what_runs_of_an_erased_user_left_goes_at_once_and_when_the_last_one_has_ended(
+    plant: Plant, tmp_path: Path
+) -> None:
+    token, other = person(plant, ("member", "acme")), person(plant, ("member", "acme"))
+    for asker in (token, token, other):
+        plant.ask("POST", "/v1/jobs", asker, json={"run": ["true"], "resources": {"gpus": 1}})
+    left = [left_by(tmp_path, f"acme-{number}") for number in (1, 2, 3)]
+    plant.finish("acme-1.1")
+    assert plant.ask("DELETE", "/v1/users/u1").status_code == 204
+    assert [[one.exists() for one in folders] for folders in left] == [[False] * 3, [True] * 3, [True] * 3]
+    assert first(erase_of_the_gone(plant.faces)) == 0
+    plant.finish("acme-2.1")
+    assert first(erase_of_the_gone(plant.faces)) == 3
+    assert [[one.exists() for one in folders] for folders in left] == [[False] * 3, [False] * 3, [True] * 3]
+
+
 def test_the_open_stream_of_an_erased_user_ends(plant: Plant) -> None:
     token = person(plant, ("member", "acme"))
 
@@ -286,3 +303,12 @@ def test_acts_are_read_by_who_audits_and_never_show_a_digest(plant: Plant, boss:
     problem(plant.ask("GET", "/v1/acts?tenant=beta", boss), 404, "unknown-tenant")
     viewer = person(plant, ("viewer", "acme"))
     problem(plant.ask("GET", "/v1/acts?tenant=acme", viewer), 403, "forbidden")
+
+
+def test_an_act_does_not_show_by_which_digest_a_note_is_kept(plant: Plant) -> None:
+    filed = file(plant)
+    body = {"outcome": "passed", "note": "seen the register"}
+    assert plant.ask("POST", f"/v1/applications/{filed['id']}/checks/identity", json=body).status_code == 200
+    (act,) = plant.ask("GET", "/v1/acts?limit=1").json()["items"]
+    assert act["act"] == "CheckRecorded"
+    assert set(act["body"]) == {"application", "check", "outcome"}
