@@ -34,6 +34,7 @@ from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
 from leitstand.app import chores
 from leitstand.app.forwarded import forwarded
+from leitstand.app.protocol import Protocol
 from leitstand.app.serving import (
     CannotServe,
     DiskLow,
@@ -256,7 +257,7 @@ class _Server(uvicorn.Server):
 def _server(settings: Settings, application: ASGIApp) -> uvicorn.Server:
     config = uvicorn.Config(
         forwarded(application) if settings.behind_proxy else application,
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
