@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -38,6 +38,14 @@ FILINGS_PER_SOURCE: Final = Rate(5, 10 * MINUTE_US)
 FILINGS_IN_ALL: Final = Rate(100, 30 * SECOND_US)
 
 ReadLog = Callable[[str, int, int, int], bytes]  # run, task, offset, limit; as `Engine.read_log`
+
+
+class Leftovers(Protocol):
+    """What ended runs left on the machines, as `leitstand.engines.local.leftovers` tells it. OSError: do it again."""
+
+    def jobs(self) -> set[str]: ...
+    def erase_jobs(self, jobs: Container[str]) -> int: ...
+    def erase_tenant(self, tenant: str) -> int: ...
 
 
 class Now(Protocol):
@@ -95,6 +103,7 @@ class Faces(msgspec.Struct):
     secrets: Secrets
     now: Now
     read_log: ReadLog
+    leftovers: Leftovers
     disk_low: Callable[[], bool]
     loopback: bool
     limits: Limits

@@ -85,7 +85,8 @@ class ExtendRequest(Input, frozen=True):
 
 
 class ErasedAnswer(msgspec.Struct, frozen=True):
-    """How many things were erased: records of jobs, profiles, values of secrets, work directories, persons."""
+    """How many things were erased: records of jobs, profiles, values of secrets, work directories, persons, and folders
+    of runs (logs, checkpoints, the home)."""
 
     tenant: str
     records: int
@@ -93,6 +94,7 @@ class ErasedAnswer(msgspec.Struct, frozen=True):
     secrets: int
     blobs: int
     people: int
+    runs: int
 
 
 @post(
@@ -209,8 +211,9 @@ async def erase_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[str]
             erased = _sum(erased, stored.Erased(profiles=count))
             await faces.ask(who, "", RecordsErased(subject, who.subject))
     erased = _sum(erased, await asyncio.to_thread(stored.erase_tenant, stores, tenant_id))
+    runs = await asyncio.to_thread(faces.leftovers.erase_tenant, tenant_id)
     await faces.ask(who, tenant_id, RecordsErased(tenant_id, who.subject))
-    return ErasedAnswer(tenant_id, *erased, len(people))
+    return ErasedAnswer(tenant_id, *erased, len(people), runs)
 
 
 # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────

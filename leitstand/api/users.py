@@ -18,6 +18,7 @@ from leitstand.api.auth import Identity, grants_of
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id, between
+from leitstand.api.leftovers import erase_of_the_gone
 from leitstand.api.names import ADMINISTRATOR
 from leitstand.api.paging import PAGE_MAX, PLACE_MAX
 from leitstand.api.people import account_of, meant, only_tenant, permit_or, permit_reading
@@ -142,6 +143,7 @@ async def erase_user(request: Request[Any, Any, Any], user_id: FromPath[str]) ->
     erased = await asyncio.to_thread(erase_person, stores, user)  # again, if one was cut short
     if there or any(erased):
         await faces.ask(who, "", RecordsErased(user, who.subject))
+    await erase_of_the_gone(faces)  # what still runs goes when it has ended
 
 
 def answer(faces: Faces, who: Identity, account: Account) -> UserAnswer:

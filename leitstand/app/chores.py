@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from leitstand.api.context import Faces
+from leitstand.api.leftovers import erase_of_the_gone
 from leitstand.api.retention import Applications
 from leitstand.app.settings import Settings
 from leitstand.journal import heads, snapshots
@@ -60,6 +61,12 @@ def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
         Chore(
             "erasing what old applications hold",
             lambda: applications.erase_old(faces),
+            PRUNE_EVERY_S,
+            PRUNE_EVERY_S,
+        ),
+        Chore(
+            "erasing what runs of erased people left",
+            lambda: erase_of_the_gone(faces),
             PRUNE_EVERY_S,
             PRUNE_EVERY_S,
         ),

@@ -47,6 +47,7 @@ from leitstand.app.serving import (
 )
 from leitstand.app.settings import Settings
 from leitstand.engines.local.folder import RunFolders
+from leitstand.engines.local.leftovers import Leftovers
 from leitstand.journal import heads, snapshots
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.sqlite import SqliteReader
@@ -224,6 +225,7 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         secrets=Secrets(settings.secrets),
         now=now_us,
         read_log=RunFolders(settings.runs).read_log,
+        leftovers=Leftovers(settings.runs),
         disk_low=DiskLow(settings.data, settings.disk_reserve_bytes),
         loopback=is_loopback(settings.host) and not settings.behind_proxy,
         limits=Limits(),

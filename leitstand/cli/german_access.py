@@ -347,6 +347,7 @@ ACCESS: Final[dict[str, str]] = {
     "version": "Fassung",
     "withdrawn: invitation {id}": "zurückgezogen: Einladung {id}",
     "work directories": "Arbeitsverzeichnisse",
+    "folders of runs": "Ordner von Läufen",
     "works in": "arbeitet in",
     "wrote {path}, {size} bytes": "{path} ist geschrieben, {size} Bytes",
     "you are {role} of {place} now": "Sie sind jetzt {role} von {place}",

@@ -167,6 +167,7 @@ def erase(tenant: str, yes: bool, json_wanted: bool) -> None:
         "secrets": t("secrets"),
         "blobs": t("work directories"),
         "people": t("people"),
+        "runs": t("folders of runs"),
     }
     print_fields([(t("erased"), tenant), *((said, erased[name]) for name, said in names.items())])
 

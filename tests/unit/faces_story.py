@@ -17,6 +17,7 @@ from leitstand.api.context import Faces, Limits
 from leitstand.core.cycle import Core
 from leitstand.core.facts import NodeAdded, Observation, RunEnded, RunStarted, SiteAdded, TenantAdded
 from leitstand.core.state import State
+from leitstand.engines.local.leftovers import Leftovers
 from leitstand.journal.memory import MemoryJournal
 from leitstand.runtime.follower import Follower
 from leitstand.runtime.link import WriterAway
@@ -95,6 +96,7 @@ class Plant:
             secrets=Secrets(folder / "secrets.db"),
             now=lambda: self.writer.now,
             read_log=self._read_log,
+            leftovers=Leftovers(folder / "runs"),
             disk_low=lambda: self.low,
             loopback=True,
             limits=Limits(),
@@ -148,3 +150,16 @@ def problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]
 def first(items: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine to its end."""
     return asyncio.run(asyncio.wait_for(items, 30))
+
+
+def left_by(data: Path, job: str) -> list[Path]:
+    """What the first run of a job and one that was set aside leave in a data folder, and its checkpoints."""
+    folders = [
+        data / "runs" / f"{job}.1",
+        data / "runs" / f"{job}.1.stale-1",
+        data / "checkpoints" / f"{job}-0123456789ab",
+    ]
+    for folder in folders:
+        (folder / "work-0").mkdir(parents=True)
+        (folder / "task-0.log").write_text("somebody's name")
+    return folders

@@ -15,7 +15,7 @@ from leitstand.core.state import State
 from leitstand.runtime.spec import RunSpec
 from leitstand.stores.people import Person
 from tests.unit.archives import archive
-from tests.unit.faces_story import TOKEN, Plant, problem
+from tests.unit.faces_story import TOKEN, Plant, left_by, problem
 from tests.unit.onboarding_story import DAY, LEGAL, join, later, person
 
 
@@ -265,6 +265,12 @@ def test_after_erasure_nothing_of_the_tenant_is_left_and_others_are_whole(
     post(plant, "acme/suspend", {"reason": "security", "running": "stop"})
     plant.finish("acme-1.1")
     leave(plant)
+    left = {
+        tenant: [*left_by(tmp_path, f"{tenant}-1"), tmp_path / "homes" / tenant]
+        for tenant in ("acme", "other")
+    }
+    for tenant in left:
+        (tmp_path / "homes" / tenant / "own").mkdir(parents=True)
     keys, applications = _keys(tmp_path), faces.follower.state.onboarding.applications
     doomed = ("acme", "tenant/acme", "secrets/acme", "u1", "i1", record_of(applications["a1"].digest))
     assert all(_found(tmp_path, keys[subject]) for subject in doomed)
@@ -277,8 +283,11 @@ def test_after_erasure_nothing_of_the_tenant_is_left_and_others_are_whole(
     assert erased["people"] == 1
     assert (erased["blobs"], erased["secrets"]) == (1, 1)
     assert erased["records"] == 2
+    assert erased["runs"] == 4
+    assert not any(one.exists() for one in left["acme"])
+    assert all(one.exists() for one in left["other"])
     again = post(plant, "acme/erase").json()
-    assert [again[name] for name in ("records", "profiles", "secrets", "blobs", "people")] == [0, 0, 0, 0, 0]
+    assert [again[name] for name in ("records", "profiles", "secrets", "blobs", "people", "runs")] == [0] * 6
     assert plant.ask("GET", "/v1/self", admin).status_code in (401, 404)
     assert (faces.people.legal("acme"), faces.people.person("u1")) == (None, None)
     assert faces.people.invitations(["i1"]) == {}

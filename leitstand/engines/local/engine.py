@@ -32,6 +32,7 @@ from leitstand.engines.local.folder import UNKNOWN, Ended, Placement, RunFolders
 from leitstand.engines.local.gpus import LocalSite
 from leitstand.engines.local.orders import NotYet, Surroundings
 from leitstand.engines.local.spawn import CannotStart
+from leitstand.engines.local.tenants import CHECKPOINTS
 from leitstand.runtime.ports import Order, StartRun, StopRun
 
 ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
@@ -82,7 +83,7 @@ class LocalEngine:
         self, folder: Path, site: LocalSite, around: Surroundings, limits: Limits | None = None
     ) -> None:
         self._folders = RunFolders(folder)
-        self._checkpoints = Checkpoints(self._folders.path.parent / "checkpoints")
+        self._checkpoints = Checkpoints(self._folders.path.parent / CHECKPOINTS)
         self._site = site
         self._around = around
         self._limits = limits or Limits()

@@ -23,10 +23,11 @@ from leitstand.runtime.spec import OPERATOR
 
 UIDS: Final = "uids.json"
 HOMES: Final = "homes"
+CHECKPOINTS: Final = "checkpoints"
 PASSABLE: Final = 0o711  # the mode of a folder that others pass through and cannot list
 PROBE_S: Final = 30.0
 # All that a tenant's user id must be able to pass through where a run has no view of its own.
-OPEN: Final = (HOMES, "runs", "checkpoints")
+OPEN: Final = (HOMES, "runs", CHECKPOINTS)
 _PROBE: Final = (
     "import sys; sys.path.append(sys.argv[1]); from leitstand.engines.local.confine import probe; probe()"
 )
