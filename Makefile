@@ -11,11 +11,12 @@ STAMP := $(VENV)/.setup
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 SOAK_ROUNDS ?= 50
+FUZZ_S ?= 60
 PORT ?= 8640
 
 FAST := -n $(WORKERS) --dist loadfile -m "not system and not soak"
 
-.PHONY: help setup up test check lint bench soak docs lock clean
+.PHONY: help setup up test check lint bench soak fuzz docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -50,6 +51,9 @@ bench: setup  ## measure what is promised, print a table, write build/bench.json
 
 soak: setup  ## SOAK_ROUNDS=50 rounds of kill -9 under load
 	@LEITSTAND_SOAK_ROUNDS=$(SOAK_ROUNDS) $(PYTEST) -m soak --timeout 3600
+
+fuzz: setup  ## mutated input to every parser and every route, FUZZ_S=60 seconds each; what breaks a promise stays in build/fuzz
+	@$(BIN)/python -m tests.fuzz all $(FUZZ_S)
 
 docs: setup  ## check the documentation: links, coverage of commands and paths, and run its examples
 	@$(PYTEST) -q tests/unit/test_docs.py tests/system/test_docs.py

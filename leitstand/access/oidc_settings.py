@@ -20,6 +20,8 @@ MAPPING_MAX: Final = 10_000
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 SKEW_S_MAX: Final = 300
 SCOPES_DEFAULT: Final = ("openid", "profile", "email")
+# What PyYAML raises beside its own errors: for dates that are none, numbers without digits, keys that are lists.
+_UNREADABLE: Final = (yaml.YAMLError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
 _TEXTS: Final = ("issuer", "client_id", "client_secret", "client_secret_file", "group_claim", "title")
 
 
@@ -58,13 +60,17 @@ def read(path: Path) -> ProviderSettings:
     try:
         with path.open("rb") as file:
             raw = file.read(FILE_BYTES_MAX + 1)
-        if len(raw) > FILE_BYTES_MAX:
-            raise SettingsWrong(path, [f"the file is larger than {FILE_BYTES_MAX} bytes"])
-        given = yaml.safe_load(raw.decode())
     except OSError as error:
         raise SettingsWrong(path, [f"cannot be read: {error.strerror}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsWrong(path, [f"is neither YAML nor JSON: {' '.join(str(error).split())}"]) from None
+    if len(raw) > FILE_BYTES_MAX:
+        raise SettingsWrong(path, [f"the file is larger than {FILE_BYTES_MAX} bytes"])
+    try:
+        given = yaml.safe_load(raw.decode())
+    except _UNREADABLE as error:
+        # What YAML says of it quotes the file, and a secret may be there.
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        where = f": look at line {mark.line + 1}" if mark else ""
+        raise SettingsWrong(path, [f"is neither YAML nor JSON{where}"]) from None
     if not isinstance(given, dict):
         raise SettingsWrong(path, ["holds no keys; issuer and client_id are needed"])
     return _settings(path, given)
@@ -72,17 +78,20 @@ def read(path: Path) -> ProviderSettings:
 
 def url_fault(url: str) -> str:
     """Why no secret may be sent to that address, '' if it may: it has to be HTTPS, or HTTP on this very machine."""
+    shown = "it" if "@" in url else repr(url)  # a password may stand before an @
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  # raises if it is none
     except ValueError:
-        return f"{url!r} is not an address"
+        return f"{shown} is not an address"
+    if not url.isprintable() or " " in url:  # passed over by urlsplit
+        return f"{shown} has characters that are none of an address"
     if not parts.hostname or parts.scheme not in ("http", "https"):
-        return f"{url!r} is not an https:// address"
+        return f"{shown} is not an https:// address"
     if "@" in parts.netloc or parts.fragment:
-        return f"{url!r} must have neither user name nor fragment"
+        return f"{shown} must have neither user name nor fragment"
     if parts.scheme == "http" and not _loopback(parts):
-        return f"{url!r} is not encrypted; use https:// (http:// is for this machine alone)"
+        return f"{shown} is not encrypted; use https:// (http:// is for this machine alone)"
     return ""
 
 
@@ -130,7 +139,7 @@ def _secret(path: Path, texts: Mapping[str, str], faults: list[str]) -> str:
         faults.append("client_secret_file: is given beside client_secret; one of them is enough")
     try:
         secret = (path.parent / named).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not text, or no name of a file
         faults.append(
             f"client_secret_file: {named!r} cannot be read: {getattr(error, 'strerror', 'not text')}"
         )

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policies as people read them: each with its name, whom it serves and its own text. Called by `policy`."""
 
-import json
 import re
 from typing import Final, Literal, cast
 
@@ -9,6 +8,8 @@ import msgspec
 
 _PIECES: Final = re.compile(r'//[^\n]*|("(?:\\.|[^"\\])*")|(;)|[^"/;]+|/')
 _ANNOTATION: Final = re.compile(r'@(\w+)\s*\(\s*("(?:\\.|[^"\\])*")\s*\)')
+_ESCAPE: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f_]+)\}|(.))", re.DOTALL)
+_MEANT: Final = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 _EFFECT: Final = re.compile(r"\b(permit|forbid)\s*\(")
 
 
@@ -26,7 +27,7 @@ def shown(text: str) -> tuple[list[PolicyShown], list[str]]:
     policies: list[PolicyShown] = []
     faults: list[str] = []
     for source in _split(text):
-        said = {name: json.loads(value) for name, value in _ANNOTATION.findall(source)}
+        said = {name: _meant(value) for name, value in _ANNOTATION.findall(source)}
         # An annotation may hold any words, the effect stands behind the last one.
         effect = _EFFECT.search(_ANNOTATION.sub("", source))
         name = said.get("id", "")
@@ -55,3 +56,13 @@ def _split(text: str) -> list[str]:
             found.append("\n".join(line.rstrip() for line in lines if line.strip()))
             pieces = []
     return found
+
+
+def _meant(literal: str) -> str:
+    """The text that a string of Cedar stands for; Cedar has checked its escapes."""
+
+    def one(found: re.Match[str]) -> str:
+        code = found[1] or found[2]
+        return chr(int(code.replace("_", ""), 16)) if code else _MEANT.get(found[3], found[3])
+
+    return _ESCAPE.sub(one, literal[1:-1])

@@ -39,9 +39,7 @@ from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_
 BODY_BYTES_MAX: Final = 1024 * 1024
 PREFIX: Final = "/v1"
 SUBMISSIONS: Final = "/v1/jobs"
-OPEN_PATHS: Final = frozenset(
-    {"/healthz", "/metrics", "/v1/openapi.json"}
-)  # spelled so; every other way is closed
+OPEN_PATHS: Final = frozenset({"/healthz", "/metrics", "/v1/openapi.json"})
 
 BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     jobs.submit,
@@ -140,7 +138,8 @@ def _door(
     decided whether it may be given; count answers, and time submissions. HEAD is GET without a body (RFC 9110)."""
 
     async def door(scope: Any, receive: Receive, send: Send) -> None:
-        path = scope["path"]
+        path = _one_spelling(scope["path"])
+        scope = {**scope, "path": path}
         is_open = path in OPEN_PATHS
         answer = _Answer(scope, receive, send, traffic, is_open)
         try:
@@ -157,6 +156,11 @@ def _door(
         await app(scope, answer.receive, answer.send)
 
     return door
+
+
+def _one_spelling(path: str) -> str:
+    """The path as the router takes it, so that both mean the same: a second slash, or one at the end, says nothing."""
+    return "/" + "/".join(part for part in path.split("/") if part)
 
 
 def _who(faces: Faces, scope: Any, for_strangers: Callable[[str], bool]) -> Identity:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, MethodNotAllowedException
+from litestar.exceptions import HTTPException, InternalServerException, MethodNotAllowedException
 
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import ViewBroken
@@ -133,6 +133,8 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
     path = request.scope["path"][:200]
     if isinstance(error, MethodNotAllowedException):
         return not_allowed(request.app, request.scope["path"], request.scope["method"])
+    if isinstance(error, InternalServerException) and "disconnected" in error.detail:  # no fault of ours to log
+        return Problem(400, "client-left", "the connection ended before the body was complete")
     if isinstance(error, HTTPException):
         if error.status_code == 404:
             return _not_found(request.scope["path"])
