@@ -80,7 +80,7 @@ KINDS: Final = ("tenant", "project", "job", "user", "application")
     help=t("Say whether you may do something, and by which policy."),
     epilog=t(
         "ACTION is like job:submit. RESOURCE: tenant=acme, project=vision, job=acme-42, user=u7 or application=a1; "
-        "also acme/vision, or a word that the action explains. Exit code 0 for yes, 1 for no."
+        "also acme/vision, or a word that the action explains; left out: where you work. Exit code 0 for yes, 1 for no."
     ),
 )
 @click.argument(
@@ -102,7 +102,8 @@ def can_i(
         near = get_close_matches(action, ACTIONS, n=1)
         hint = " " + t('Did you mean "{near}"?', near=near[0]) if near else ""
         raise click.UsageError(t('There is no action "{name}".', name=action) + hint)
-    answer = connect().can_i(action, **_resource(action, resource))
+    client = connect()
+    answer = client.can_i(action, **(_resource(action, resource) or _home(client)))
     if json_wanted:
         print_json(answer)
     else:
@@ -111,7 +112,9 @@ def can_i(
 
 
 def _print(answer: dict[str, Any]) -> None:
-    click.echo(t("yes") if answer["allowed"] else t("no"))
+    resource = answer["resource"]
+    place = "/".join(part for part in (resource["tenant"], resource["project"]) if part)
+    click.echo((t("yes") if answer["allowed"] else t("no")) + (f" ({plain(place)})" if place else ""))
     if not answer["policies"]:
         click.echo(t("No policy permits it here."))
     for policy in answer["policies"]:
@@ -123,8 +126,7 @@ def _print(answer: dict[str, Any]) -> None:
 
 def _list(client: Client, resource: dict[str, str], json_wanted: bool) -> None:
     """Every action on a resource, by default where the asker works."""
-    if not resource:
-        resource = {name: value for name, value in (client.whoami()["home"] or {}).items() if value}
+    resource = resource or _home(client)
     rows = [client.can_i(action, **resource) for action in ACTIONS]
     if json_wanted:
         print_json(rows)
@@ -134,6 +136,11 @@ def _list(client: Client, resource: dict[str, str], json_wanted: bool) -> None:
         for row in rows
     ]
     print_table([t("ACTION"), t("ALLOWED"), t("POLICIES")], cells, "")
+
+
+def _home(client: Client) -> dict[str, str]:
+    """Where the asker works, for who names nothing."""
+    return {name: value for name, value in (client.whoami()["home"] or {}).items() if value}
 
 
 def _resource(action: str, words: tuple[str, ...]) -> dict[str, str]:

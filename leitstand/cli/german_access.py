@@ -18,9 +18,10 @@ ACCESS: Final[dict[str, str]] = {
     "ACT": "HANDLUNG",
     "ACTION": "AKTION",
     "ACTION is like job:submit. RESOURCE: tenant=acme, project=vision, job=acme-42, user=u7 or application=a1; "
-    "also acme/vision, or a word that the action explains. Exit code 0 for yes, 1 for no.": "ACTION ist wie "
-    "job:submit. RESOURCE: tenant=acme, project=vision, job=acme-42, user=u7 oder application=a1; auch "
-    "acme/vision oder ein Wort, das die Aktion erklärt. Exit-Code 0 heißt ja, 1 nein.",
+    "also acme/vision, or a word that the action explains; left out: where you work. Exit code 0 for yes, 1 for "
+    "no.": "ACTION ist wie job:submit. RESOURCE: tenant=acme, project=vision, job=acme-42, user=u7 oder "
+    "application=a1; auch acme/vision oder ein Wort, das die Aktion erklärt; sonst, wo Sie arbeiten. Exit-Code 0 "
+    "heißt ja, 1 nein.",
     "ALLOWED": "ERLAUBT",
     "Accept an invitation by its code (- reads it from standard input); who is not signed in gets an account.": ""
     "Eine Einladung mit ihrem Code annehmen (- liest ihn von der Standardeingabe); wer nicht angemeldet ist, "
@@ -306,6 +307,7 @@ ACCESS: Final[dict[str, str]] = {
     "erased user {user}": "{user} ist gelöscht",
     "expires": "gilt bis",
     "filed": "gestellt",
+    "folders of runs": "Ordner von Läufen",
     "headcount": "Beschäftigte",
     "in {span}": "in {span}",
     "invitation {id}, expires {when}; whoever has its code types:": "Einladung {id}, läuft {when} ab; wer den "
@@ -347,7 +349,6 @@ ACCESS: Final[dict[str, str]] = {
     "version": "Fassung",
     "withdrawn: invitation {id}": "zurückgezogen: Einladung {id}",
     "work directories": "Arbeitsverzeichnisse",
-    "folders of runs": "Ordner von Läufen",
     "works in": "arbeitet in",
     "wrote {path}, {size} bytes": "{path} ist geschrieben, {size} Bytes",
     "you are {role} of {place} now": "Sie sind jetzt {role} von {place}",

@@ -245,9 +245,9 @@ class Terminal:
             os.execve(LEITSTAND, [LEITSTAND, *words], {**plane.environment, "LC_ALL": "C"})
         self.text = ""
 
-    def expect(self, text: str) -> None:
+    def expect(self, text: str, within_s: float = WITHIN_S) -> None:
         """Read until `text` has come."""
-        deadline = time.monotonic() + WITHIN_S
+        deadline = time.monotonic() + within_s
         while text not in self.text:
             ready, _, _ = select.select([self.file], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"{text!r} did not come; so far: {self.text!r}"
@@ -268,7 +268,7 @@ def test_ctrl_c_on_a_terminal_asks_whether_to_stop_or_detach(
     plane: Plane, answer: str, code: int, state: str
 ) -> None:
     name = f"asked-{answer}"
-    terminal = Terminal(plane, "run", "--name", name, "--", "echo on; sleep 600")
+    terminal = Terminal(plane, "run", "-y", "--name", name, "--", "echo on; sleep 600")
     terminal.expect("on\r\n")
     terminal.type("\x03")
     terminal.expect("or detach? s/d")
@@ -281,6 +281,56 @@ def test_ctrl_c_on_a_terminal_asks_whether_to_stop_or_detach(
     (job,) = (row["id"] for row in plane.json("jobs") if row["name"] == name)
     until(lambda: plane.json("job", job)["state"] == state, state)
     plane.cli("cancel", job)
+
+
+def test_a_second_ctrl_c_detaches(plane: Plane) -> None:
+    terminal = Terminal(plane, "run", "-y", "--name", "twice", "--", "echo on; sleep 600")
+    terminal.expect("on\r\n")
+    terminal.type("\x03")
+    terminal.expect("or detach? s/d")
+    for _ in range(30):  # Python can miss a signal in the moment before it reads, as it can of a person
+        terminal.type("\x03")
+        with contextlib.suppress(AssertionError):
+            terminal.expect("goes on", 2)
+            break
+    assert terminal.exit_code() == 101
+    (job,) = (row["id"] for row in plane.json("jobs") if row["name"] == "twice")
+    assert plane.json("job", job)["state"] == "running"
+    plane.cli("cancel", job)
+
+
+def test_on_a_terminal_the_plan_is_shown_before_anything_is_submitted(plane: Plane) -> None:
+    before = len(plane.json("jobs"))
+    terminal = Terminal(plane, "run", "--", "echo on")
+    terminal.expect("Submit it?")
+    assert "no price plan is in force" in terminal.text
+    assert "node-1" in terminal.text
+    terminal.type("n\n")
+    assert terminal.exit_code() == 1
+    assert len(plane.json("jobs")) == before
+    terminal = Terminal(plane, "run", "--", "echo on")
+    terminal.expect("Submit it?")
+    terminal.type("\n")
+    terminal.expect("on\r\n")
+    assert terminal.exit_code() == 0
+
+
+def test_jobs_are_watched_as_they_change(plane: Plane, tmp_path: Path) -> None:
+    with following(plane, tmp_path / "watched", "jobs", "--watch", "--json", "--limit", "1") as watching:
+        until(lambda: (tmp_path / "watched").read_text(), "the first line")
+        assert plane.cli("run", "--name", "seen", "--", "true").returncode == 0
+
+        def states() -> list[str]:
+            lines = (tmp_path / "watched").read_text().splitlines()
+            return [job["state"] for job in map(json.loads, lines) if job["name"] == "seen"]
+
+        until(lambda: "succeeded" in states(), "the end of the job")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(WITHIN_S) == 0
+    terminal = Terminal(plane, "jobs", "-w")
+    terminal.expect("seen")
+    terminal.type("\x03")
+    assert terminal.exit_code() == 0
 
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────────────────────

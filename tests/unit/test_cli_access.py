@@ -279,6 +279,8 @@ def test_whoami_names_user_token_and_roles() -> None:
 
 
 # ── can-i ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+NOWHERE = {"kind": "platform", "tenant": "", "project": "", "owner": "", "user": ""}
+YES: dict[str, Any] = {"allowed": True, "action": "x", "resource": NOWHERE, "policies": []}
 POLICY = {"id": "member", "effect": "permit", "serves": "who works", "text": '@id("member")\npermit (a);'}
 
 
@@ -291,22 +293,22 @@ POLICY = {"id": "member", "effect": "permit", "serves": "who works", "text": '@i
         (["user:read", "u7"], "action=user%3Aread&user=u7"),
         (["application:approve", "a1"], "action=application%3Aapprove&application=a1"),
         (["secret:set", "tenant=acme", "project=p"], "action=secret%3Aset&tenant=acme&project=p"),
-        (["tenant:add"], "action=tenant%3Aadd"),
+        (["tenant:add"], "action=tenant%3Aadd&tenant=acme&project=default"),
     ],
 )
 def test_can_i_understands_what_it_is_about(words: list[str], query: str) -> None:
-    plane = Plane(**{"GET /v1/can-i": {"allowed": True, "action": words[0], "policies": [POLICY]}})
+    place = {**NOWHERE, "tenant": "acme", "project": "p"}
+    plane = Plane(**{"GET /v1/self": WHO, "GET /v1/can-i": {**YES, "resource": place, "policies": [POLICY]}})
     done = plane.run("can-i", *words)
     assert done.exit_code == 0
-    assert plane.asked[0][1] == query
-    assert done.stdout.startswith("yes\n")
+    assert plane.asked[-1][1] == query
+    assert done.stdout.startswith("yes (acme/p)\n")
     assert "member (permit): who works\n  permit (a);" in done.stdout
 
 
 def test_can_i_says_no_by_its_exit_code_too() -> None:
-    done = Plane(**{"GET /v1/can-i": {"allowed": False, "action": "x", "policies": []}}).run(
-        "can-i", "tenant:add"
-    )
+    plane = Plane(**{"GET /v1/self": {**WHO, "home": None}, "GET /v1/can-i": {**YES, "allowed": False}})
+    done = plane.run("can-i", "tenant:add")
     assert (done.exit_code, done.stdout) == (1, "no\nNo policy permits it here.\n")
 
 
@@ -319,7 +321,7 @@ def test_an_action_that_is_none_is_told_with_the_nearest() -> None:
 
 
 def test_the_list_asks_for_every_action_where_one_works() -> None:
-    plane = Plane(**{"GET /v1/self": WHO, "GET /v1/can-i": {"allowed": True, "action": "x", "policies": []}})
+    plane = Plane(**{"GET /v1/self": WHO, "GET /v1/can-i": YES})
     assert plane.run("can-i", "--list").exit_code == 0
     assert len([query for what, query, _ in plane.asked if what == "GET /v1/can-i"]) == len(ACTIONS)
     assert all("tenant=acme" in query for what, query, _ in plane.asked if what == "GET /v1/can-i")
@@ -570,7 +572,7 @@ def tenant_plane(what: str, answer: Any = TENANT) -> tuple[Plane, list[str | Non
     return Plane(**{"GET /v1/tenants/acme": tagged, what: handler}), expected
 
 
-ERASED = {"tenant": "acme", "records": 1, "profiles": 2, "secrets": 3, "blobs": 4, "people": 5}
+ERASED = {"tenant": "acme", "records": 1, "profiles": 2, "secrets": 3, "blobs": 4, "people": 5, "runs": 6}
 
 
 @pytest.mark.parametrize(
