@@ -196,8 +196,8 @@ function countryName(code) {
 /** The contract, which we wrote ourselves: headings, paragraphs and lists, each as text. */
 function markdown(text) {
   return text.trim().split(/\n\s*\n/).flatMap((block) => {
-    if (block.startsWith("## ")) return [h("h4", {}, block.slice(3))];
-    if (block.startsWith("# ")) return [h("h3", {}, block.slice(2))];
+    if (block.startsWith("## ")) return [h("h3", {}, block.slice(3))];
+    if (block.startsWith("# ")) return [h("h2", {}, block.slice(2))];
     if (/^[-*] /.test(block)) return [h("ul", {}, block.split(/\n(?=[-*] )/).map((item) => h("li", {}, item.slice(2).replace(/\s+/g, " ").replaceAll("`", ""))))];
     return [h("p", {}, block.replace(/\s+/g, " ").replaceAll("`", ""))];
   });
