@@ -61,7 +61,7 @@ class Token(msgspec.Struct, gc=False):
 
 class Invitation(msgspec.Struct, gc=False):
     """See InvitationIssued. `user`: who came by it, at `accepted_us`; kept for a while, since an answer can be lost.
-    `known`: that user had an account before."""
+    `known`: that user had an account before. `by`: who invited, the author of the role too."""
 
     id: str
     tenant: str
@@ -72,6 +72,7 @@ class Invitation(msgspec.Struct, gc=False):
     user: str = ""
     accepted_us: int = 0
     known: bool = False
+    by: str = ""
 
 
 class People(msgspec.Struct):
@@ -244,7 +245,7 @@ def _accept(state: "State", now: int, asked: AcceptInvitation) -> Decision:
     user = asked.user or next_user(state)
     grant = Grant(invitation.role, invitation.tenant, invitation.project)
     accepted = a.InvitationAccepted(invitation.id, user, bool(asked.user))
-    granted = a.RoleGranted(user, grant.role, grant.tenant, grant.project)
+    granted = a.RoleGranted(user, grant.role, grant.tenant, grant.project, by=invitation.by)
     if not asked.user:
         if len(users) >= USERS_MAX:
             return refuse("busy", str(USERS_MAX))
@@ -383,7 +384,7 @@ def _invitation_issued(state: "State", at: int, fact: a.InvitationIssued) -> Non
         del state.digests[people.invitations.pop(lapsed).digest]
     people.invitations_ever += 1
     people.invitations[fact.invitation] = Invitation(
-        fact.invitation, fact.tenant, fact.role, fact.project, fact.digest, fact.expires_us
+        fact.invitation, fact.tenant, fact.role, fact.project, fact.digest, fact.expires_us, by=fact.by
     )
     state.digests[fact.digest] = fact.invitation
 

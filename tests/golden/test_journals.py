@@ -27,7 +27,7 @@ GOLDEN = {
     ),
     "0002.jsonl": (
         2,
-        "f44a39e2ac2776563e829e76e641ad3aacaa971036f826c7a80c2d3427e3af25",
+        "e43b6a4efcff8fe2b073932685b3a24bc958eeea504c3d493d68ab82e9512df2",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
 }

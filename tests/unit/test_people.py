@@ -255,6 +255,14 @@ class TestInvitations:
         assert who(core, "t") == "u2"
         assert grants(core, "u2") == [("member", "acme", "lab")]
 
+    def test_the_author_of_the_role_is_who_invited(self) -> None:
+        core = folk(2)
+        act(core, 1, a.InvitationIssued("", "acme", "member", sha("i"), s(50), by="u1"))
+        act(core, 1, a.InvitationIssued("", "acme", "viewer", sha("j"), s(50), by="u2"))
+        core = Core(State.restore(core.state.project()))
+        facts = [*at(core, 2, accept("i", "t")), *at(core, 3, accept("j", user="u1"))]
+        assert [fact.by for fact in facts if isinstance(fact, a.RoleGranted)] == ["u1", "u2"]
+
     def test_a_user_who_is_there_gets_the_role_alone(self) -> None:
         core = folk(2)
         act(core, 1, invitation("i"))
