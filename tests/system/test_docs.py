@@ -26,6 +26,7 @@ PORT = "8640"
 STARTED_BY = {
     "README.md": (sys.executable, "-m", "leitstand.app.demo"),
     "docs/guide.md": (LEITSTAND, "up"),
+    "docs/sdk.md": (LEITSTAND, "up"),
 }
 MARK = "a3f1-end-of-command"
 
@@ -47,7 +48,7 @@ def typed(text: str) -> list[Typed]:
         for number, line in enumerate(block[1].splitlines(), first):
             if line.startswith("$ "):
                 found.append(Typed(number, line[2:]))
-            elif line.startswith("> "):
+            elif line == ">" or line.startswith("> "):
                 found[-1].command += "\n" + line[2:]
             else:
                 found[-1].expected.append(line)
