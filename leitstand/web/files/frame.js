@@ -27,8 +27,10 @@ export async function self() {
   try {
     return await ask("GET", "/v1/self");
   } catch (problem) {
-    if (problem.status === 401) return null;
-    throw problem;
+    if (![401, 429].includes(problem.status)) throw problem;
+    // A session that is over leaves a cookie; shown again and again it would count as guesses, so it goes.
+    await ask("POST", "/v1/signout").catch(() => {});
+    return null;
   }
 }
 
