@@ -16,6 +16,7 @@ from leitstand.api.decode import Check, Input
 from leitstand.core.facts import RETRIES_MAX, RETRYABLE, Resources, SubmitJob
 from leitstand.core.units import SECOND_US
 from leitstand.runtime.spec import Checkpoint, RunSpec
+from leitstand.stores.secrets import REFERENCE
 
 NAME_MAX: Final = 200  # characters
 ARGV_MAX: Final = 4096  # words
@@ -36,7 +37,6 @@ GRACE_US_MAX: Final = 3600 * SECOND_US
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_REFERENCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}(?:@[1-9][0-9]{0,8})?", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _encode_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -101,7 +101,7 @@ def _secrets(value: Mapping[str, str | None]) -> str:
     if fault := _secret_names(value):
         return fault
     for name, reference in value.items():
-        if not _REFERENCE.fullmatch(name if reference is None else reference):
+        if not REFERENCE.fullmatch(name if reference is None else reference):
             return f"has no reference in {name[:60]}; write NAME or NAME@VERSION of a secret of the project, or null"
     return ""
 

@@ -28,10 +28,8 @@ from leitstand.api.permission import absent, home, permit
 from leitstand.api.problems import Problem
 from leitstand.api.submission import storing_secrets
 from leitstand.core.acts import SecretDeleted, SecretSet
-from leitstand.stores.secrets import VALUE_BYTES_MAX
+from leitstand.stores.secrets import NAME, VALUE_BYTES_MAX
 
-# What a job can name: it becomes an environment variable by default.
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 

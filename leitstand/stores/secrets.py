@@ -28,9 +28,11 @@ VERSIONS_MAX: Final = 20  # kept of one secret; the oldest goes first
 JOB_VALUES_MAX: Final = 100  # of one job alone
 TENANT_BYTES_MAX: Final = 64 * 1024 * 1024  # of all values of a tenant, as stored
 JOB_PREFIX: Final = "~"  # of the names of secrets that one job alone has
-NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+# what a job can name: a name becomes an environment variable by default
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+REFERENCE: Final = re.compile(rf"({NAME.pattern})(?:@([1-9][0-9]{{0,8}}))?")  # `name` or `name@version`
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-_REFERENCE: Final = re.compile(r"(~?[A-Za-z0-9_.-]{1,63})(?:@([1-9][0-9]{0,9}))?")
+_OF_JOB: Final = re.compile(rf"({JOB_PREFIX}[0-9a-f]{{24}})@(1)")
 
 _FORMS: Final = (
     """
@@ -91,7 +93,8 @@ class Secrets:
         """Keep `value` as the next version of `name`; the version, from 1. SecretRefused, MasterKeyMissing."""
         if not NAME.fullmatch(name):
             raise SecretRefused(
-                f"the name of a secret has 1 to 63 of A-Z, a-z, 0-9, _, . and -; {name[:70]!r} has not"
+                "the name of a secret has 1 to 63 of A-Z, a-z, 0-9, _, . and -, beginning with a letter or _; "
+                f"{name[:70]!r} has not"
             )
         plain = _plain(name, value)
         key = self._data_key(tenant)
@@ -108,7 +111,7 @@ class Secrets:
     def read(self, tenant: str, project: str, reference: str) -> str | None:
         """The value of `name@version`, or of the latest version of `name`; None if there is none (any more).
         MasterKeyMissing; Damaged if it is not as it was written."""
-        parts = _REFERENCE.fullmatch(reference)
+        parts = _parts(reference)
         if parts is None:
             return None
         name, version = parts.groups()
@@ -125,7 +128,7 @@ class Secrets:
 
     def resolve(self, tenant: str, project: str, reference: str) -> str:
         """`name@version` that `name`, or `name@version`, means now; '' if there is no such secret (any more)."""
-        parts = _REFERENCE.fullmatch(reference)
+        parts = _parts(reference)
         if parts is None:
             return ""
         name, version = parts.groups()
@@ -264,6 +267,10 @@ class Secrets:
                 f"{self._master_path} has {len(master)} bytes, a master key {KEY_BYTES}; restore it from your backup"
             )
         return master
+
+
+def _parts(reference: str) -> re.Match[str] | None:
+    return REFERENCE.fullmatch(reference) or _OF_JOB.fullmatch(reference)
 
 
 def _subject(tenant: str) -> str:

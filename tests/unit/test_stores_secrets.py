@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from leitstand.cli import jobfile
 from leitstand.stores import secrets as module
 from leitstand.stores.keys import Damaged
 from leitstand.stores.secrets import MasterKeyMissing, SecretRefused, Secrets
@@ -46,7 +47,27 @@ def test_what_is_not_there_is_none(secrets: Secrets, tenant: str, project: str, 
     assert secrets.read(tenant, project, reference) is None
 
 
-@pytest.mark.parametrize("name", ["", "a b", "~x", "a@1", "ä", "x" * 64, "a/b", "a\n"])
+def test_what_the_store_takes_a_job_file_can_name() -> None:
+    for text in (
+        "A",
+        "_a",
+        "a-b.c_d",
+        "a" * 63,
+        "9a",
+        "-a",
+        ".a",
+        "a" * 64,
+        "ä",
+        "a@1",
+        "a@0",
+        "a@1234567890",
+    ):
+        named = bool(module.REFERENCE.fullmatch(text))
+        assert named == bool(jobfile.REFERENCE.fullmatch(text)), text
+        assert bool(module.NAME.fullmatch(text)) == (named and "@" not in text), text
+
+
+@pytest.mark.parametrize("name", ["", "a b", "~x", "9a", "-a", "a@1", "ä", "x" * 64, "a/b", "a\n"])
 def test_a_name_against_the_pattern_is_refused(secrets: Secrets, name: str) -> None:
     with pytest.raises(SecretRefused, match="1 to 63"):
         secrets.put("acme", "default", name, VALUE)
