@@ -20,6 +20,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from leitstand.access.oidc import Provider
+from leitstand.access.oidc_http import SignInFailed
+from leitstand.access.oidc_settings import ProviderSettings
 from leitstand.api import app as api
 from leitstand.api.auth import COOKIE
 from leitstand.api.codes import CODES
@@ -82,6 +85,7 @@ class Town:
         self._folder = Path(tempfile.mkdtemp(prefix="leitstand-fuzz-"))
         self.world = World(self._folder)
         self.world.plant.writer.refuses = ""
+        self.world.faces.provider = away()
         self._asked = 0
 
     def close(self) -> None:
@@ -104,6 +108,25 @@ class Town:
             )
         judge(asked, sent, said.getvalue())
         return sent
+
+
+class Nowhere:
+    """Stands where HTTP to an identity provider stands, which cannot be reached."""
+
+    async def get(self, *_: Any) -> Any:
+        raise SignInFailed("provider_away", "nobody answers")
+
+    post = get
+
+
+def away() -> Provider:
+    """An identity provider that is not there; what comes back from it is taken and looked at."""
+    provider = Provider(
+        ProviderSettings(issuer="https://id.example.org", client_id="x", client_secret=SECRET)
+    )
+    nowhere: Any = Nowhere()
+    provider._http = nowhere
+    return provider
 
 
 async def send(app: Any, asked: Request, asker: Asker) -> Sent:

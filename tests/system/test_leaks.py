@@ -422,6 +422,7 @@ def test_the_journal_has_nothing_of_a_person_and_nothing_of_a_job_but_its_shape(
     with SqliteReader(planted.plane.data / "journal.db") as reader:
         entries = [msgspec.json.encode(entry.fact) for entry in reader.read(0)]
     assert len(entries) > 30
+    assert told({"id": "newcomer", "nobody": "newcomerer"}, b"\n".join(entries)) == ["id"]
     everything = {**planted.values, **planted.private}
     assert told(everything, b"\n".join(entries)) == []
     assert b"@" not in b"".join(re.sub(rb"stored@\d+|[\w.-]+@\d+", b"", entry) for entry in entries)
