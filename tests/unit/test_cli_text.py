@@ -174,6 +174,16 @@ def test_every_command_in_the_map_is_there() -> None:
         assert isinstance(getattr(import_module(module), attribute), click.Command)
 
 
+@pytest.mark.parametrize(("gpus", "advised"), [(None, True), (4, True), (0, False)])
+def test_the_first_line_to_type_asks_only_for_gpus_that_are_there(gpus: int | None, advised: bool) -> None:
+    from leitstand.app.settings import Settings
+    from leitstand.app.up import _first_lines
+
+    lines = _first_lines(Settings(data=Path("data"), gpus=gpus))
+    assert any("run --gpus 1" in line for line in lines) == advised
+    assert any(" run " in line for line in lines)
+
+
 def imported(*words: str) -> set[str]:
     """The modules that a command loads."""
     code = (
