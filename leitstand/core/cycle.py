@@ -119,7 +119,7 @@ class Core:
         return decision.answer
 
     def _advance_exits(self) -> None:
-        while facts := tenancy.advance(self.state, self._now):
+        while len(self._facts) < tenancy.DRAINED_MAX and (facts := tenancy.advance(self.state, self._now)):
             for fact in facts:
                 self._emit(fact)
             self._touched = dict.fromkeys(self.state.pools)

@@ -29,6 +29,7 @@ ORIGINS: Final = ("paid", "grant", "subsidised")
 EXTENDERS: Final = ("customer", "provider")
 PROJECTS_MAX: Final = 10_000  # of a tenant
 BUDGETS_MAX: Final = 1_000
+DRAINED_MAX: Final = 10_000  # facts of exits in one cycle, and what one tenant's pending jobs add
 AMOUNT_MAX: Final = 2**63 - 1
 
 
@@ -150,9 +151,13 @@ def _extend_exit(state: "State", now: int, asked: a.TenantExitExtended) -> Decis
 
 
 def advance(state: "State", now: int) -> list[Fact]:
-    """The stages that are due, and what draining makes of jobs and runs; the rest follows in the next call."""
+    """The next stage of tenants where it is due, the earliest first, and what draining makes of jobs and runs; the rest
+    follows in the next call. No further tenant once there are DRAINED_MAX facts."""
     facts: list[Fact] = []
-    for tenant in [state.tenants[one] for one, due in state.exits.items() if due <= now]:
+    for _, name in sorted((due, one) for one, due in state.exits.items() if due <= now):
+        if len(facts) >= DRAINED_MAX:
+            break
+        tenant = state.tenants[name]
         stage, _ = next_stage(tenant)
         facts.append(a.TenantExitAdvanced(tenant.id, stage))
         if stage == "retrieval":

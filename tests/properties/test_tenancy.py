@@ -177,7 +177,7 @@ FOUND: dict[str, Any] = {
         (user.id, grant) for user in state.people.users.values() for grant in user.grants
     ],
     "suspend": lambda state: list(state.tenants.values()),
-    "extend": lambda state: [state.tenants[one] for one in state.exits],
+    "extend": lambda state: [state.tenants[one] for one in sorted(state.exits)],
 }
 ABOUT: dict[str, Any] = {
     "accept": lambda one, step, now: AcceptInvitation(

@@ -12,7 +12,7 @@ from leitstand.core import tenancy
 from leitstand.core.cycle import Core
 from leitstand.core.explain import plan, waits_for
 from leitstand.core.rules import Exit, Rules
-from leitstand.core.state import State
+from leitstand.core.state import Projection, State
 from leitstand.core.units import DAY_US, SECOND_US
 from tests.unit.story import act, ask, at, cluster, ended, names, placed, refused, started
 
@@ -256,6 +256,31 @@ class TestExit:
         act(core, 100, a.TenantExitStarted("acme", s(100), 0, 0))
         assert core.next_wake() == s(100)
         assert at(core, 100) == [a.TenantExitAdvanced("acme", "transition")]
+
+    def test_who_is_due_first_advances_first_also_after_a_restart(self) -> None:
+        core = cluster(4, rules=LEAVING)
+        act(core, 100, a.TenantExitStarted("beta", s(105), 0, 0, by="u1"))
+        act(core, 100, a.TenantExitStarted("acme", s(105), 0, 0, by="u1"))
+        stored = msgspec.msgpack.encode(core.state.project())
+        again = Core(State.restore(msgspec.msgpack.decode(stored, type=Projection)))
+        facts = at(core, 140)
+        assert facts == at(again, 140)
+        assert [fact.tenant for fact in facts if isinstance(fact, a.TenantExitAdvanced)] == [
+            "acme",
+            "beta",
+        ] * 2
+
+    def test_many_exits_at_one_time_take_several_cycles(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tenancy, "DRAINED_MAX", 4)
+        core = cluster(1, rules=LEAVING)
+        at(core, 90, *(ask(1, tenant=tenant) for tenant in ("acme", "acme", "acme", "beta", "beta")))
+        for tenant in ("acme", "beta"):
+            act(core, 100, a.TenantExitStarted(tenant, s(105), 0, 0, by="u1"))
+        assert names(at(core, 119)) == ["TenantExitAdvanced"] * 2
+        assert names(at(core, 125)) == ["TenantExitAdvanced", "JobEnded", "JobEnded", "RunStopOrdered"]
+        assert core.next_wake() == s(125)
+        assert names(at(core, 125)) == ["TenantExitAdvanced", "JobEnded", "JobEnded"]
+        assert core.next_wake() == s(155)
 
     def test_until_retrieval_the_tenant_works_as_before(self) -> None:
         core = leaving(4)
