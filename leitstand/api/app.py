@@ -33,7 +33,7 @@ from leitstand.api import (
 )
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
-from leitstand.api.permission import check_routes
+from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
 
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -94,6 +94,7 @@ def build(faces: Faces, pages: Sequence[HTTPRouteHandler] = ()) -> ASGIApp:
             Router(PREFIX, route_handlers=[schema.openapi, *BEHIND_THE_DOOR]),
         ],
         exception_handlers={Exception: on_exception},
+        before_request=_whole,
         request_max_body_size=BODY_BYTES_MAX,
         openapi_config=None,
         logging_config=None,
@@ -114,6 +115,14 @@ def routes() -> list[tuple[str, HTTPRouteHandler]]:
         for prefix, handler in [("", one) for one in OPEN] + below
         for path in handler.paths
     ]
+
+
+async def _whole(request: Request[Any, Any, Any]) -> None:
+    """Have the whole body before anything is decided. Else whoever sends slowly, and loses token or role meanwhile,
+    would act with what it had when it began."""
+    if "body" in request.route_handler.opt:
+        await request.body()  # kept: the handler gets the same one
+        check_held(request)
 
 
 def _for_strangers(served: Iterable[tuple[str, HTTPRouteHandler]]) -> Callable[[str], bool]:

@@ -15,7 +15,7 @@ from leitstand.api.auth import header
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id
-from leitstand.api.permission import absent, home, permit
+from leitstand.api.permission import absent, check_held, home, permit
 from leitstand.api.problems import Problem, disk_full
 from leitstand.stores.blobs import BLOB_BYTES_MAX, NotAnArchive, TenantFull, TooLarge, Upload, WrongDigest
 
@@ -52,7 +52,8 @@ async def upload(request: Request[Any, Any, Any], sha256: FromPath[str]) -> Resp
     faces = faces_of(request)
     query = decode.query(request.query_params.items(), BlobQuery)
     tenant, project = home(request, query.tenant, query.project)
-    who = permit(request, Resource("project", tenant, project), project)
+    place = Resource("project", tenant, project)
+    who = permit(request, place, project)
     if tenant not in faces.follower.state.tenants:
         raise absent("tenant", tenant)
     try:
@@ -70,14 +71,17 @@ async def upload(request: Request[Any, Any, Any], sha256: FromPath[str]) -> Resp
         if length.isdigit() and int(length) > BLOB_BYTES_MAX:
             raise _too_large()
         with faces.limits.hold((f"uploads of token {who.token!r}", UPLOADS_MAX)):
-            await _receive(request, arriving)
+            await _receive(request, arriving, place)
     return Response(BlobAnswer(sha256), status_code=201)
 
 
-async def _receive(request: Request[Any, Any, Any], arriving: Upload) -> None:
+async def _receive(request: Request[Any, Any, Any], arriving: Upload, place: Resource) -> None:
+    """Keep what comes, if who sends it may to the end: it can take long."""
     try:
         async for chunk in request.stream():
             arriving.write(chunk)
+        check_held(request)
+        permit(request, place, place.project)
         await asyncio.to_thread(arriving.commit)
     except TooLarge:
         raise _too_large() from None

@@ -88,8 +88,9 @@ CPUS_MILLI_DEFAULT: Final = 1000
 
 class Faces(msgspec.Struct):
     """`disk_low`: whether free disk is below the reserve; `loopback`: nobody but this machine can connect;
-    `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins;
-    `devices`: command lines that wait to be let in; `provider`: of identities, None without one."""
+    `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins; `codes`:
+    short codes that people who are signed in tried; `devices`: command lines that wait to be let in; `provider`: of
+    identities, None without one."""
 
     follower: Follower
     reading: Reading
@@ -112,6 +113,7 @@ class Faces(msgspec.Struct):
     filings: SignIns = msgspec.field(
         default_factory=lambda: SignIns(FILINGS_PER_SOURCE, in_all=FILINGS_IN_ALL)
     )
+    codes: SignIns = msgspec.field(default_factory=SignIns)
     devices: Devices = msgspec.field(default_factory=Devices)
     provider: Provider | None = None
 

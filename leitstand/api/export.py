@@ -16,9 +16,11 @@ from litestar import Request, get
 from litestar.params import FromPath
 from litestar.response import Stream
 
+from leitstand.access.policy import Resource
 from leitstand.api import answers
 from leitstand.api.auth import Identity
 from leitstand.api.context import Faces, faces_of
+from leitstand.api.permission import still
 from leitstand.api.tenants import (
     ProjectAnswer,
     budget_answer,
@@ -89,13 +91,13 @@ async def export_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[str
 
 async def archive(faces: Faces, who: Identity, tenant: Tenant) -> AsyncIterator[bytes]:
     """The bytes of the archive, piece by piece."""
-    sink = _Sink()
+    sink, place = _Sink(), Resource("tenant", tenant.id)
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
         async for name, parts in _files(faces, who, tenant):
             with packed.open(name, "w", force_zip64=True) as file:
                 async for part in parts:
-                    if faces.closing.is_set():
-                        raise ConnectionAbortedError("the faces end")
+                    if faces.closing.is_set() or not still(faces, who, "tenant:export", place):
+                        raise ConnectionAbortedError("the faces end, or who reads may no more")
                     file.write(part)
                     if ready := sink.take():
                         yield ready

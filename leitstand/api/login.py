@@ -137,6 +137,9 @@ async def fetch_login(request: Request[Any, Any, Any]) -> Issued:
         raise _not_yet("access-denied", "the user said no")
     if device.allowed is None:
         raise _not_yet("authorization-pending", "the user has not confirmed yet")
+    if not faces.tokens.holds(device.allowed):  # signed out or revoked since: what it allowed is over, too
+        faces.devices.forget(device)
+        raise _not_yet("expired", "the session that confirmed is over")
     return await _issue(faces, device, device.allowed)
 
 

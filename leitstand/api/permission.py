@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from leitstand.access.actions import ACTIONS
 from leitstand.access.policy import Places, Resource
-from leitstand.api.auth import Identity, identity, unauthenticated
+from leitstand.api.auth import STRANGER, Identity, identity, unauthenticated
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.problems import Problem
 from leitstand.core.people import ADMIN
@@ -58,6 +58,13 @@ def permit(request: Request[Any, Any, Any], resource: Resource, name: str = "") 
         f"{action} is not yours here: {because}",
         hint=f"`leitstand can-i {action}` tells where it is; ask an administrator of the tenant for the role",
     )
+
+
+def check_held(request: Request[Any, Any, Any]) -> None:
+    """Problem 401 if what identified the asker is valid no more; asked after a wait for the client, before `permit`."""
+    who = identity(request)
+    if who is not STRANGER and not faces_of(request).tokens.holds(who):
+        raise unauthenticated(f"token {who.token} is valid no more")
 
 
 def places(request: Request[Any, Any, Any]) -> tuple[Identity, Places | None]:
