@@ -45,7 +45,7 @@ def record(*facts: Fact, made: str = "") -> Decision:
 
 def is_id(text: str) -> bool:
     """Whether `text` can name a tenant, project, site, node or pool."""
-    return 0 < len(text) <= ID_MAX and _ID.issuperset(text)
+    return 0 < len(text) <= ID_MAX and text[0] != "." and _ID.issuperset(text)
 
 
 def is_tenant(text: str) -> bool:

@@ -123,6 +123,20 @@ def test_the_operator_has_no_other_user_id(tmp_path: Path) -> None:
     assert Tenants(tmp_path, range(200_000, 200_001), namespaces=True).identity("operator") is None
 
 
+def test_no_tenant_gets_a_user_id_that_containers_of_local_users_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subuids = tmp_path / "subuid"
+    subuids.write_text("eve:100000:65536\nmallory:200000:2\n\nbroken:line\n1000:200003:1\n")
+    monkeypatch.setattr("leitstand.engines.local.tenants.SUBUIDS", subuids)
+    monkeypatch.setattr("leitstand.engines.local.tenants.os.chown", lambda *_: None)
+    tenants = Tenants(tmp_path, range(200_000, 200_005), namespaces=True)
+    given = [tenants.identity(name) for name in ("acme", "beta")]
+    assert [one and one.uid for one in given] == [200_002, 200_004]
+    with pytest.raises(CannotStart, match="no user id is left"):
+        tenants.identity("late")
+
+
 def test_a_damaged_table_of_user_ids_is_refused_and_not_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "uids.json").write_text('{"acme":')
     with pytest.raises(ValueError, match="truncated"):

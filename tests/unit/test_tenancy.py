@@ -58,6 +58,8 @@ def test_a_tenant_comes_with_a_default_project_and_says_who_added_it() -> None:
         (a.TenantAdded("acme", "research"), ("exists", "acme")),
         (a.TenantAdded("Ünit"), ("invalid", "Ünit")),
         (a.TenantAdded(""), ("invalid", "")),
+        (a.TenantAdded(".."), ("invalid", "..")),  # engines name folders by tenants
+        (a.TenantAdded(".gone-acme"), ("invalid", ".gone-acme")),
         (a.TenantAdded("new", "bank"), ("invalid", "bank")),
         (a.TenantSuspended("nobody", "unpaid"), ("unknown_tenant", "nobody")),
         (a.TenantSuspended("acme", "mood"), ("invalid", "mood finish")),

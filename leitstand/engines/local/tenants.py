@@ -22,6 +22,7 @@ from leitstand.engines.local.spawn import CannotStart
 from leitstand.runtime.spec import OPERATOR
 
 UIDS: Final = "uids.json"
+SUBUIDS: Final = Path("/etc/subuid")  # which local users may take on in containers, subuid(5)
 HOMES: Final = "homes"
 CHECKPOINTS: Final = "checkpoints"
 PASSABLE: Final = 0o711  # the mode of a folder that others pass through and cannot list
@@ -84,7 +85,10 @@ class Tenants:
 
     def _give(self, tenant: str) -> int:
         taken = {*self._given.values(), *(user.pw_uid for user in pwd.getpwall())}
-        uid = next((uid for uid in self._uids if uid not in taken), 0)
+        subuids = _subuids()
+        uid = next(
+            (uid for uid in self._uids if uid not in taken and not any(uid in one for one in subuids)), 0
+        )
         if not uid:
             raise CannotStart(
                 "uids_exhausted",
@@ -106,6 +110,19 @@ def namespaces_here() -> bool:
         return subprocess.run(command, capture_output=True, timeout=PROBE_S, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def _subuids() -> list[range]:
+    try:
+        lines = SUBUIDS.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    parts = [line.split(":") for line in lines]
+    return [
+        range(int(one[1]), int(one[1]) + int(one[2]))
+        for one in parts
+        if len(one) == 3 and one[1].isdecimal() and one[2].isdecimal()
+    ]
 
 
 def _let_pass(data: Path) -> None:
