@@ -168,7 +168,9 @@ def test_a_session_that_is_over_leads_back_to_sign_in(visit: Visit, operator: Cl
     Client(operator.url, session).post("/v1/signout")
     visitor.page.get_by_role("link", name="Usage").click()
     visitor.page.get_by_role("heading", name="Your session is over").wait_for()
-    for _ in range(12):  # the cookie of a session that is over is no guess of a token, however often it is shown
+    for _ in range(
+        12
+    ):  # the cookie of a session that is over is no guess of a token, however often it is shown
         visitor.page.goto("/")
         visitor.page.get_by_label("Token").wait_for()
     assert visitor.context.cookies() == []
@@ -284,6 +286,37 @@ def test_an_invited_person_joins_runs_a_job_and_cancels_it(visit: Visit, member:
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     page.get_by_text("cancelled", exact=True).wait_for()
     admin.page.get_by_role("row").filter(has_text="cancelled").first.wait_for()  # without a reload
+
+
+def test_who_presses_a_button_that_does_nothing_is_told_why(visit: Visit, member: Client) -> None:
+    job = member.submit({"run": ["sleep", "600"]})["id"]
+    token = member.issue_token()
+    visitor = visit()
+    visitor.sign_in(token["secret"])
+    visitor.page.goto(f"/#job/{job}")
+    visitor.page.get_by_text("running", exact=True).wait_for()
+    visitor.page.route("**/cancel", lambda route: route.abort())
+    visitor.page.get_by_role("button", name="Cancel").click()
+    visitor.page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    visitor.page.get_by_text("The server cannot be reached.").wait_for()
+    member.cancel(job)
+    visitor.errors.clear()  # the browser says that the request failed
+
+
+def test_a_long_list_of_jobs_is_shown_in_steps_and_stays_as_long_while_more_come(
+    visit: Visit, operator: Client
+) -> None:
+    for _ in range(102):
+        operator.post("/v1/jobs", {"run": ["true"], "resources": {"cpus": 0}})
+    visitor = visit()
+    visitor.sign_in(operator_token(operator))
+    rows = visitor.page.locator("tbody tr")
+    expect(rows).to_have_count(100)
+    last = operator.submit({"run": ["true"]})["id"]
+    expect(rows.first).to_contain_text(last)
+    expect(rows).to_have_count(100)
+    visitor.page.get_by_role("button", name="Show more").click()
+    expect(rows.nth(102)).to_be_visible()
 
 
 def test_a_job_that_can_never_run_is_refused_at_the_form_with_its_reason(

@@ -11,6 +11,12 @@ export async function open(title, build) {
   const main = h("main", { id: "main", tabindex: "-1" });
   document.title = title === "Leitstand" ? title : `${title} · Leitstand`;
   let who = null;
+  window.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault(); // whatever somebody pressed: they are told that it did not work
+    main.querySelector(":scope > .trouble")?.remove();
+    main.prepend(trouble(event.reason));
+    main.focus();
+  });
   try {
     who = await self();
     document.body.append(skip(), head(who), main, foot());

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The list of jobs, newest first, kept up to date by events while somebody looks.
 
-import { ask, events } from "./api.js";
+import { all, ask, events } from "./api.js";
 import { button, card, chip, fill, h, table, when } from "./dom.js";
 import { trouble } from "./frame.js";
 import { gpuTime, number, span } from "./units.js";
 import { language, t, word } from "./words.js";
 
-const SHOWN_MAX = 100;
-const LIVE = ["pending", "starting", "running", "stopping"];
+const STEP = 100; // jobs shown, and how many more on demand
+const SHOWN_MAX = 1000;
+const LOOK_MS = 5000;
+const SETTLE_MS = 300;
 const TONES = { succeeded: "good", failed: "bad", rejected: "bad", running: "busy", starting: "busy", stopping: "busy" };
 
 export async function jobs({ main, who, signal }) {
@@ -18,38 +20,53 @@ export async function jobs({ main, who, signal }) {
   const filter = h("select", { on: { change: () => load() } },
     ["", "pending", "running", "succeeded", "failed", "cancelled", "rejected"].map((state) =>
       h("option", { value: state }, state ? word("state", state) : t("all states"))));
-  let more = null;
+  let room = STEP;
+  let more = false;
   let waiting = false;
+  let asked = 0;
+  let soon = 0;
 
-  async function load(cursor = "") {
-    const query = new URLSearchParams({ limit: String(SHOWN_MAX) });
+  async function load() {
+    const query = new URLSearchParams({ limit: String(room) });
     if (filter.value) query.set("state", filter.value);
-    if (cursor) query.set("cursor", cursor);
-    else known.clear();
     const page = await ask("GET", `/v1/jobs?${query}`);
-    more = page.next_cursor;
+    more = page.next_cursor !== null;
+    known.clear();
     for (const one of page.items) known.set(one.id, one);
     show();
   }
 
   function show() {
     waiting = false;
-    const all = [...known.values()].sort((a, b) => Date.parse(b.submitted_at) - Date.parse(a.submitted_at));
+    const sorted = [...known.values()].sort((a, b) => Date.parse(b.submitted_at) - Date.parse(a.submitted_at));
+    for (const old of sorted.splice(room)) {
+      known.delete(old.id);
+      more = true;
+    }
     const kept = document.activeElement?.getAttribute("href");
-    if (!all.length) fill(list, empty(filter.value));
+    if (!sorted.length) fill(list, empty(filter.value));
     else {
-      fill(list, table(t("Jobs, newest first"), heads(who), all.map((one) => row(one, who))),
-        more && button(t("Show more"), () => load(more)));
+      fill(list, table(t("Jobs, newest first"), heads(who), sorted.map((one) => row(one, who))),
+        more && (room < SHOWN_MAX ? button(t("Show more"), further, "plain") : h("p", { class: "quiet" }, t("`leitstand jobs` lists all."))));
       if (kept) list.querySelector(`a[href="${CSS.escape(kept)}"]`)?.focus();
     }
   }
 
+  async function further() {
+    room += STEP;
+    await load();
+  }
+
   async function capacity() {
-    try {
-      fillTiles(tiles, (await ask("GET", "/v1/sites")).items, [...known.values()]);
-    } catch (problem) {
-      if (problem.status !== 403) throw problem;
-    }
+    asked = Date.now();
+    const [sites, tenants] = await Promise.all([ask("GET", "/v1/sites"), all("/v1/tenants")]);
+    fillTiles(tiles, sites.items, tenants);
+  }
+
+  /** Once all is quiet or LOOK_MS are over: many jobs change at once, and this counts all of them. */
+  function capacitySoon() {
+    clearTimeout(soon);
+    soon = setTimeout(() => { if (!signal.aborted) capacity().catch(() => {}); }, Math.min(SETTLE_MS, Math.max(asked + LOOK_MS - Date.now(), 0)));
   }
 
   fill(main,
@@ -62,7 +79,7 @@ export async function jobs({ main, who, signal }) {
     known.set(one.id, one);
     if (!waiting) {
       waiting = true;
-      requestAnimationFrame(() => { if (!until.aborted) { show(); capacity().catch(() => {}); } });
+      requestAnimationFrame(() => { if (!until.aborted) { show(); capacitySoon(); } });
     }
     return false;
   }, until), () => load(), (problem) => fill(main, trouble(problem)));
@@ -133,14 +150,13 @@ function empty(state) {
     !state && h("p", {}, h("a", { href: "#run" }, t("Run the first one: an example is ready."))));
 }
 
-function fillTiles(tiles, sites, known) {
+function fillTiles(tiles, sites, tenants) {
   const total = sites.reduce((sum, site) => sum + site.gpus, 0);
   const free = sites.reduce((sum, site) => sum + site.gpus_free, 0);
-  const live = known.filter((one) => LIVE.includes(one.state));
-  const waiting = live.filter((one) => one.state === "pending").length;
+  const waiting = tenants.reduce((sum, tenant) => sum + tenant.pending, 0);
   const tile = (value, unit, text) => h("li", {}, h("b", {}, value, unit && h("small", {}, ` ${unit}`)), h("span", {}, text));
   fill(tiles,
     tile(number(free), t("of {n} GPUs", { n: number(total) }), sites.some((site) => site.logical) ? t("free (logical: counted, not there)") : t("free")),
-    tile(number(live.length - waiting), "", t("jobs hold capacity")),
-    tile(number(waiting), "", t("jobs wait")));
+    tile(number(total - free), "", t("GPUs in use")),
+    tile(number(waiting), "", tenants.length > 1 ? t("jobs wait, in {n} tenants", { n: number(tenants.length) }) : t("jobs wait")));
 }

@@ -10,6 +10,8 @@ const STEPS = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [
 const LOOK_MS = 10_000;
 
 export function number(value, digits = 0) {
+  const least = 10 ** -digits;
+  if (value > 0 && value < least / 2) return `< ${least.toLocaleString(language)}`;
   return value.toLocaleString(language, { maximumFractionDigits: digits });
 }
 
