@@ -71,6 +71,13 @@ class TenantExitAdvanced(Fact, frozen=True, gc=False):
     stage: str
 
 
+class LegalIdentityChanged(Fact, frozen=True, gc=False):
+    """Who the tenant is before the law was changed; the words stand in the records."""
+
+    tenant: str
+    by: str = ""
+
+
 class ProjectAdded(Fact, frozen=True, gc=False):
     """The tenant has a project; every tenant has `default`. A closed one opens again."""
 
@@ -310,6 +317,7 @@ Act = (
     | TenantResumed
     | TenantExitStarted
     | TenantExitExtended
+    | LegalIdentityChanged
     | ProjectAdded
     | ProjectClosed
     | BudgetGranted
@@ -341,6 +349,7 @@ ACTS: Final[tuple[type[Fact], ...]] = (
     TenantExitStarted,
     TenantExitExtended,
     TenantExitAdvanced,
+    LegalIdentityChanged,
     ProjectAdded,
     ProjectClosed,
     BudgetGranted,

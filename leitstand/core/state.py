@@ -456,6 +456,7 @@ _ACTS: Final[dict[type[Fact], _Change]] = {
     **tenancy.APPLY,
     **people.APPLY,
     **onboarding.APPLY,
+    a.LegalIdentityChanged: State._noted,
     a.SecretSet: State._noted,
     a.SecretDeleted: State._noted,
     a.RecordsErased: State._noted,

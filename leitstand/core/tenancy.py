@@ -178,6 +178,12 @@ def _stop_runs(state: "State", tenant: str, cause: str) -> list[Fact]:
     ]
 
 
+def _change_legal(state: "State", now: int, asked: a.LegalIdentityChanged) -> Decision:
+    if asked.tenant not in state.tenants:
+        return refuse("unknown_tenant", asked.tenant[:64])
+    return record(asked, made=asked.tenant)
+
+
 def _add_project(state: "State", now: int, asked: a.ProjectAdded) -> Decision:
     tenant = state.tenants.get(asked.tenant)
     if tenant is None:
@@ -220,6 +226,7 @@ DECIDE: Final[dict[type, Callable[["State", int, Any], Decision]]] = {
     a.TenantResumed: _resume,
     a.TenantExitStarted: _start_exit,
     a.TenantExitExtended: _extend_exit,
+    a.LegalIdentityChanged: _change_legal,
     a.ProjectAdded: _add_project,
     a.ProjectClosed: _close_project,
     a.BudgetGranted: _grant_budget,

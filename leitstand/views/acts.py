@@ -21,6 +21,7 @@ _SUBJECTS: Final[dict[type[f.Fact], str]] = {
     a.TenantExitStarted: "tenant",
     a.TenantExitExtended: "tenant",
     a.TenantExitAdvanced: "tenant",
+    a.LegalIdentityChanged: "tenant",
     a.ProjectAdded: "project",
     a.ProjectClosed: "project",
     a.BudgetGranted: "budget",

@@ -30,6 +30,11 @@ GOLDEN = {
         "e43b6a4efcff8fe2b073932685b3a24bc958eeea504c3d493d68ab82e9512df2",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
+    "0003.jsonl": (
+        2,
+        "4f5e05245851cd5e8744b6026bceb15a0b1eab9deed4d2d2f98f9efca3ccc448",
+        "9386f9c41aa831f107ab4659a92e1551dd47508b49da219481a03acce71954a2",
+    ),
 }
 
 

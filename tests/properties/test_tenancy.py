@@ -54,6 +54,7 @@ tenant_acts = st.one_of(
     st.builds(a.SecretSet, tenants, projects, st.just("key"), st.integers(0, 2)),
     st.builds(a.SecretDeleted, tenants, projects, st.just("key")),
     st.builds(a.RecordsErased, users),
+    st.builds(a.LegalIdentityChanged, tenants),
 )
 people_acts = st.one_of(
     st.builds(a.UserAdded, st.just("")),

@@ -6,12 +6,14 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from leitstand.access import tokens
 from leitstand.api.applicationview import record_of
 from leitstand.core import acts as a
 from leitstand.core.state import State
+from leitstand.runtime.follower import Follower
 from leitstand.runtime.spec import RunSpec
 from leitstand.stores.people import Person
 from tests.unit.archives import archive
@@ -163,6 +165,40 @@ def test_a_notice_is_no_longer_than_the_law_allows(plant: Plant, acme: str) -> N
 
 
 # ── legal identity ────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_changed_legal_identity_is_a_fact_with_its_author_and_without_its_words(
+    plant: Plant, acme: str
+) -> None:
+    def facts() -> list[a.LegalIdentityChanged]:
+        kept = (entry.fact for entry in plant.writer.journal.read(0))
+        return [fact for fact in kept if isinstance(fact, a.LegalIdentityChanged)]
+
+    path = "/v1/tenants/acme/legal"
+    for _ in range(2):  # said again, it changes nothing
+        assert plant.ask("PUT", path, acme, json=LEGAL).status_code == 200
+    assert facts() == [a.LegalIdentityChanged("acme", "u1")]
+    shown = plant.ask("GET", "/v1/acts?tenant=acme", acme).json()["items"]
+    assert [one["by"]["id"] for one in shown if one["act"] == "LegalIdentityChanged"] == ["u1"]
+
+
+def test_two_changes_of_a_legal_identity_at_once_are_not_both_made(
+    plant: Plant, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ask = "/v1/tenants/acme/legal", Follower.ask
+    tag = plant.ask("PUT", path, acme, json=LEGAL).headers["etag"]
+    kept = plant.faces.people.legal("acme")
+    assert kept is not None
+    other = msgspec.structs.replace(kept, city="Emden")
+
+    async def ask_while_another_writes(*given: Any) -> Any:
+        plant.faces.people.put_legal("acme", other)
+        return await ask(*given)
+
+    monkeypatch.setattr(Follower, "ask", ask_while_another_writes)
+    mine = plant.ask("PUT", path, acme, json={**LEGAL, "city": "Aurich"}, headers={"If-Match": tag})
+    problem(mine, 412, "changed")
+    assert plant.faces.people.legal("acme") == other
+
+
 def test_a_legal_identity_changes_only_from_the_state_that_was_read(plant: Plant, acme: str) -> None:
     path = "/v1/tenants/acme/legal"
     problem(plant.ask("GET", path, acme), 404, "unknown-legal")

@@ -64,6 +64,7 @@ def test_a_tenant_comes_with_a_default_project_and_says_who_added_it() -> None:
         (a.TenantSuspended("nobody", "unpaid"), ("unknown_tenant", "nobody")),
         (a.TenantSuspended("acme", "mood"), ("invalid", "mood finish")),
         (a.TenantSuspended("acme", "unpaid", "kill"), ("invalid", "unpaid kill")),
+        (a.LegalIdentityChanged("nobody"), ("unknown_tenant", "nobody")),
         (a.TenantResumed("nobody"), ("unknown_tenant", "nobody")),
         (a.TenantResumed("acme"), ("conflict", "acme is not suspended")),
         (a.TenantExitStarted("nobody", 0, 0, 0), ("unknown_tenant", "nobody")),
@@ -106,6 +107,7 @@ def test_what_cannot_be_is_refused_without_a_record_and_says_why(
 @pytest.mark.parametrize(
     "asked",
     [
+        a.LegalIdentityChanged("acme", "u1"),
         a.SecretSet("acme", "default", "key", 1, "u1"),
         a.SecretDeleted("acme", "default", "key", "u1"),
         a.RecordsErased("u7", "u1"),
