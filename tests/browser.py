@@ -5,9 +5,12 @@ What a page logs as an error is collected: a test fails over it at its end. Refu
 logs, too, are what the pages are made to handle.
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -74,3 +77,36 @@ class Visitor:
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         return int(wide)
+
+
+@contextmanager
+def relay(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
+    """A port that leads to another one of loopback, and a function that cuts every connection through it."""
+    pairs: list[socket.socket] = []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def lead(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listening.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+                pairs.extend((near, far))
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=(source, sink), daemon=True).start()
+
+    def cut() -> None:
+        for one in pairs:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        pairs.clear()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=lead, args=(listening,), daemon=True).start()
+        yield listening.getsockname()[1], cut
+        listening.shutdown(socket.SHUT_RDWR)
+    cut()

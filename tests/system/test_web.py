@@ -2,14 +2,10 @@
 """The pages in a real browser: nothing of a stranger is executed, every fault stands at its field, they can be used by
 everybody (axe-core, keyboard, 360 px, two languages), and a session ends when it should."""
 
-import contextlib
 import json
 import re
-import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,7 @@ from playwright.sync_api import Browser, expect
 
 from leitstand.client import Client, Refused
 from tests.applicant import admitted, application
-from tests.browser import WAIT_MS, Visitor, needs_browser, running
+from tests.browser import WAIT_MS, Visitor, needs_browser, relay, running
 from tests.plane import LEITSTAND, Plane
 
 pytestmark = [pytest.mark.system, needs_browser]
@@ -450,39 +446,6 @@ def worked(operator: Client) -> tuple[str, str]:
     waiting = [one["id"] for one in operator.applications(state="open")]
     number = waiting[0] if waiting else operator.apply(application("waiting"))["id"]
     return job, number
-
-
-@contextmanager
-def relay(port: int) -> Iterator[tuple[int, Callable[[], None]]]:
-    """A port that leads to another one of loopback, and a function that cuts every connection through it."""
-    pairs: list[socket.socket] = []
-
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-    def lead(listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = listening.accept()
-                far = socket.create_connection(("127.0.0.1", port))
-                pairs.extend((near, far))
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=pump, args=(source, sink), daemon=True).start()
-
-    def cut() -> None:
-        for one in pairs:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        pairs.clear()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=lead, args=(listening,), daemon=True).start()
-        yield listening.getsockname()[1], cut
-        listening.shutdown(socket.SHUT_RDWR)
-    cut()
 
 
 def assert_harmless(visitor: Visitor, path: str, planted: str) -> None:
