@@ -56,6 +56,7 @@ def _command_line() -> None:
             word.encode()
     from leitstand.cli.root import Lazy, cli
 
+    cli.add_lazy("admin", Lazy("leitstand.app.admin:admin", "Administer the data folder of a control plane."))
     cli.add_lazy("up", Lazy("leitstand.app.up:up", "Start the control plane on this machine."))
     cli.main(prog_name="leitstand")
 

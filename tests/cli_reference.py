@@ -38,11 +38,13 @@ def page() -> Iterator[str]:
     """The lines of every command, groups before their members."""
     import click
 
+    from leitstand.app.admin import admin
     from leitstand.app.up import up
     from leitstand.cli.root import cli
 
     context = click.Context(cli, info_name="leitstand", max_content_width=110)
     yield from _command(up, click.Context(up, info_name="up", parent=context))
+    yield from _command(admin, click.Context(admin, info_name="admin", parent=context))
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None, name

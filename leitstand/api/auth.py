@@ -16,7 +16,7 @@ from litestar import Request
 from leitstand.access.policy import Asker
 from leitstand.access.roles import Grant
 from leitstand.api.problems import Problem
-from leitstand.core.people import ADMIN
+from leitstand.core.people import ADMIN, Token
 from leitstand.core.state import State
 
 COOKIE: Final = "leitstand_session"
@@ -30,13 +30,22 @@ _HINT: Final = "send Authorization: Bearer TOKEN; `leitstand login` gets one"
 class Identity(msgspec.Struct, frozen=True, cache_hash=True):
     """`token`: the id of the token, for limits and idempotency; `subject`: the pseudonymous person whose records are
     written, and the author of facts, '' for a stranger; `scopes`, `tenant`: of the token; `claim`: the application
-    whose claim was shown."""
+    whose claim was shown; `since_us`: of the administrator's token of the data folder, when it was made."""
 
     token: str
     subject: str
     scopes: tuple[str, ...] = ()
     tenant: str = ""
     claim: str = ""
+    since_us: int = 0
+
+
+class AdminToken(msgspec.Struct, frozen=True):
+    """The administrator's token of the data folder. `since_us`: when it was made, µs; what its user got before, tokens
+    and sessions, opens nothing more."""
+
+    secret: str
+    since_us: int
 
 
 class Unknown(Problem):
@@ -50,9 +59,14 @@ ROOT: Final = Identity(ADMIN, ADMIN)
 class Tokens:
     """The tokens that open the door: the administrator's of the data folder, and those in the state."""
 
-    def __init__(self, admin_token: str, state: Callable[[], State], now: Callable[[], int]) -> None:
-        """`now`: wall clock, µs."""
-        self._admin = _hash(admin_token.encode())
+    def __init__(
+        self, admin: Callable[[], AdminToken], state: Callable[[], State], now: Callable[[], int]
+    ) -> None:
+        """`admin`: the administrator's token as it is now, one object until it is replaced. `now`: wall clock, µs."""
+        self._read_admin = admin
+        self._admin: AdminToken | None = None  # as it was when it was asked about last
+        self._admin_digest = b""
+        self._root = ROOT
         self._state = state
         self._now = now
         self._version = -1  # of the access that the following was made of
@@ -72,9 +86,9 @@ class Tokens:
 
     def _of(self, token: bytes) -> Identity:
         digest = _hash(token)
-        if hmac.compare_digest(digest, self._admin):
-            return ROOT
         self._refresh()
+        if hmac.compare_digest(digest, self._admin_digest):
+            return self._root
         kept = self._identities.get(digest)
         if kept is None:
             kept = self._identities[digest] = self._look_up(digest)
@@ -87,7 +101,7 @@ class Tokens:
         state = self._state()
         known = state.digests.get(digest.hex(), "")
         found = state.people.tokens.get(known)
-        if found is not None:
+        if found is not None and not self.is_replaced(found):
             return Identity(found.id, found.user, found.scopes, found.tenant), found.expires_us
         if known in state.onboarding.applications:
             return Identity(known, "", claim=known), NEVER_US
@@ -95,11 +109,17 @@ class Tokens:
 
     def holds(self, who: Identity) -> bool:
         """Whether what identified `who` is still valid; asked again and again by answers that last."""
+        self._refresh()
         state = self._state()
         token = state.people.tokens.get(who.token)
         if token is not None:
-            return token.expires_us > self._now()
-        return who == ROOT or who.claim in state.onboarding.applications
+            return token.expires_us > self._now() and not self.is_replaced(token)
+        return who == self._root or who.claim in state.onboarding.applications
+
+    def is_replaced(self, token: Token) -> bool:
+        """Whether it is one that the administrator got by a token of the data folder that was replaced since."""
+        self._refresh()
+        return token.user == ADMIN and token.issued_us < self._root.since_us
 
     def asker(self, who: Identity) -> Asker:
         """The identity with its roles of now, as policies are asked about it."""
@@ -112,6 +132,11 @@ class Tokens:
 
     def _refresh(self) -> None:
         """Forget what is no longer so, or too much."""
+        admin = self._read_admin()
+        if admin is not self._admin:
+            self._admin, self._admin_digest = admin, _hash(admin.secret.encode())
+            self._root = Identity(ADMIN, ADMIN, since_us=admin.since_us)
+            self._version = -1
         version = self._state().access_version
         if version != self._version or max(len(self._identities), len(self._askers)) > ASKERS_MAX:
             self._version = version

@@ -8,12 +8,13 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from leitstand.api import attempts, decode, sessions
-from leitstand.api.auth import NEVER_US, ROOT, Identity, unauthenticated
+from leitstand.api.auth import NEVER_US, Identity, unauthenticated
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Input
 from leitstand.api.permission import OPEN, anybody
 from leitstand.api.problems import Problem
 from leitstand.core.acts import TokenRevoked
+from leitstand.core.people import ADMIN
 
 
 class SignInRequest(Input, frozen=True):
@@ -66,7 +67,7 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[None]:
 async def sign_out(request: Request[Any, Any, Any]) -> Response[None]:
     """204: the token or session that asks is valid no more, and the cookie is gone."""
     faces, who = faces_of(request), anybody(request)
-    if who == ROOT:
+    if who.token == ADMIN:
         raise Problem(
             409,
             "conflict",

@@ -13,10 +13,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
+from leitstand.api.auth import ROOT
 from leitstand.api.context import Faces
 from leitstand.api.leftovers import erase_of_the_gone
 from leitstand.api.retention import Applications
 from leitstand.app.settings import Settings
+from leitstand.core.acts import TokenRevoked
+from leitstand.core.people import ADMIN
 from leitstand.journal import heads, snapshots
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.stores.blobs import Retention
@@ -63,6 +66,12 @@ def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
             lambda: applications.erase_old(faces),
             PRUNE_EVERY_S,
             PRUNE_EVERY_S,
+        ),
+        Chore(
+            "revoking what a replaced admin token got",
+            lambda: revoke_replaced(faces),
+            SIGN_EVERY_S,
+            SIGN_EVERY_S,
         ),
         Chore(
             "erasing what runs of erased people left",
@@ -136,6 +145,16 @@ async def write_snapshot(settings: Settings, faces: Faces) -> None:
         raise
     if status:
         raise RuntimeError(f"its process ended with exit code {status}")
+
+
+# ── what a replaced token left ──────────────────────────────────────────────────────────────────────────────────────
+async def revoke_replaced(faces: Faces) -> None:
+    """Revoke what the administrator got by a token of the data folder that was replaced. It opens nothing already; now
+    listings and the audit say so."""
+    people = faces.follower.state.people
+    held = people.users[ADMIN].tokens if ADMIN in people.users else ()
+    for token in [one for one in held if faces.tokens.is_replaced(people.tokens[one])]:
+        await faces.ask(ROOT, "", TokenRevoked(token, ADMIN))
 
 
 # ── what is old ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -33,13 +33,13 @@ from leitstand.api import app as api
 from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits
 from leitstand.app import chores
+from leitstand.app.admin_token import AdminTokenFile
 from leitstand.app.forwarded import forwarded
 from leitstand.app.protocol import Protocol
 from leitstand.app.serving import (
     CannotServe,
     DiskLow,
     addresses,
-    admin_token,
     is_loopback,
     is_open,
     lock,
@@ -208,7 +208,7 @@ def _say_lost_end(settings: Settings, last: int, views: Database) -> None:
 def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
     records = Records(settings.records)
     try:
-        token = admin_token(settings.admin_token)
+        admin = AdminTokenFile(settings.admin_token)
     except (OSError, ValueError) as error:
         raise CannotServe("unusable", f"no admin token: {error}") from error
     return Faces(
@@ -217,7 +217,7 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         records=records,
         commit=GroupCommit(records),
         blobs=Blobs(settings.blobs),
-        tokens=Tokens(token, lambda: follower.state, now_us),
+        tokens=Tokens(admin, lambda: follower.state, now_us),
         authorizer=Authorizer(),
         signins=SignIns(),
         provider=_provider(settings),

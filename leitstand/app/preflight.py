@@ -13,7 +13,8 @@ from typing import Final
 
 import click
 
-from leitstand.app.serving import EXIT_CODES, addresses, admin_token, holder, is_open, locked
+from leitstand.app.admin_token import admin_token
+from leitstand.app.serving import EXIT_CODES, addresses, holder, is_open, locked
 from leitstand.app.settings import Settings
 from leitstand.cli.text import t
 

@@ -9,7 +9,6 @@ import fcntl
 import ipaddress
 import logging
 import os
-import secrets
 import socket
 import sqlite3
 import sys
@@ -20,7 +19,7 @@ from typing import Any, Final
 
 from leitstand.app.settings import Settings
 from leitstand.journal.codec import JournalUnusable
-from leitstand.runtime.disk import is_full, write_whole
+from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import JournalFull, StaleHead
 from leitstand.stores.records import NewerRecords
 
@@ -28,7 +27,6 @@ EXIT_CODES: Final = {
     "failed": 1, "insecure": 2, "busy": 3, "locked": 4, "unusable": 5, "fenced": 6, "full": 7, "clock": 8,
 }  # fmt: skip
 ALERT: Final = "CRITICAL"  # a line on standard error that begins so is for the operator: the parent shows it
-TOKEN_MIN: Final = 16  # characters
 LOCK_POLL_S: Final = 0.05
 DISK_LOOK_S: Final = 0.25  # how often the free disk is looked at, at most
 
@@ -112,7 +110,7 @@ def holder(descriptor: int) -> str:
     return "?"
 
 
-# ── who may listen, with which token ──────────────────────────────────────────────────────────────────────────────
+# ── who may listen ──────────────────────────────────────────────────────────────────────────────
 def is_open(settings: Settings) -> bool:
     """Whether tokens would travel in clear from other machines; OSError or UnicodeError for a host that is none."""
     encrypted = settings.behind_proxy or (settings.tls_cert and settings.tls_key)
@@ -128,17 +126,6 @@ def addresses(host: str, port: int) -> Addresses:
     """Where to listen for TCP; errors as `is_open`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return [(family, address) for family, _, _, _, address in found]
-
-
-def admin_token(path: Path) -> str:
-    """The token in `path`, made (mode 0600) if there is none; OSError, or ValueError for a file without a token."""
-    if not path.exists():
-        write_whole(path, f"{secrets.token_urlsafe(32)}\n".encode())
-    token = path.read_text().strip()
-    if len(token) < TOKEN_MIN:
-        raise ValueError(f"{path} holds no token of at least {TOKEN_MIN} characters; delete it for a new one")
-    path.chmod(0o600)
-    return token
 
 
 # ── how much disk is left ─────────────────────────────────────────────────────────────────────────────────────────

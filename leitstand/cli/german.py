@@ -251,6 +251,15 @@ GERMAN: Final[dict[str, str]] = {
     "{folder} ist etwas, das weder Datei noch Ordner noch Link ist: {name}",
     # up
     "The data folder.": "Der Datenordner.",
+    "Administer the data folder of a control plane.": "Den Datenordner einer Leitstelle verwalten.",
+    "Replace the administrator's token. The old one opens nothing more, at once and also while the control plane runs; "
+    "neither do the tokens and sessions that the administrator got by it.": "Das Token des Verwalters ersetzen. Das "
+    "alte öffnet nichts mehr, sofort und auch während die Leitstelle läuft; ebenso wenig die Token und Sitzungen, die "
+    "der Verwalter damit bekam.",
+    "{folder} is no data folder of a control plane": "{folder} ist kein Datenordner einer Leitstelle",
+    "{file} holds a new token.": "{file} enthält ein neues Token.",
+    "Tokens that it issued to others stay: `leitstand audit` shows them.": "Token, die es anderen ausstellte, bleiben: "
+    "`leitstand audit` zeigt sie.",
     "The address to listen on.": "Die Adresse, unter der gelauscht wird.",
     "The port.": "Der Port.",
     "Logical GPUs of this machine.  [default: its real ones, else one per core]": "Logische GPUs dieses Rechners.  "

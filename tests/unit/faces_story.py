@@ -12,7 +12,7 @@ import httpx2
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import SignIns
 from leitstand.api import app as api
-from leitstand.api.auth import Tokens
+from leitstand.api.auth import AdminToken, Tokens
 from leitstand.api.context import Faces, Limits
 from leitstand.core.cycle import Core
 from leitstand.core.facts import NodeAdded, Observation, RunEnded, RunStarted, SiteAdded, TenantAdded
@@ -82,6 +82,7 @@ class Plant:
         self.writer.follower = follower
         self.logs: dict[tuple[str, int], bytes] = {}
         self.low = False
+        self.admin = AdminToken(TOKEN, 0)
         records = Records(folder / "records.db")
         self.faces = Faces(
             follower=follower,
@@ -89,7 +90,7 @@ class Plant:
             records=records,
             commit=GroupCommit(records),
             blobs=Blobs(folder / "blobs", bytes_max=1000),
-            tokens=Tokens(TOKEN, lambda: follower.state, lambda: self.writer.now),
+            tokens=Tokens(lambda: self.admin, lambda: follower.state, lambda: self.writer.now),
             authorizer=Authorizer(),
             signins=SignIns(),
             people=People(folder / "people.db"),

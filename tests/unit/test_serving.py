@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the processes of a control plane share: every end has its code and its line, one process at a time holds a
-lock, one token is made and kept, and what is open to other machines is recognised."""
+lock, and what is open to other machines is recognised."""
 
 import errno
 import fcntl
 import logging
 import os
 import sqlite3
-import stat
 import time
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from leitstand.app.serving import (
     ALERT,
     EXIT_CODES,
     CannotServe,
-    admin_token,
     is_loopback,
     is_open,
     lock,
@@ -116,27 +114,7 @@ def test_a_holder_that_did_not_write_its_number_is_asked_of_the_kernel(tmp_path:
     assert locked(os.open(path, os.O_RDWR), time.monotonic())
 
 
-# ── token and address ─────────────────────────────────────────────────────────────────────────────────────────────
-def test_the_admin_token_is_made_once_private_and_kept(tmp_path: Path) -> None:
-    path = tmp_path / "admin.token"
-    token = admin_token(path)
-    assert len(token) >= 32
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    path.chmod(0o644)
-    assert admin_token(path) == token
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [found.name for found in tmp_path.iterdir()] == ["admin.token"]
-
-
-@pytest.mark.parametrize("content", ["", "short\n"])
-def test_a_file_without_a_token_is_refused_and_left_as_it_is(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "admin.token"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=r"admin\.token holds no token"):
-        admin_token(path)
-    assert path.read_text() == content
-
-
+# ── address ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("host", "closed"),
     [
