@@ -41,10 +41,10 @@ class Identity(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class AdminToken(msgspec.Struct, frozen=True):
-    """The administrator's token of the data folder. `since_us`: when it was made, µs; what its user got before, tokens
-    and sessions, opens nothing more."""
+    """The administrator's token of the data folder, as its digest (`leitstand.access.tokens`). `since_us`: when it was
+    made, µs; what its user got before, tokens and sessions, opens nothing more."""
 
-    secret: str
+    digest: str
     since_us: int
 
 
@@ -134,7 +134,7 @@ class Tokens:
         """Forget what is no longer so, or too much."""
         admin = self._read_admin()
         if admin is not self._admin:
-            self._admin, self._admin_digest = admin, _hash(admin.secret.encode())
+            self._admin, self._admin_digest = admin, bytes.fromhex(admin.digest)
             self._root = Identity(ADMIN, ADMIN, since_us=admin.since_us)
             self._version = -1
         version = self._state().access_version

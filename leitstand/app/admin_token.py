@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from leitstand.access.tokens import digest
 from leitstand.api.auth import AdminToken
 from leitstand.runtime.disk import write_whole
 
@@ -47,7 +48,7 @@ class AdminTokenFile:
         self._path = path
         admin_token(path)
         self._read: tuple[int, int] | None = None  # inode and time of the file that was read
-        self._known = AdminToken("", 0)
+        self._known = AdminToken(digest(""), 0)
         self()
 
     def __call__(self) -> AdminToken:
@@ -61,8 +62,8 @@ class AdminTokenFile:
 
     def _found(self, made_us: int) -> AdminToken:
         try:
-            return AdminToken(admin_token(self._path), made_us)
+            return AdminToken(digest(admin_token(self._path)), made_us)
         except FileNotFoundError:
             raise
         except (OSError, ValueError):
-            return AdminToken(secrets.token_urlsafe(), made_us)
+            return AdminToken(digest(secrets.token_urlsafe()), made_us)

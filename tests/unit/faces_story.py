@@ -11,6 +11,7 @@ import httpx2
 
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import SignIns
+from leitstand.access.tokens import digest
 from leitstand.api import app as api
 from leitstand.api.auth import AdminToken, Tokens
 from leitstand.api.context import Faces, Limits
@@ -82,7 +83,7 @@ class Plant:
         self.writer.follower = follower
         self.logs: dict[tuple[str, int], bytes] = {}
         self.low = False
-        self.admin = AdminToken(TOKEN, 0)
+        self.admin = AdminToken(digest(TOKEN), 0)
         records = Records(folder / "records.db")
         self.faces = Faces(
             follower=follower,

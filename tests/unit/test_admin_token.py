@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 
+from leitstand.access.tokens import digest
 from leitstand.api.auth import AdminToken
 from leitstand.app.admin import admin
 from leitstand.app.admin_token import AdminTokenFile, admin_token, reset
@@ -52,11 +53,11 @@ def test_a_file_without_a_token_is_refused_and_left_as_it_is(path: Path, content
 def test_the_file_is_read_again_when_it_is_another_one(path: Path) -> None:
     file = AdminTokenFile(path)
     before = file()
-    assert before.secret == path.read_text().strip()
+    assert before.digest == digest(path.read_text().strip())
     assert file() is before
     reset(path)
     after = file()
-    assert after.secret == path.read_text().strip() != before.secret
+    assert after.digest == digest(path.read_text().strip()) != before.digest
     assert after.since_us >= before.since_us
     assert file() is after
 
@@ -67,10 +68,10 @@ def test_a_file_that_is_gone_changes_nothing_and_one_without_a_token_opens_to_no
     path.rename(path.with_name("elsewhere"))
     assert file() is before
     path.write_text("short\n")
-    assert file().secret not in ("", "short", before.secret)
+    assert file().digest not in (digest(""), digest("short"), before.digest)
     path.unlink()
     path.with_name("elsewhere").rename(path)
-    assert file().secret == before.secret
+    assert file().digest == before.digest
 
 
 def test_a_token_of_tomorrow_does_not_shut_out_what_is_issued_today(path: Path) -> None:
@@ -106,7 +107,7 @@ def test_the_command_replaces_the_token_of_a_data_folder_alone(path: Path) -> No
 # ── the faces ─────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_replaced_token_opens_nothing_at_once_and_the_new_one_does(plant: Plant) -> None:
     assert plant.ask("GET", "/v1/self").status_code == 200
-    plant.admin = AdminToken(NEW, plant.writer.now)
+    plant.admin = AdminToken(digest(NEW), plant.writer.now)
     problem(plant.ask("GET", "/v1/self"), 401, "unauthenticated")
     assert plant.ask("GET", "/v1/self", NEW).status_code == 200
 
@@ -120,7 +121,7 @@ def test_what_the_administrator_got_by_a_replaced_token_ends_and_what_others_hav
     user = plant.ask("POST", "/v1/users", json=ada).json()["id"]
     other = plant.ask("POST", f"/v1/users/{user}/tokens", json={}).json()["secret"]
     plant.writer.cycle()
-    plant.admin = AdminToken(NEW, plant.writer.now)
+    plant.admin = AdminToken(digest(NEW), plant.writer.now)
     problem(plant.ask("GET", "/v1/self", mine), 401, "unauthenticated")
     with_session = {"cookie": f"leitstand_session={session}", **OURS}
     problem(plant.ask("GET", "/v1/self", "", headers=with_session), 401, "unauthenticated")
@@ -138,7 +139,7 @@ def test_a_stream_by_a_replaced_token_ends(plant: Plant) -> None:
         listening = asyncio.create_task(client.get("/v1/events"))
         while not plant.faces.limits._under_way:
             await asyncio.sleep(0)
-        plant.admin = AdminToken(NEW, plant.writer.now)
+        plant.admin = AdminToken(digest(NEW), plant.writer.now)
         plant.writer.cycle()
         assert (await listening).status_code == 200
 

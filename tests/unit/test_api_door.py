@@ -164,7 +164,7 @@ def test_tokens_are_kept_as_hashes_alone(plant: Plant) -> None:
     tokens = plant.faces.tokens
     assert plant.ask("GET", "/v1/jobs").status_code == 200
     assert TOKEN.encode() not in repr(vars(tokens)).encode()
-    assert vars(tokens)["_admin"] == auth._hash(TOKEN.encode())
+    assert vars(tokens)["_admin_digest"] == auth._hash(TOKEN.encode())
 
 
 # ── who asks ──────────────────────────────────────────────────────────────────────────────────────────────────────
