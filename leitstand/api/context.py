@@ -186,11 +186,8 @@ def refusal(settled: Settled) -> Problem:
             | "unknown_invitation"
             | "unknown_application"
         ):
-            return Problem(
-                404,
-                settled.refused.replace("_", "-"),
-                f"there is no {settled.refused.removeprefix('unknown_')} {detail!r}".rstrip(" '"),
-            )
+            what = settled.refused.removeprefix("unknown_") + (f" {detail!r}" if detail else "")
+            return Problem(404, settled.refused.replace("_", "-"), f"there is no {what}")
         case "conflict":
             return Problem(409, "conflict", detail)
         case "exists":

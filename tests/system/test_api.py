@@ -263,6 +263,8 @@ def test_a_submission_without_a_key_says_that_its_fate_is_unknown(pair: Pair) ->
 @pytest.mark.parametrize("harm", ["none", "killed", "views deleted", "views damaged"])
 def test_faces_that_start_again_answer_as_before(pair: Pair, harm: str) -> None:
     with pair.client() as client:
+        for name in ("p0", "p1"):
+            assert client.post("/v1/tenants/operator/projects", json={"name": name}).status_code == 201
         for number in range(5):
             ended(client, submit(client, name=f"n{number}", project=f"p{number % 2}")["id"])
         before = [client.get(path).json() for path in ("/v1/jobs", "/v1/usage?by=project", "/v1/nodes")]
