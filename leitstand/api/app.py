@@ -37,6 +37,7 @@ from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
 
 BODY_BYTES_MAX: Final = 1024 * 1024
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")  # no browser takes a log for a page
 PREFIX: Final = "/v1"
 SUBMISSIONS: Final = "/v1/jobs"
 OPEN_PATHS: Final = frozenset({"/healthz", "/metrics", "/v1/openapi.json"})
@@ -225,6 +226,8 @@ class _Answer:
         self._traffic.answers[self._method, status] += 1
         if status == 201 and self._path == SUBMISSIONS:
             self._traffic.note_submission(time.perf_counter() - self._began)
+        if not any(name == NOSNIFF[0] for name, _ in message["headers"]):
+            message["headers"] = [*message["headers"], NOSNIFF]
         await self._send(message)
         if self._method == "HEAD":
             self._over = True

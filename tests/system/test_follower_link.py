@@ -122,7 +122,7 @@ def test_a_lost_connection_repeats_what_may_be_said_twice_and_fails_the_rest(tmp
             again = [await server.asked.get() for _ in range(2)]
             assert [one.observation for one in again] == [WITH_KEY, CancelJob("acme-1")]
             server.say(*(Settled(one.ticket, 7, "acme-1") for one in again))
-            assert (await asking[1]).job == "acme-1"
+            assert (await asking[1]).made == "acme-1"
             assert (await asking[3]).seq == 7
 
     run(main())

@@ -2,6 +2,7 @@
 """What the API promises at its door: a token for everything but health, problems, a true description."""
 
 import asyncio
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -30,6 +31,7 @@ from leitstand.core.acts import (
     TokenRevoked,
     UserAdded,
 )
+from tests.unit.archives import archive
 from tests.unit.faces_story import TOKEN, Plant, S, problem
 
 GUARDED = [
@@ -68,6 +70,11 @@ def test_other_schemes_than_bearer_are_refused(plant: Plant) -> None:
     for value in (b"Bearer", b"Bearer ", b"Basic " + TOKEN.encode(), TOKEN.encode()):
         with pytest.raises(Problem):
             tokens.identify(value)
+
+
+def test_no_answer_is_taken_for_what_it_does_not_say_it_is(plant: Plant) -> None:
+    for path, token in (("/healthz", ""), ("/v1/jobs", TOKEN), ("/v1/jobs", "wrong"), ("/nope", TOKEN)):
+        assert plant.ask("GET", path, token).headers.get_list("x-content-type-options") == ["nosniff"]
 
 
 def test_health_and_description_are_open(plant: Plant) -> None:
@@ -158,6 +165,29 @@ def test_the_description_names_every_route_and_every_reference_resolves() -> Non
     assert schemas[_name(body)]["required"] == ["run"]
     for reference in _references(document):
         assert _name({"$ref": reference}) in schemas
+
+
+def test_who_asks_again_for_what_is_done_gets_200_and_the_description_says_so(plant: Plant) -> None:
+    packed = archive()
+    asked: dict[tuple[str, str, str], dict[str, Any]] = {
+        ("POST", "/v1/tenants", "/v1/tenants"): {"json": {"id": "acme"}},
+        ("POST", "/v1/tenants/{tenant_id}/projects", "/v1/tenants/acme/projects"): {"json": {"name": "lab"}},
+        ("POST", "/v1/users/{user_id}/roles", "/v1/users/u1/roles"): {
+            "json": {"role": "member", "tenant": "acme"}
+        },
+        ("PUT", "/v1/blobs/{sha256}", f"/v1/blobs/{hashlib.sha256(packed).hexdigest()}"): {"content": packed},
+    }
+    plant.writer.cycle(UserAdded(""))
+    for (method, _, path), body in asked.items():
+        assert [plant.ask(method, path, **body).status_code for _ in range(2)] == [201, 200], path
+    paths = json.loads(schema.describe(api.routes()))["paths"]
+    both = {
+        (method.upper(), path)
+        for path, methods in paths.items()
+        for method, one in methods.items()
+        if {"200", "201"} <= one["responses"].keys()
+    }
+    assert both == {(method, path) for method, path, _ in asked}
 
 
 def test_tokens_are_kept_as_hashes_alone(plant: Plant) -> None:
