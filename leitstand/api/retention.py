@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the records of applications are kept. `leitstand.app.chores` calls it now and then.
+"""How long the records of applications and invitations are kept. `leitstand.app.chores` calls it now and then.
 
 Erased are those of refused applications after REFUSED_US, of withdrawn ones, and those to which no application belongs:
-the faces died while it was filed, or it left the list long ago.
+the faces died while it was filed, or it left the list long ago. Of an invitation the address, once it is over.
 """
 
+import asyncio
+import re
 from typing import Final
 
 from leitstand.api.applicationview import RECORDS, complete, record_of
@@ -16,6 +18,7 @@ from leitstand.core.units import DAY_US
 
 REFUSED_US: Final = 180 * DAY_US  # as long as the refusal may be asked about
 KEEPER: Final = Identity("retention", "")  # nobody: the facts have no author
+_INVITATION: Final = re.compile(r"i[1-9][0-9]*", re.ASCII)  # no id of a tenant looks so
 
 
 class Applications:
@@ -47,3 +50,21 @@ class Applications:
             if owner is not None:
                 await faces.ask(KEEPER, "", RecordsErased(owner.id))
         return len(doomed)
+
+
+async def erase_addresses(faces: Faces) -> int:
+    """Erase the addresses of invitations that nobody can accept any more; how many. An accepted one keeps it while the
+    answer can be asked for again, for the name of its account may come of it."""
+    people = faces.people
+    kept = [one for one in await asyncio.to_thread(people.subjects, "i") if _INVITATION.fullmatch(one)]
+    state, now = faces.follower.state, faces.now()
+    over = []
+    for name in sorted(kept):
+        one = state.people.invitations.get(name)
+        if one is not None:
+            ends_us = one.accepted_us + state.rules.claim_again_us if one.user else one.expires_us
+        if one is None or ends_us <= now:
+            over.append(name)
+    for name in over:
+        await asyncio.to_thread(people.erase, name)
+    return len(over)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from leitstand.api.auth import ROOT
 from leitstand.api.context import Faces
 from leitstand.api.leftovers import erase_of_the_gone
-from leitstand.api.retention import Applications
+from leitstand.api.retention import Applications, erase_addresses
 from leitstand.app.settings import Settings
 from leitstand.core.acts import TokenRevoked
 from leitstand.core.people import ADMIN
@@ -72,6 +72,9 @@ def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
             lambda: revoke_replaced(faces),
             SIGN_EVERY_S,
             SIGN_EVERY_S,
+        ),
+        Chore(
+            "erasing addresses of invitations", lambda: erase_addresses(faces), PRUNE_EVERY_S, PRUNE_EVERY_S
         ),
         Chore(
             "erasing what runs of erased people left",

@@ -9,9 +9,12 @@ import httpx2
 import pytest
 
 from leitstand.access import tokens as forms
+from leitstand.access.tokens import digest
+from leitstand.api.retention import erase_addresses
 from leitstand.core import acts as a
 from leitstand.core import people
-from tests.unit.faces_story import TOKEN, Plant, S, problem
+from leitstand.stores.legal import LegalIdentity
+from tests.unit.faces_story import TOKEN, Plant, S, first, problem
 from tests.unit.onboarding_story import DAY, later, person
 
 
@@ -227,3 +230,26 @@ def test_withdrawing_erases_the_address(plant: Plant, boss: str) -> None:
     assert plant.faces.people.invitations([made["id"]]) == {made["id"]: "eve@acme.example"}
     plant.ask("DELETE", f"/v1/invitations/{made['id']}", boss)
     assert plant.faces.people.invitations([made["id"]]) == {}
+
+
+def test_addresses_of_invitations_that_are_over_are_erased(plant: Plant, boss: str) -> None:
+    plant.writer.cycle(a.TenantAdded("industrie-nord", "industry", "admin"))
+    legal = LegalIdentity("Nord GmbH", "Weg 1", "1", "Ort", "DE", "large")
+    plant.faces.people.put_legal("industrie-nord", legal)
+    taken = invite(plant, boss, email="ada@acme.example")
+    plant.writer.cycle(a.AcceptInvitation(digest(taken["code"]), "d" * 64, plant.writer.now + 30 * DAY))
+    invite(plant, boss, email="bob@acme.example", expires_in="1d")
+    invite(plant, boss, email="eve@acme.example", expires_in="7d")
+    plant.faces.people.put_invitation("i99", "nobody@acme.example")
+
+    def left() -> list[str]:
+        first(erase_addresses(plant.faces))
+        return sorted(plant.faces.people.subjects("i"))
+
+    assert left() == ["i1", "i2", "i3", "industrie-nord"], "the answer to the first may have been lost"
+    later(plant, 2 * 3600 * S)
+    assert left() == ["i2", "i3", "industrie-nord"]
+    later(plant, DAY)
+    assert left() == ["i3", "industrie-nord"]
+    later(plant, 6 * DAY)
+    assert left() == ["industrie-nord"]
