@@ -32,7 +32,7 @@ from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.ids import an_applied_for_tenant
 from leitstand.api.jobrequest import between
-from leitstand.api.paging import PAGE_MAX
+from leitstand.api.paging import PAGE_MAX, one_by_one
 from leitstand.api.permission import PLATFORM, permit, places
 from leitstand.api.problems import Fault, Problem, disk_full
 from leitstand.api.tokenview import Issued, token_answer
@@ -158,7 +158,7 @@ async def list_applications(request: Request[Any, Any, Any]) -> ApplicationPage:
     query = decode.query(request.query_params.items(), ApplicationQuery)
     found = [
         one
-        for one in reversed(faces.follower.state.onboarding.applications.values())
+        async for one in one_by_one(reversed(faces.follower.state.onboarding.applications.values()))
         if query.state in ("", one.state)
         and _number(one) < query.cursor
         and (where is None or one.id == who.claim)

@@ -44,7 +44,7 @@ class BlobAnswer(msgspec.Struct, frozen=True):
     "/blobs/{sha256:str}",
     status_code=201,
     request_max_body_size=None,
-    opt={"action": "blob:write", "query": BlobQuery},
+    opt={"action": "blob:write", "query": BlobQuery, "again": True},
     summary="Upload a work directory",
 )
 async def upload(request: Request[Any, Any, Any], sha256: FromPath[str]) -> Response[BlobAnswer]:

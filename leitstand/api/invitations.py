@@ -23,7 +23,7 @@ from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id, between
 from leitstand.api.names import PersonAnswer
-from leitstand.api.paging import PAGE_MAX, PLACE_MAX
+from leitstand.api.paging import PAGE_MAX, PLACE_MAX, one_by_one
 from leitstand.api.people import permit_or
 from leitstand.api.permission import PLATFORM, inside, permit, places
 from leitstand.api.problems import Fault, Problem
@@ -164,7 +164,7 @@ async def list_invitations(request: Request[Any, Any, Any]) -> InvitationPage:
         permit(request, Resource("tenant", query.tenant), query.tenant)
     found = [
         one
-        for one in faces.follower.state.people.invitations.values()
+        async for one in one_by_one(faces.follower.state.people.invitations.values())
         if query.tenant in ("", one.tenant)
         and number_of(one.id) > query.cursor
         and inside(where, one.tenant, "")

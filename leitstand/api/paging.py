@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages of listings that come from the state: what is listed there keeps its place, so a place is the cursor."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import ClassVar, Final, TypeVar
 
 from leitstand.api.decode import Check, Input
@@ -9,6 +10,7 @@ from leitstand.api.jobrequest import between
 
 PAGE_MAX: Final = 1000
 PLACE_MAX: Final = 2**53
+BREATH: Final = 1000  # looked at between two moments in which others are answered
 
 T = TypeVar("T")
 
@@ -29,3 +31,11 @@ def page_of(items: Sequence[T], query: PageQuery) -> tuple[list[T], str | None]:
     """The items of the page, and the cursor of the next one, None on the last."""
     end = query.cursor + query.limit
     return list(items[query.cursor : end]), str(end) if end < len(items) else None
+
+
+async def one_by_one(items: Iterable[T]) -> AsyncIterator[T]:
+    """Each of the items that are there now, however many; others have their turn in between."""
+    for number, item in enumerate(list(items), start=1):
+        yield item
+        if number % BREATH == 0:
+            await asyncio.sleep(0)

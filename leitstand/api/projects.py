@@ -14,7 +14,7 @@ from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id, between
 from leitstand.api.names import PersonAnswer
-from leitstand.api.paging import PAGE_MAX, PLACE_MAX, PageQuery, page_of
+from leitstand.api.paging import PAGE_MAX, PLACE_MAX, PageQuery, one_by_one, page_of
 from leitstand.api.permission import absent, inside, permit, places, sees_tenant
 from leitstand.api.problems import Problem
 from leitstand.api.tenants import ProjectAnswer, tenant_permitted
@@ -86,7 +86,7 @@ async def list_projects(request: Request[Any, Any, Any], tenant_id: FromPath[str
 
 @post(
     "/tenants/{tenant_id:str}/projects",
-    opt={"action": "project:add", "body": ProjectRequest},
+    opt={"action": "project:add", "body": ProjectRequest, "again": True},
     summary="Add a project",
 )
 async def add_project(request: Request[Any, Any, Any], tenant_id: FromPath[str]) -> Response[ProjectAnswer]:
@@ -134,7 +134,7 @@ async def list_members(request: Request[Any, Any, Any], tenant_id: FromPath[str]
     where = _places_in(request, tenant_id)
     query = decode.query(request.query_params.items(), MemberQuery)
     faces = faces_of(request)
-    found, more = _members(faces.follower.state, tenant_id, query, where)
+    found, more = await _members(faces.follower.state, tenant_id, query, where)
     people = faces.persons(user for user, *_ in found)
     return Members([Member(people[user], *grant) for user, *grant in found], more)
 
@@ -150,13 +150,13 @@ def _places_in(request: Request[Any, Any, Any], tenant_id: str) -> Places | None
     return where
 
 
-def _members(
+async def _members(
     state: State, tenant_id: str, query: MemberQuery, where: Places | None
 ) -> tuple[list[tuple[str, str, str, str]], str | None]:
     """User, role, project and origin of a page, and the cursor of the next: the number of the last user on it."""
     found: list[tuple[str, str, str, str]] = []
     last = 0
-    for user in state.people.users.values():
+    async for user in one_by_one(state.people.users.values()):
         number = int(user.id[_USER_ID:])
         if number <= query.cursor:
             continue

@@ -49,7 +49,11 @@ def place_of(tenant: str, project: str) -> Resource:
     return Resource("project" if project else "tenant" if tenant else "platform", tenant, project)
 
 
-@post("/users/{user_id:str}/roles", opt={"action": "role:grant", "body": RoleRequest}, summary="Grant a role")
+@post(
+    "/users/{user_id:str}/roles",
+    opt={"action": "role:grant", "body": RoleRequest, "again": True},
+    summary="Grant a role",
+)
 async def grant_role(request: Request[Any, Any, Any], user_id: FromPath[str]) -> Response[UserAnswer]:
     """201 with the user; 200 if it has the role already. Whom you do not see yet comes by invitation."""
     faces, user = faces_of(request), meant(request, user_id)

@@ -167,8 +167,7 @@ class _Operation:
         if content:
             done["content"] = content
         found = {str(handler.status_code): done}
-        wrapped = typing.get_origin(inspect.signature(handler.fn).return_annotation) is Response
-        if handler.status_code == 201 and wrapped:
+        if handler.opt.get("again"):
             found["200"] = {**done, "description": "It was done already"}
         if self.path == "/v1/signin/oidc/callback":
             found["302"] = {"description": "It failed: back to the sign-in page"}

@@ -21,6 +21,7 @@ from leitstand.api.auth import Identity
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.ids import BUILT_IN
+from leitstand.api.paging import one_by_one
 from leitstand.api.preconditions import IF_MATCH, changed, check_match
 from leitstand.api.problems import Fault, Problem
 from leitstand.api.tenants import TenantWhole, running, tag_of, tenant_answer, tenant_permitted
@@ -197,7 +198,7 @@ async def erase_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[str]
         raise Problem(409, "conflict", f"tenant {tenant_id} still has runs that end", hint="try again later")
     check_match(request, tag_of(tenant), f"tenant {tenant_id}")
     stores = stored.Stores(faces.people, faces.records, faces.secrets, faces.blobs)
-    people = only_there(faces, tenant_id)
+    people = await only_there(faces, tenant_id)
     erased = stored.Erased()
     for user in people:
         erased = _sum(erased, await asyncio.to_thread(stored.erase_person, stores, user))
@@ -217,11 +218,11 @@ async def erase_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[str]
 
 
 # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-def only_there(faces: Faces, tenant_id: str) -> list[str]:
+async def only_there(faces: Faces, tenant_id: str) -> list[str]:
     """Users whose roles are all in this tenant."""
     return [
         user.id
-        for user in faces.follower.state.people.users.values()
+        async for user in one_by_one(faces.follower.state.people.users.values())
         if user.grants and all(grant.tenant == tenant_id for grant in user.grants)
     ]
 

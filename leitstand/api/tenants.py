@@ -17,8 +17,8 @@ from leitstand.api.auth import Identity
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.ids import BUILT_IN, a_new_tenant
-from leitstand.api.paging import PageQuery, page_of
-from leitstand.api.permission import PLATFORM, absent, permit
+from leitstand.api.paging import PageQuery, one_by_one, page_of
+from leitstand.api.permission import PLATFORM, absent, inside, permit
 from leitstand.api.preconditions import etag
 from leitstand.api.problems import Problem
 from leitstand.core.facts import TenantAdded
@@ -108,18 +108,16 @@ async def list_tenants(request: Request[Any, Any, Any]) -> Tenants:
     who = permit(request, PLATFORM)
     query = decode.query(request.query_params.items(), PageQuery)
     faces = faces_of(request)
-    asker = faces.tokens.asker(who)
+    where = faces.authorizer.scopes_of(faces.tokens.asker(who), "tenant:read")
     seen = [
-        one
-        for one in faces.follower.state.tenants.values()
-        if faces.authorizer.sees(asker, Resource("tenant", one.id))
+        one async for one in one_by_one(faces.follower.state.tenants.values()) if inside(where, one.id, "")
     ]
     page, more = page_of(seen, query)
     legals = faces.people.legals(one.id for one in page if may(faces, who, "legal:read", one.id))
     return Tenants([_brief(one, legals.get(one.id)) for one in page], more)
 
 
-@post("/tenants", opt={"action": "tenant:add", "body": TenantRequest}, summary="Add a tenant")
+@post("/tenants", opt={"action": "tenant:add", "body": TenantRequest, "again": True}, summary="Add a tenant")
 async def add_tenant(request: Request[Any, Any, Any]) -> Response[TenantWhole]:
     """201 with the tenant; 200 if it is there already, of the same class; 409 if it is of another one."""
     faces, who = faces_of(request), permit(request, PLATFORM)

@@ -20,7 +20,7 @@ from leitstand.api.decode import Check, Input
 from leitstand.api.jobrequest import an_id, between
 from leitstand.api.leftovers import erase_of_the_gone
 from leitstand.api.names import ADMINISTRATOR
-from leitstand.api.paging import PAGE_MAX, PLACE_MAX
+from leitstand.api.paging import PAGE_MAX, PLACE_MAX, one_by_one
 from leitstand.api.people import account_of, meant, only_tenant, permit_or, permit_reading
 from leitstand.api.permission import PLATFORM, absent, inside, permit, places
 from leitstand.api.problems import Problem
@@ -93,7 +93,7 @@ async def list_users(request: Request[Any, Any, Any]) -> UserPage:
     if query.tenant and not inside(where, query.tenant, ""):
         permit(request, Resource("tenant", query.tenant), query.tenant)
     found: list[Account] = []
-    for account in faces.follower.state.people.users.values():
+    async for account in one_by_one(faces.follower.state.people.users.values()):
         if number_of(account.id) > query.cursor and _listed(account, where, query.tenant):
             found.append(account)
             if len(found) > query.limit:

@@ -10,6 +10,7 @@ import pytest
 
 from leitstand.api.leftovers import erase_of_the_gone
 from leitstand.core import acts as a
+from leitstand.core import people
 from leitstand.stores.people import Person
 from tests.unit.faces_story import TOKEN, Plant, first, left_by, problem
 from tests.unit.onboarding_story import file, person
@@ -125,6 +126,24 @@ def test_users_come_in_pages_that_a_removal_does_not_shift(plant: Plant) -> None
 
 
 # ── roles ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("path", ["/v1/users?tenant=acme", "/v1/tenants/acme/members"])
+def test_others_are_answered_while_a_listing_walks_over_very_many(plant: Plant, boss: str, path: str) -> None:
+    users = plant.faces.follower.state.people.users
+    users.update((f"u{number}", people.User(f"u{number}")) for number in range(100, 10_000))
+    turns = 0
+
+    async def main(client: httpx2.AsyncClient) -> None:
+        nonlocal turns
+        listing = asyncio.create_task(client.get(path))
+        while not listing.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert listing.result().status_code == 200
+
+    plant.run(main, boss)
+    assert turns > 9
+
+
 def test_an_administrator_grants_and_revokes_in_the_own_tenant_alone(plant: Plant, boss: str) -> None:
     user = add(plant, ("viewer", "acme"))
     assert grant(plant, boss, user, "member", "acme", "lab").status_code == 201
