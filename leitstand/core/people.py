@@ -89,16 +89,28 @@ class People(msgspec.Struct):
 # ── decide ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def fault_of(state: "State", grant: Grant) -> str:
     """Why nobody can hold the grant; '' if one can."""
-    levels = ROLES.get(grant.role)
-    if levels is None:
-        return f"role {grant.role[:64]!r} is unknown; known: {', '.join(ROLES)}"
-    level = "project" if grant.project else "tenant" if grant.tenant else "platform"
-    if level not in levels:
-        return f"role {grant.role!r} is held in a {' or '.join(levels)}, not in a {level}"
-    if level != "platform" and grant.tenant not in state.tenants:
+    if misplaced := place_fault(grant.role, grant.tenant, grant.project):
+        return misplaced
+    if grant.tenant and grant.tenant not in state.tenants:
         return f"there is no tenant {grant.tenant[:64]!r}"
     if grant.project and grant.project not in state.tenants[grant.tenant].projects:
         return f"there is no project {grant.project[:64]!r} in {grant.tenant}"
+    return ""
+
+
+def place_fault(role: str, tenant: str, project: str) -> str:
+    """Why the role cannot be held there, whatever exists; '' if it can."""
+    levels = ROLES.get(role)
+    if levels is None:
+        return f"there is no role {role[:64]!r}; known: {', '.join(ROLES)}"
+    if not tenant:
+        if project:
+            return f"project {project[:64]!r} needs a tenant"
+        return "" if "platform" in levels else f"role {role!r} needs a tenant"
+    if "tenant" not in levels:
+        return f"role {role!r} is of the platform, not of tenant {tenant[:64]!r}; leave the tenant out"
+    if project and "project" not in levels:
+        return f"role {role!r} is of a whole tenant; leave project {project[:64]!r} out"
     return ""
 
 

@@ -81,18 +81,30 @@ def test_users_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("grant", "fault"),
     [
-        (("king", "", ""), f"role 'king' is unknown; known: {', '.join(ROLES)}"),
-        (("operator", "acme", ""), "role 'operator' is held in a platform, not in a tenant"),
-        (("operator", "acme", "lab"), "role 'operator' is held in a platform, not in a project"),
-        (("reviewer", "acme", ""), "role 'reviewer' is held in a platform, not in a tenant"),
-        (("auditor", "acme", "lab"), "role 'auditor' is held in a platform or tenant, not in a project"),
-        (("tenant_admin", "", ""), "role 'tenant_admin' is held in a tenant, not in a platform"),
-        (("tenant_admin", "acme", "lab"), "role 'tenant_admin' is held in a tenant, not in a project"),
-        (("member", "", ""), "role 'member' is held in a tenant or project, not in a platform"),
-        (("viewer", "", ""), "role 'viewer' is held in a tenant or project, not in a platform"),
+        (("king", "", ""), f"there is no role 'king'; known: {', '.join(ROLES)}"),
+        (
+            ("operator", "acme", ""),
+            "role 'operator' is of the platform, not of tenant 'acme'; leave the tenant out",
+        ),
+        (
+            ("operator", "acme", "lab"),
+            "role 'operator' is of the platform, not of tenant 'acme'; leave the tenant out",
+        ),
+        (
+            ("reviewer", "acme", ""),
+            "role 'reviewer' is of the platform, not of tenant 'acme'; leave the tenant out",
+        ),
+        (("auditor", "acme", "lab"), "role 'auditor' is of a whole tenant; leave project 'lab' out"),
+        (("tenant_admin", "", ""), "role 'tenant_admin' needs a tenant"),
+        (
+            ("tenant_admin", "acme", "lab"),
+            "role 'tenant_admin' is of a whole tenant; leave project 'lab' out",
+        ),
+        (("member", "", ""), "role 'member' needs a tenant"),
+        (("viewer", "", ""), "role 'viewer' needs a tenant"),
         (("member", "nobody", ""), "there is no tenant 'nobody'"),
         (("member", "beta", "lab"), "there is no project 'lab' in beta"),
-        (("member", "", "lab"), "there is no tenant ''"),
+        (("member", "", "lab"), "project 'lab' needs a tenant"),
     ],
 )
 def test_roles_are_held_only_where_they_mean_something(grant: tuple[str, str, str], fault: str) -> None:
