@@ -41,11 +41,12 @@ ReadLog = Callable[[str, int, int, int], bytes]  # run, task, offset, limit; as 
 
 
 class Leftovers(Protocol):
-    """What ended runs left on the machines, as `leitstand.engines.local.leftovers` tells it. OSError: do it again."""
+    """What runs left on the machines, as `leitstand.engines.local.leftovers` tells it. OSError: do it again."""
 
     def jobs(self) -> set[str]: ...
     def erase_jobs(self, jobs: Container[str]) -> int: ...
     def erase_tenant(self, tenant: str) -> int: ...
+    def export(self, tenant: str) -> Iterator[tuple[str, Iterator[bytes]]]: ...
 
 
 class Now(Protocol):

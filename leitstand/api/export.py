@@ -57,8 +57,26 @@ jobs.jsonl       the jobs, newest first, with runs and usage; "spec" names the f
 jobs/REF.json    what a job runs: command, setup, environment, work directory (SHA-256), secrets by name
 logs/RUN.N.log   what task N of a run printed, as far as it is kept
 acts.jsonl       the administrative acts on the tenant, latest first: who did what when
-blobs.json       the work directories that are kept
+blobs.json       the work directories that were handed in and are kept
 blobs/SHA256     each of them: a tar archive, plain or compressed with gzip, bzip2 or xz
+
+What runs left on the machine, as tar archives (POSIX.1-2001, pax) with modes and times:
+
+home.tar              the home of the tenant's runs, if they have one
+checkpoints/JOB-….tar the checkpoints of a job, as far as they are kept
+runs/RUN.tar          the working directories of a run (work-N of task N) and its temporary files (tmp), if it left any;
+                      RUN.stale-N: of a run whose record was lost, with its logs (task-N.log)
+left-out.jsonl        what is not in these archives as it lay there, and why: fifo, socket, device; foreign: not the
+                      tenant's own; unreadable; vanished meanwhile; deep: in more than 100 folders; large: over
+                      1024 GiB; changed: written to while it was read, cut off or filled with zeros to its first size.
+                      After 10,000 entries only their number: {{"more": N}}
+
+A link stands in an archive as a link, with its target as text; what it leads to is there only if it lies there. A file
+with several names is there under each. Runs that go on while the export is made go on writing: export again when they
+have ended to have everything at rest.
+
+Not in the export: values of secrets, and digests of tokens and invitations, which are nothing but keys; logs, working
+directories and checkpoints that are not kept any more; what runs wrote to other places.
 """
 
 
@@ -128,6 +146,9 @@ async def _files(faces: Faces, who: Identity, tenant: Tenant) -> _Files:
                     yield f"logs/{run.run}.{task}.log", _copied(read)
     for blob in sorted(faces.blobs.of(tenant.id)):
         yield f"blobs/{blob.digest}", _copied(partial(_file, blob.path))
+    left = faces.leftovers.export(tenant.id)
+    while (tree := await asyncio.to_thread(next, left, None)) is not None:
+        yield tree[0], _taken(tree[1])
 
 
 def _described(faces: Faces, who: Identity, tenant: Tenant) -> Iterator[tuple[str, bytes]]:
@@ -212,6 +233,11 @@ class _Sink:
 
 async def _whole(content: bytes) -> _Parts:
     yield content
+
+
+async def _taken(parts: Iterator[bytes]) -> _Parts:
+    while (part := await asyncio.to_thread(next, parts, None)) is not None:
+        yield part
 
 
 async def _copied(read: Callable[[int, int], bytes]) -> _Parts:

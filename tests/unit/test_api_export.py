@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import random
 import tarfile
 import tracemalloc
@@ -16,8 +17,9 @@ import pytest
 
 from leitstand.api import export
 from leitstand.api.auth import ROOT
+from leitstand.engines.local import packing
 from tests.unit.archives import archive
-from tests.unit.faces_story import TOKEN, Plant, problem
+from tests.unit.faces_story import TOKEN, Plant, left_by, problem
 from tests.unit.onboarding_story import DAY, LEGAL, join, later, person
 
 
@@ -96,6 +98,40 @@ def test_an_export_holds_everything_of_the_tenant(plant: Plant) -> None:
         assert name == "README.txt" or kind.rstrip("/") in files["README.txt"].decode(), (
             f"{name} is explained"
         )
+
+
+def test_an_export_holds_what_runs_left_on_the_machine(plant: Plant, tmp_path: Path) -> None:
+    for job in ("acme-1", "other-1"):
+        left_by(tmp_path, job)
+        for folder in (f"homes/{job[:-2]}", f"runs/{job}.1/work-0", f"checkpoints/{job}-0123456789ab"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / "result").write_text(f"of {job}")
+    os.mkfifo(tmp_path / "homes/acme/pipe")
+    files = unpack(plant.ask("GET", "/v1/tenants/acme/export").content)
+    inside = {
+        "home.tar": "acme/result",
+        "runs/acme-1.1.tar": "work-0/result",
+        "runs/acme-1.1.stale-1.tar": "task-0.log",
+        "checkpoints/acme-1-0123456789ab.tar": "acme-1-0123456789ab/result",
+    }
+    assert {name for name in files if name.endswith(".tar")} == set(inside)
+    for name, member in inside.items():
+        with tarfile.open(fileobj=io.BytesIO(files[name])) as tar:
+            file = tar.extractfile(member)
+            assert file is not None
+            assert file.read() == (b"somebody's name" if "stale" in name else b"of acme-1")
+    assert lines(files["left-out.jsonl"]) == [{"archive": "home.tar", "name": "acme/pipe", "why": "fifo"}]
+
+
+def test_the_readme_tells_the_limits_of_what_runs_left(plant: Plant) -> None:
+    readme = " ".join(
+        unpack(plant.ask("GET", "/v1/tenants/acme/export").content)["README.txt"].decode().split()
+    )
+    assert f"in more than {packing.DEPTH_MAX} folders" in readme
+    assert f"over {packing.FILE_BYTES_MAX >> 30} GiB" in readme
+    assert f"After {packing.LISTED_MAX:,} entries" in readme
+    for word in ("fifo", "socket", "device", "foreign", "unreadable", "vanished", "deep", "large", "changed"):
+        assert word in readme
 
 
 def test_an_export_holds_nothing_of_another_tenant_and_no_secret(plant: Plant) -> None:

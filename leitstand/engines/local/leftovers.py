@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs leave on this machine when they have ended: folders with logs and working directories, checkpoints, homes.
-Called by the faces to erase what is a person's or a tenant's.
+Called by the faces to erase what is a person's or a tenant's, and to give a tenant what is its own.
 
 Nothing here asks the engine: a folder is renamed to what the engine takes for one being removed, then removed. Whoever
 calls knows that no run of these jobs is left.
@@ -14,12 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from leitstand.engines.local import record
+from leitstand.engines.local.packing import Packing
 from leitstand.engines.local.tenants import CHECKPOINTS, HOMES
 
 _DOOMED: Final = ".gone-"  # as in `folder` and `checkpoints`
 _JOB: Final = r"(?:\.gone-)?([A-Za-z0-9_][A-Za-z0-9._-]*-[0-9]+)"
 _RUN: Final = re.compile(_JOB + r"\.[0-9]+(?:\.stale-[0-9]+)?")
 _CHECKPOINT: Final = re.compile(_JOB + r"-[0-9a-f]{12}")
+_OF_TASKS: Final = re.compile(
+    rf"work-[0-9]+|{record.TMP}"
+)  # what a run's own processes wrote, but for its log
+_STALE: Final = re.compile(
+    r"task-[0-9]+\.log|" + _OF_TASKS.pattern
+)  # nobody asks for the log of what was set aside
+LEFT_OUT: Final = "left-out.jsonl"
 _TENANT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}")
 
 
@@ -56,6 +64,26 @@ class Leftovers:
             record.sync_folder(str(self._homes))
         return count + len(homes)
 
+    def export(self, tenant: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Everything that runs of `tenant` left, as tar archives, and last LEFT_OUT, what is not in them: name and
+        content, which is read to its end before the next is asked for. Bounded in memory; blocks."""
+        packing = Packing()
+        if not _TENANT.fullmatch(tenant):
+            return
+        if (self._homes / tenant).is_dir():
+            yield "home.tar", packing.pack("home.tar", str(self._homes), [tenant])
+        for job, folder in self._found():
+            if job.rpartition("-")[0] != tenant or folder.name.startswith(_DOOMED):
+                continue
+            top, names = folder.parent, [folder.name]
+            if top == self._runs:
+                form = _STALE if ".stale-" in folder.name else _OF_TASKS
+                top, names = folder, sorted(name for name in _names(folder) if form.fullmatch(name))
+            if any(_holds(top / name) for name in names):
+                archive = f"{folder.parent.name}/{folder.name}.tar"
+                yield archive, packing.pack(archive, str(top), names)
+        yield LEFT_OUT, packing.left_out()
+
     def _found(self) -> Iterator[tuple[str, Path]]:
         for parent, form in ((self._runs, _RUN), (self._checkpoints, _CHECKPOINT)):
             for name in _names(parent):
@@ -68,6 +96,15 @@ def _names(folder: Path) -> list[str]:
         return os.listdir(folder)
     except FileNotFoundError:
         return []
+
+
+def _holds(path: Path) -> bool:
+    """Whether this is anything but an empty folder."""
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return True  # a file, or one that must be told of
 
 
 def _remove(folder: Path) -> None:
