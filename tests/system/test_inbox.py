@@ -88,7 +88,7 @@ def test_requests_of_one_moment_share_one_commit(plant: Plant) -> None:
     client = plant.connect()
     client.sendall(b"".join(pack(Ask(ticket, "t", ask())) for ticket in range(50)))
     settled = plant.until(client, 50)
-    assert [message.job for message in settled] == [f"acme-{n}" for n in range(1, 51)]  # type: ignore[union-attr]
+    assert [message.made for message in settled] == [f"acme-{n}" for n in range(1, 51)]  # type: ignore[union-attr]
     stamps = {entry.at for entry in plant.journal.read(0) if isinstance(entry.fact, f.JobSubmitted)}
     assert len(stamps) == 1
 
