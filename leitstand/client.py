@@ -150,7 +150,7 @@ class Client:
 
     def job(self, job: str) -> dict[str, Any]:
         """One job with its runs and what it used."""
-        return self.get(f"/v1/jobs/{quote(job, safe='')}")
+        return self.get(path("jobs", job))
 
     def jobs(self, limit: int = 100, **where: Any) -> Iterator[dict[str, Any]]:
         """Jobs, newest first; `where`: state, tenant, project."""
@@ -158,34 +158,36 @@ class Client:
 
     def cancel(self, job: str) -> dict[str, Any]:
         """Ask for the end of a job; one that has ended stays as it is."""
-        return self.post(f"/v1/jobs/{quote(job, safe='')}/cancel")
+        return self.post(path("jobs", job, "cancel"))
 
     def log(self, job: str, task: int = 0, offset: int = 0) -> bytes:
         """The log of one task so far, from a byte offset."""
-        path = f"/v1/jobs/{quote(job, safe='')}/logs"
-        return self.request("GET", path, params={"task": task, "offset": offset}).content
+        where = {"task": task, "offset": offset}
+        return self.request("GET", path("jobs", job, "logs"), params=where).content
 
     def follow(self, job: str, task: int = 0) -> Iterator[str]:
         """The log of one task as it grows, each byte once, until the job ends; across restarts of the control plane.
         Unreachable after OUTAGE_MAX_S without contact."""
-        path = f"/v1/jobs/{quote(job, safe='')}/logs"
-        offset, tries, lost_since = 0, 0, time.monotonic()
+        offset, tries, outage = 0, 0, 0.0
         while True:
             try:
-                with self.events(path, follow="true", task=task, offset=offset) as events:
+                with self.events(
+                    path("jobs", job, "logs"), follow="true", task=task, offset=offset
+                ) as events:
+                    outage = 0.0
                     for event in events:
-                        tries, lost_since = 0, time.monotonic()
+                        tries = 0
                         data = jsonlib.loads(event.data)
                         if event.event == "end":
                             return
                         offset = data["offset"] + len(data["text"].encode())
                         yield data["text"]
             except (Unreachable, Refused) as error:
-                passing = isinstance(error, Unreachable) or error.status in PASSING_STATUS
-                if not passing or time.monotonic() - lost_since > OUTAGE_MAX_S:
+                if outage > OUTAGE_MAX_S or not _passes(error):
                     raise
-            self.sleep(backoff(tries))
-            tries += 1
+            pause = backoff(tries)
+            self.sleep(pause)
+            outage, tries = outage + pause, tries + 1
 
     def wait(self, job: str) -> dict[str, Any]:
         """The job when it has ended."""
@@ -195,20 +197,22 @@ class Client:
 
     def watch(self, after: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         """(entry, job) for every change of a job one may see, across interruptions, without loss; `after`: the entry
-        seen last, None: only what comes from now on."""
-        tries = 0
+        seen last, None: only what comes from now on. Unreachable after OUTAGE_MAX_S without contact."""
+        tries, outage = 0, 0.0
         while True:
             try:
                 with self.events("/v1/events", **({} if after is None else {"after": after})) as events:
+                    outage = 0.0
                     for event in events:
                         if event.event == "job":
                             tries, after = 0, int(event.id)
                             yield after, jsonlib.loads(event.data)
             except (Unreachable, Refused) as error:
-                if isinstance(error, Refused) and error.status not in PASSING_STATUS:
+                if outage > OUTAGE_MAX_S or not _passes(error):
                     raise
-            self.sleep(backoff(tries))
-            tries += 1
+            pause = backoff(tries)
+            self.sleep(pause)
+            outage, tries = outage + pause, tries + 1
 
     def upload(self, folder: Path, **of: str) -> str:
         """Send a folder as a work directory; the SHA-256 that names it in a submission. `of`: tenant, project.
@@ -531,6 +535,11 @@ def new_key() -> str:
 def backoff(tries: int) -> float:
     """Seconds to wait after so many tries."""
     return BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
+
+
+def _passes(error: Unreachable | Refused) -> bool:
+    """Whether it may be over after a while."""
+    return isinstance(error, Unreachable) or error.status in PASSING_STATUS
 
 
 def _retry_after(response: httpx2.Response) -> float:

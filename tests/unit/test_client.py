@@ -5,6 +5,7 @@ import ast
 import io
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,57 @@ def test_a_tenant_is_exported_whole(cloud: Client, through: Through) -> None:
     with pytest.raises(Refused) as caught:
         cloud.export("nobody", io.BytesIO())
     assert caught.value.status == 404
+
+
+class Interrupted(httpx2.BaseTransport):
+    """Streams that stand for `quiet_s` of the clock and break; `away`: then nothing answers any more."""
+
+    def __init__(self, quiet_s: float, breaks: int, away: bool = False) -> None:
+        self.now = 0.0
+        self.quiet_s = quiet_s
+        self.breaks = breaks
+        self.away = away
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self.breaks == 0 and self.away:
+            raise httpx2.ConnectError("refused")
+        content = self._broken() if self.breaks else b"event: end\ndata: {}\n\n"
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+
+    def _broken(self) -> Iterator[bytes]:
+        yield b": keep-alive\n\n"
+        self.now += self.quiet_s
+        self.breaks -= 1
+        raise httpx2.ReadError("broken")
+
+
+def test_a_job_that_is_quiet_for_long_is_followed_across_a_lost_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = Interrupted(sdk.OUTAGE_MAX_S * 2, breaks=3)
+    monkeypatch.setattr("leitstand.client.time.monotonic", lambda: broken.now)
+    slept: list[float] = []
+    cloud = Client("http://test", TOKEN, transport=broken, sleep=slept.append)
+    assert list(cloud.follow("acme-1")) == []
+    assert len(slept) == 3
+
+
+@pytest.mark.parametrize("endless", [lambda cloud: cloud.follow("acme-1"), lambda cloud: cloud.watch()])
+def test_who_follows_gives_up_after_long_without_contact(endless: Callable[[Client], Iterator[Any]]) -> None:
+    slept: list[float] = []
+    cloud = Client("http://test", TOKEN, transport=Interrupted(0.0, 1, away=True), sleep=slept.append)
+    with pytest.raises(Unreachable):
+        list(endless(cloud))
+    assert sdk.OUTAGE_MAX_S < sum(slept) < sdk.OUTAGE_MAX_S + 60
+
+
+@pytest.mark.parametrize("word", ["..", ".", "../../v1/tenants", "a/b"])
+def test_the_id_of_a_job_leads_to_no_other_path(cloud: Client, through: Through, word: str) -> None:
+    for ask in (cloud.job, cloud.cancel, cloud.log):
+        with pytest.raises(Refused):
+            ask(word)
+    assert all(one.split(" ")[1].startswith("/v1/jobs/") for one in through.sent)
+    assert all(".." not in one for one in through.sent)
 
 
 def test_usage_is_summed_by_tenant_project_or_job(cloud: Client, through: Through) -> None:
