@@ -11,9 +11,9 @@ from litestar import Request, get
 from leitstand.access.policy import Resource
 from leitstand.api import decode
 from leitstand.api.amounts import moment
+from leitstand.api.checks import an_id, between, optional
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id, between
 from leitstand.api.names import PersonAnswer
 from leitstand.api.permission import inside, permit, places
 from leitstand.views.acts import ActRow
@@ -30,7 +30,7 @@ class ActQuery(Input, frozen=True):
     cursor: int = NUMBER_MAX
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "tenant": lambda value: value and an_id(value),
+        "tenant": optional(an_id),
         "limit": between(1, LIMIT_MAX),
         "cursor": between(1, NUMBER_MAX),
     }

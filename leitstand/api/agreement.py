@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, get
 
 from leitstand.api import decode
+from leitstand.api.checks import one_of
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.permission import anybody
@@ -25,9 +26,7 @@ class AgreementQuery(Input, frozen=True):
     version: str = ""
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "language": lambda value: (
-            "" if value in LANGUAGES else f"is {value[:40]!r}; known: {', '.join(LANGUAGES)}"
-        ),
+        "language": one_of(LANGUAGES),
     }
 
 

@@ -28,10 +28,10 @@ from leitstand.api.applicationview import (
     shown_all,
 )
 from leitstand.api.auth import header, identity
+from leitstand.api.checks import at_most, between, one_of, optional
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.ids import an_applied_for_tenant
-from leitstand.api.jobrequest import between
 from leitstand.api.paging import PAGE_MAX, one_by_one
 from leitstand.api.permission import PLATFORM, permit, places
 from leitstand.api.problems import Fault, Problem, disk_full
@@ -54,14 +54,6 @@ CURSOR_MAX: Final = 2**53
 _CLAIMS: Final = "/claims"  # whose key claims for an Idempotency-Key are made with; no id has a slash
 
 
-def _one_of(*known: str) -> Check:
-    return lambda value: "" if value in known else f"is {value[:40]!r}; known: {', '.join(known)}"
-
-
-def _purpose(value: str) -> str:
-    return "" if len(value) <= PURPOSE_MAX else f"has {len(value)} characters; the limit is {PURPOSE_MAX}"
-
-
 class ApplicationRequest(Input, frozen=True, rename={"tenant_class": "class"}):
     """Who wants to become which tenant. `agreement`: the version of the data-processing contract that is accepted."""
 
@@ -74,8 +66,8 @@ class ApplicationRequest(Input, frozen=True, rename={"tenant_class": "class"}):
 
     checks: ClassVar[Mapping[str, Check]] = {
         "tenant": an_applied_for_tenant,
-        "tenant_class": _one_of(*TENANT_CLASSES),
-        "purpose": _purpose,
+        "tenant_class": one_of(TENANT_CLASSES),
+        "purpose": at_most(PURPOSE_MAX),
     }
 
 
@@ -87,7 +79,7 @@ class ApplicationQuery(Input, frozen=True):
     cursor: int = CURSOR_MAX
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "state": lambda value: value and _one_of(*STATES)(value),
+        "state": optional(one_of(STATES)),
         "limit": between(1, PAGE_MAX),
         "cursor": between(1, CURSOR_MAX),
     }
@@ -107,7 +99,7 @@ class ClaimRequest(Input, frozen=True):
     kind: str = "api"
     expires_in: str | float | None = None
 
-    checks: ClassVar[Mapping[str, Check]] = {"kind": _one_of(*KINDS), "expires_in": duration_fault}
+    checks: ClassVar[Mapping[str, Check]] = {"kind": one_of(KINDS), "expires_in": duration_fault}
 
 
 @post(

@@ -14,6 +14,7 @@ from litestar import Request
 from leitstand.access.policy import Resource
 from leitstand.api.amounts import moment
 from leitstand.api.auth import Identity
+from leitstand.api.checks import a_name
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.names import PersonAnswer
@@ -22,7 +23,6 @@ from leitstand.api.problems import Fault
 from leitstand.core.onboarding import Application
 from leitstand.stores.legal import LegalIdentity, doubts, email_fault
 
-NAME_MAX: Final = 200  # characters
 RECORDS: Final = "claim."  # how the names of their records begin; no id of a tenant has a dot
 _DIGEST_CHARS: Final = 40
 _WHY: Final = {
@@ -37,21 +37,13 @@ _WHY: Final = {
 }
 
 
-def _name(value: str) -> str:
-    if not value.strip():
-        return "is empty"
-    if len(value) > NAME_MAX:
-        return f"has {len(value)} characters; the limit is {NAME_MAX}"
-    return "" if value.isprintable() else "has characters that cannot be printed"
-
-
 class Applicant(Input, frozen=True):
     """The person who applies, and will be the tenant's first administrator."""
 
     name: str
     email: str
 
-    checks: ClassVar[Mapping[str, Check]] = {"name": _name, "email": email_fault}
+    checks: ClassVar[Mapping[str, Check]] = {"name": a_name, "email": email_fault}
 
 
 class CheckAnswer(msgspec.Struct, frozen=True):

@@ -12,9 +12,9 @@ from litestar.params import FromPath
 from leitstand.access.policy import Resource
 from leitstand.api import decode
 from leitstand.api.auth import header
+from leitstand.api.checks import an_id, optional
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id
 from leitstand.api.permission import absent, check_held, home, permit
 from leitstand.api.problems import Problem, disk_full
 from leitstand.stores.blobs import BLOB_BYTES_MAX, NotAnArchive, TenantFull, TooLarge, Upload, WrongDigest
@@ -29,8 +29,8 @@ class BlobQuery(Input, frozen=True):
     project: str = ""
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
     }
 
 

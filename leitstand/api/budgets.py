@@ -11,9 +11,9 @@ from litestar.params import FromPath
 
 from leitstand.api import decode
 from leitstand.api.amounts import duration_fault, duration_us, stamp_us
+from leitstand.api.checks import between, one_of
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import between
 from leitstand.api.paging import PageQuery, page_of
 from leitstand.api.preconditions import IF_MATCH, check_match
 from leitstand.api.problems import Fault, Problem
@@ -45,7 +45,7 @@ class BudgetRequest(Input, frozen=True):
         "gpu_hours": between(GPU_HOURS_MIN, GPU_HOURS_MAX, " GPU-hours"),
         "expires_at": lambda value: _moment(value) if value else "",
         "expires_in": duration_fault,
-        "origin": lambda value: "" if value in ORIGINS else f"is {value[:40]!r}; known: {', '.join(ORIGINS)}",
+        "origin": one_of(ORIGINS),
     }
 
     def across(self) -> list[tuple[str, str]]:

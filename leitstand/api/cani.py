@@ -2,7 +2,7 @@
 """May I, and why: the decision on an action with the policies that made it, for whoever asks about itself."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import msgspec
 from litestar import Request, get
@@ -12,18 +12,12 @@ from leitstand.access.policy import Resource
 from leitstand.access.policytext import PolicyShown
 from leitstand.api import decode
 from leitstand.api.auth import Identity
+from leitstand.api.checks import NAME_MAX, an_id, at_most, one_of, optional
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id
 from leitstand.api.people import ME, only_tenant, seen, tenants_of
 from leitstand.api.permission import PLATFORM, permit, sees_tenant
 from leitstand.api.problems import Fault, Problem
-
-NAME_MAX: Final = 200
-
-
-def _short(value: str) -> str:
-    return "" if len(value) <= NAME_MAX else f"has {len(value)} characters; the limit is {NAME_MAX}"
 
 
 class CanIQuery(Input, frozen=True):
@@ -40,14 +34,12 @@ class CanIQuery(Input, frozen=True):
 
     checks: ClassVar[Mapping[str, Check]] = {
         "action": lambda value: "" if value in ACTIONS else _unknown(value),
-        "kind": lambda value: (
-            "" if value in ("", *KINDS) else f"is {value[:40]!r}; known: {', '.join(KINDS)}"
-        ),
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
-        "job": _short,
-        "user": _short,
-        "application": _short,
+        "kind": optional(one_of(KINDS)),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
+        "job": at_most(NAME_MAX),
+        "user": at_most(NAME_MAX),
+        "application": at_most(NAME_MAX),
     }
 
 

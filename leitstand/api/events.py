@@ -13,9 +13,9 @@ from litestar.response import Stream
 
 from leitstand.api import answers, decode, streams
 from leitstand.api.auth import Identity, header
+from leitstand.api.checks import between
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import between
 from leitstand.api.permission import places
 from leitstand.api.problems import Problem
 from leitstand.views.reading import NUMBER_MAX

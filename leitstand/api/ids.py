@@ -4,7 +4,7 @@
 import re
 from typing import Final
 
-from leitstand.api.jobrequest import an_id
+from leitstand.api.checks import an_id
 
 # Words that would be taken for something else, in a path, a listing or a sentence.
 RESERVED: Final = frozenset(

@@ -19,9 +19,9 @@ from leitstand.access.roles import Grant, fault
 from leitstand.api import attempts, decode
 from leitstand.api.amounts import duration_fault, duration_us, moment, span
 from leitstand.api.auth import Identity
+from leitstand.api.checks import a_name, an_id, between, one_of, optional
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id, between
 from leitstand.api.names import PersonAnswer
 from leitstand.api.paging import PAGE_MAX, PLACE_MAX, one_by_one
 from leitstand.api.people import permit_or
@@ -29,7 +29,7 @@ from leitstand.api.permission import PLATFORM, inside, permit, places
 from leitstand.api.problems import Fault, Problem
 from leitstand.api.roles import place_of
 from leitstand.api.tokenview import TokenAnswer, token_answer
-from leitstand.api.users import a_name, number_of
+from leitstand.api.users import number_of
 from leitstand.core.acts import AcceptInvitation, InvitationIssued, InvitationWithdrawn
 from leitstand.core.people import ADMIN, ROLES, Invitation
 from leitstand.core.units import DAY_US
@@ -50,10 +50,10 @@ class InvitationRequest(Input, frozen=True):
     expires_in: str | float | None = None
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "role": lambda value: "" if value in ROLES else f"is {value[:40]!r}; known: {', '.join(ROLES)}",
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
-        "email": lambda value: value and email_fault(value),
+        "role": one_of(ROLES),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
+        "email": optional(email_fault),
         "expires_in": duration_fault,
     }
 
@@ -71,7 +71,7 @@ class InvitationQuery(Input, frozen=True):
     cursor: int = 0
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "tenant": lambda value: value and an_id(value),
+        "tenant": optional(an_id),
         "limit": between(1, PAGE_MAX),
         "cursor": between(0, PLACE_MAX),
     }
@@ -86,8 +86,8 @@ class AcceptRequest(Input, frozen=True):
 
     hidden: ClassVar[frozenset[str]] = frozenset({"code"})
     checks: ClassVar[Mapping[str, Check]] = {
-        "name": lambda value: value and a_name(value),
-        "email": lambda value: value and email_fault(value),
+        "name": optional(a_name),
+        "email": optional(email_fault),
     }
 
 

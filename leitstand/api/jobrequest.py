@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from leitstand.api.amounts import cpus_milli, duration_us, memory_mib
+from leitstand.api.checks import an_id, between, optional, printable
 from leitstand.api.decode import Check, Input
 from leitstand.core.facts import RETRIES_MAX, RETRYABLE, Resources, SubmitJob
 from leitstand.core.units import SECOND_US
@@ -35,30 +36,9 @@ PATH_BYTES_MAX: Final = 1024
 SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT")
 GRACE_US_MAX: Final = 3600 * SECOND_US
 
-_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _encode_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
-
-
-def between(least: float, most: float, unit: str = "") -> Check:
-    """A check that a number is in a range."""
-    return lambda value: (
-        "" if least <= value <= most else f"is {value}; the limits are {least} to {most}{unit}"
-    )
-
-
-def an_id(value: str) -> str:
-    """A check of tenant and project ids."""
-    if _ID.fullmatch(value):
-        return ""
-    return f"is {value[:70]!r}; an id is 1 to 63 of a-z, 0-9 and -, without - at its ends"
-
-
-def _name(value: str) -> str:
-    if len(value) > NAME_MAX:
-        return f"has {len(value)} characters; the limit is {NAME_MAX}"
-    return "" if value.isprintable() else "has characters that cannot be printed"
 
 
 def _run(value: list[str] | str) -> str:
@@ -239,9 +219,9 @@ class JobRequest(Input, frozen=True):
     hidden: ClassVar[frozenset[str]] = frozenset({"envs", "secrets", "secret_values"})
     checks: ClassVar[Mapping[str, Check]] = {
         "run": _run,
-        "name": _name,
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
+        "name": printable(NAME_MAX),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
         "num_nodes": between(1, NODES_MAX),
         "setup": _text,
         "envs": _envs,

@@ -12,9 +12,10 @@ from leitstand.access.policy import Resource
 from leitstand.api import answers, decode
 from leitstand.api.answers import Job
 from leitstand.api.auth import Identity, header
+from leitstand.api.checks import an_id, between, optional
 from leitstand.api.context import AWAY, Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import JobRequest, an_id, between, observation, run_spec
+from leitstand.api.jobrequest import JobRequest, observation, run_spec
 from leitstand.api.messages import sentence
 from leitstand.api.permission import absent, permit, places, sees_tenant
 from leitstand.api.plan import check_expected
@@ -46,8 +47,8 @@ class ListQuery(Input, frozen=True):
 
     checks: ClassVar[Mapping[str, Check]] = {
         "state": _states,
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
         "limit": between(1, LIMIT_MAX),
         "cursor": between(1, NUMBER_MAX),
     }

@@ -14,6 +14,7 @@ from leitstand.access.policy import Resource
 from leitstand.api import attempts, decode
 from leitstand.api.amounts import moment
 from leitstand.api.auth import Identity, identity, unauthenticated
+from leitstand.api.checks import printable
 from leitstand.api.context import RETRY_AFTER_S, Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.devices import EARLY_US, INTERVAL_US, PENDING_US, Device
@@ -28,18 +29,12 @@ TOKEN_US: Final = 30 * DAY_US
 CLIENT_MAX: Final = 100  # characters
 
 
-def _client(value: str) -> str:
-    if len(value) > CLIENT_MAX:
-        return f"has {len(value)} characters; the limit is {CLIENT_MAX}"
-    return "" if value.isprintable() else "has characters that cannot be printed"
-
-
 class LoginRequest(Input, frozen=True):
     """`client`: what asks, in words for the person who confirms, such as "leitstand on laptop-7"."""
 
     client: str = ""
 
-    checks: ClassVar[Mapping[str, Check]] = {"client": _client}
+    checks: ClassVar[Mapping[str, Check]] = {"client": printable(CLIENT_MAX)}
 
 
 class LoginBegun(msgspec.Struct, frozen=True):

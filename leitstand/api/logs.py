@@ -13,9 +13,10 @@ from litestar.response import Stream
 
 from leitstand.api import decode, streams
 from leitstand.api.auth import Identity
+from leitstand.api.checks import between
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import NODES_MAX, between
+from leitstand.api.jobrequest import NODES_MAX
 from leitstand.api.jobs import found_job, job_permitted, resource_of
 from leitstand.api.permission import still
 from leitstand.api.problems import Problem

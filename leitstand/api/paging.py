@@ -5,8 +5,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import ClassVar, Final, TypeVar
 
+from leitstand.api.checks import between
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import between
 
 PAGE_MAX: Final = 1000
 PLACE_MAX: Final = 2**53

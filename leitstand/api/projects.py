@@ -10,9 +10,9 @@ from litestar.params import FromPath
 
 from leitstand.access.policy import Places, Resource
 from leitstand.api import decode
+from leitstand.api.checks import an_id, between, optional
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id, between
 from leitstand.api.names import PersonAnswer
 from leitstand.api.paging import PAGE_MAX, PLACE_MAX, PageQuery, one_by_one, page_of
 from leitstand.api.permission import absent, inside, permit, places, sees_tenant
@@ -47,7 +47,7 @@ class MemberQuery(Input, frozen=True):
     cursor: int = 0
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "project": lambda value: value and an_id(value),
+        "project": optional(an_id),
         "limit": between(1, PAGE_MAX),
         "cursor": between(0, PLACE_MAX),
     }

@@ -10,19 +10,15 @@ from litestar.params import FromPath
 from leitstand.access.policy import Resource
 from leitstand.access.roles import Grant, fault
 from leitstand.api import decode
+from leitstand.api.checks import an_id, one_of, optional
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id
 from leitstand.api.people import account_of, meant, seen
 from leitstand.api.permission import absent, permit
 from leitstand.api.problems import Problem
 from leitstand.api.users import UserAnswer, answer
 from leitstand.core.acts import RoleGranted, RoleRevoked
 from leitstand.core.people import ROLES
-
-
-def _role(value: str) -> str:
-    return "" if value in ROLES else f"is {value[:40]!r}; known: {', '.join(ROLES)}"
 
 
 class RoleRequest(Input, frozen=True):
@@ -33,9 +29,9 @@ class RoleRequest(Input, frozen=True):
     project: str = ""
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "role": _role,
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
+        "role": one_of(ROLES),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
     }
 
     def across(self) -> Iterable[tuple[str, str]]:

@@ -19,9 +19,9 @@ from leitstand.access.policy import Resource
 from leitstand.api import decode
 from leitstand.api.amounts import moment
 from leitstand.api.auth import Identity
+from leitstand.api.checks import an_id, optional
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id
 from leitstand.api.names import PersonAnswer
 from leitstand.api.paging import PageQuery, page_of
 from leitstand.api.permission import absent, home, permit
@@ -68,8 +68,8 @@ class SecretQuery(Input, frozen=True):
     project: str = ""
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
     }
 
 

@@ -18,6 +18,7 @@ from leitstand.api import decode
 from leitstand.api.amounts import duration_fault, duration_us, moment, span, stamp_us
 from leitstand.api.applicationview import record_of
 from leitstand.api.auth import Identity
+from leitstand.api.checks import one_of
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.ids import BUILT_IN
@@ -41,10 +42,6 @@ from leitstand.stores import tenants as stored
 RUNNING_MAX: Final = 2**31
 
 
-def _one_of(known: tuple[str, ...]) -> Check:
-    return lambda value: "" if value in known else f"is {value[:40]!r}; known: {', '.join(known)}"
-
-
 def _zoned(value: datetime) -> str:
     if value.tzinfo is None:
         return "has no time zone; write it like 2027-03-01T00:00:00Z"
@@ -60,8 +57,8 @@ class SuspendRequest(Input, frozen=True):
     expect: int | None = None
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "reason": _one_of(SUSPENSIONS),
-        "running": _one_of(RUNNING),
+        "reason": one_of(SUSPENSIONS),
+        "running": one_of(RUNNING),
         "expect": lambda value: (
             "" if value is None or 0 <= value < RUNNING_MAX else f"is {value}; it is a number of jobs"
         ),
@@ -82,7 +79,7 @@ class ExtendRequest(Input, frozen=True):
     until: datetime
     whose: str
 
-    checks: ClassVar[Mapping[str, Check]] = {"until": _zoned, "whose": _one_of(EXTENDERS)}
+    checks: ClassVar[Mapping[str, Check]] = {"until": _zoned, "whose": one_of(EXTENDERS)}
 
 
 class ErasedAnswer(msgspec.Struct, frozen=True):

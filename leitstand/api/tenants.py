@@ -14,6 +14,7 @@ from leitstand.api import decode
 from leitstand.api.amounts import moment
 from leitstand.api.applicationview import complete
 from leitstand.api.auth import Identity
+from leitstand.api.checks import one_of
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.ids import BUILT_IN, a_new_tenant
@@ -28,12 +29,6 @@ from leitstand.core.units import HOUR_US
 from leitstand.stores.legal import LegalIdentity
 
 
-def _tenant_class(value: str) -> str:
-    if value in TENANT_CLASSES:
-        return ""
-    return f"is {value[:40]!r}; the classes are {', '.join(TENANT_CLASSES)}"
-
-
 class TenantRequest(Input, frozen=True, rename={"tenant_class": "class"}):
     """A tenant to add."""
 
@@ -42,7 +37,7 @@ class TenantRequest(Input, frozen=True, rename={"tenant_class": "class"}):
 
     checks: ClassVar[Mapping[str, Check]] = {
         "id": lambda value: "" if value == BUILT_IN else a_new_tenant(value),
-        "tenant_class": _tenant_class,
+        "tenant_class": one_of(TENANT_CLASSES),
     }
 
 

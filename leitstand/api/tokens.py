@@ -19,9 +19,9 @@ from leitstand.access.policy import Resource
 from leitstand.api import decode
 from leitstand.api.amounts import duration_fault, duration_us, span
 from leitstand.api.auth import identity
+from leitstand.api.checks import an_id, optional
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id
 from leitstand.api.people import account_of, meant, only_tenant, permit_or, seen
 from leitstand.api.permission import absent, permit, sees_tenant
 from leitstand.api.problems import Fault, Problem
@@ -52,7 +52,7 @@ class TokenRequest(Input, frozen=True):
     checks: ClassVar[Mapping[str, Check]] = {
         "expires_in": duration_fault,
         "scopes": _scopes,
-        "tenant": lambda value: an_id(value) if value else "",
+        "tenant": optional(an_id),
     }
 
 

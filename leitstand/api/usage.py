@@ -8,9 +8,9 @@ import msgspec
 from litestar import Request, get
 
 from leitstand.api import answers, decode
+from leitstand.api.checks import an_id, between, one_of, optional
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id, between
 from leitstand.api.permission import places
 from leitstand.views.reading import LIMIT_MAX, NUMBER_MAX, Page
 from leitstand.views.rows import UsageRow
@@ -28,9 +28,9 @@ class UsageQuery(Input, frozen=True):
     cursor: int = NUMBER_MAX
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "by": lambda value: "" if value in GROUPS else f"is {value[:40]!r}; known: {', '.join(GROUPS)}",
-        "tenant": lambda value: value and an_id(value),
-        "project": lambda value: value and an_id(value),
+        "by": one_of(GROUPS),
+        "tenant": optional(an_id),
+        "project": optional(an_id),
         "limit": between(1, LIMIT_MAX),
         "cursor": between(1, NUMBER_MAX),
     }

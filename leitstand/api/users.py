@@ -6,7 +6,7 @@ Everybody sees of a person what concerns the tenants they share: roles elsewhere
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import msgspec
 from litestar import Request, delete, get, post
@@ -15,9 +15,9 @@ from litestar.params import FromPath
 from leitstand.access.policy import Places, Resource
 from leitstand.api import decode
 from leitstand.api.auth import Identity, grants_of
+from leitstand.api.checks import a_name, an_id, between, optional
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.decode import Check, Input
-from leitstand.api.jobrequest import an_id, between
 from leitstand.api.leftovers import erase_of_the_gone
 from leitstand.api.names import ADMINISTRATOR
 from leitstand.api.paging import PAGE_MAX, PLACE_MAX, one_by_one
@@ -32,17 +32,6 @@ from leitstand.core.people import User as Account
 from leitstand.stores.legal import email_fault
 from leitstand.stores.people import Person
 from leitstand.stores.tenants import Stores, erase_person
-
-NAME_MAX: Final = 200  # characters
-
-
-def a_name(value: str) -> str:
-    """A check of what a person is called."""
-    if not value.strip():
-        return "is empty"
-    if len(value) > NAME_MAX:
-        return f"has {len(value)} characters; the limit is {NAME_MAX}"
-    return "" if value.isprintable() else "has characters that cannot be printed"
 
 
 class UserRequest(Input, frozen=True):
@@ -62,7 +51,7 @@ class UserQuery(Input, frozen=True):
     cursor: int = 0
 
     checks: ClassVar[Mapping[str, Check]] = {
-        "tenant": lambda value: value and an_id(value),
+        "tenant": optional(an_id),
         "limit": between(1, PAGE_MAX),
         "cursor": between(0, PLACE_MAX),
     }
