@@ -87,7 +87,7 @@ def populate(settings: Settings) -> None:
             client.post("/v1/tenants", {"id": part.tenant, "class": part.tenant_class})
         job = submit(client, part)
         click.echo(
-            f"  {part.tenant:<10} {part.tenant_class:<9} {part.example:<14} {job['id']} is {job['state']}"
+            f"  {part.tenant:<10} {part.tenant_class:<9} {part.example:<14} {job['id']}: {job['state']}"
         )
 
 
