@@ -19,7 +19,8 @@ from leitstand.api.permission import absent, check_held, home, permit
 from leitstand.api.problems import Problem, disk_full
 from leitstand.stores.blobs import BLOB_BYTES_MAX, NotAnArchive, TenantFull, TooLarge, Upload, WrongDigest
 
-UPLOADS_MAX: Final = 16  # of one token at once
+UPLOADS_MAX: Final = 16  # of one user at once, whatever tokens it has
+UPLOADS_OF_TENANT_MAX: Final = 64  # what is under way does not count as kept yet
 
 
 class BlobQuery(Input, frozen=True):
@@ -70,7 +71,9 @@ async def upload(request: Request[Any, Any, Any], sha256: FromPath[str]) -> Resp
         length = header(request.scope, b"content-length")
         if length.isdigit() and int(length) > BLOB_BYTES_MAX:
             raise _too_large()
-        with faces.limits.hold((f"uploads of token {who.token!r}", UPLOADS_MAX)):
+        of_user = (f"uploads of user {who.subject!r}", UPLOADS_MAX)
+        of_tenant = (f"uploads of tenant {tenant!r}", UPLOADS_OF_TENANT_MAX)
+        with faces.limits.hold(of_user, of_tenant):
             await _receive(request, arriving, place)
     return Response(BlobAnswer(sha256), status_code=201)
 

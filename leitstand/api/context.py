@@ -30,7 +30,8 @@ from leitstand.stores.secrets import Secrets
 from leitstand.views.reading import Reading
 
 ASKS_MAX: Final = 1024  # requests of one token, and of one tenant, that wait for the writer at once
-STREAMS_MAX: Final = 256  # open event streams of one token
+STREAMS_MAX: Final = 256  # open event streams of one user, whatever tokens it has
+STREAMS_IN_ALL: Final = 2048  # half of the connections: the rest is for those who ask
 RETRY_AFTER_S: Final = 1
 AWAY: Final = "writer-away"
 # Anybody can apply for a tenant, and each application stays in the journal for ever.

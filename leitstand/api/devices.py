@@ -26,12 +26,13 @@ HALF: Final = 4
 
 
 class Device(msgspec.Struct):
-    """One that waits. `source`: the address that it asked from; `client`: what it calls itself; `allowed`: by whom;
-    `denied`: by its user; `asked_us`: when it asked last; `taken`: its token is being issued."""
+    """One that waits. `source`: the address that it asked from, `near`: its network; `client`: what it calls itself;
+    `allowed`: by whom; `denied`: by its user; `asked_us`: when it asked last; `taken`: its token is being issued."""
 
     digest: str
     user_code: str
     source: str
+    near: str
     client: str
     begun_us: int
     allowed: Identity | None = None
@@ -58,11 +59,11 @@ class Devices:
         """A fresh device code and what is kept of it; None if too many wait, in all or from there."""
         self._forget_old(now)
         near = network(source)
-        there = sum(network(one.source) == near for one in self._by_digest.values())
+        there = sum(one.near == near for one in self._by_digest.values())
         if len(self) >= PENDING_MAX or there >= PER_SOURCE_MAX:
             return None
         code = secrets.token_urlsafe(tokens.SECRET_BYTES)
-        device = Device(tokens.digest(code), next(self._fresh()), source, client, now)
+        device = Device(tokens.digest(code), next(self._fresh()), source, near, client, now)
         self._by_digest[device.digest] = self._by_code[device.user_code] = device
         return code, device
 

@@ -18,7 +18,9 @@ from leitstand.core.acts import TokenIssued
 from leitstand.core.units import HOUR_US, SECOND_US
 
 SESSION_US: Final = 8 * HOUR_US
-PATH_MAX: Final = 2000  # characters of a place to go back to
+PATH_MAX: Final = (
+    1000  # characters of a place to go back to; quoted it must fit into a cookie (RFC 6265: 4096 bytes)
+)
 _PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)  # no backslash: browsers take it for a slash
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?", re.ASCII)
 

@@ -11,7 +11,7 @@ import msgspec
 from litestar.response import Stream
 
 from leitstand.api.auth import Identity
-from leitstand.api.context import STREAMS_MAX, Faces
+from leitstand.api.context import STREAMS_IN_ALL, STREAMS_MAX, Faces
 
 KEEP_ALIVE_S: Final = 15.0
 KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -24,13 +24,13 @@ def event(name: str, data: Any, event_id: int | None = None) -> bytes:
 
 
 def stream(faces: Faces, who: Identity, events: AsyncIterator[bytes]) -> Stream:
-    """The answer that sends `events` as they come; over STREAMS_MAX of one token: Problem 429."""
-    claim = (f"event streams of token {who.token!r}", STREAMS_MAX)
-    with faces.limits.hold(claim):
+    """The answer that sends `events` as they come; over STREAMS_MAX of one user, or STREAMS_IN_ALL: Problem 429."""
+    claims = ((f"event streams of user {who.subject!r}", STREAMS_MAX), ("event streams", STREAMS_IN_ALL))
+    with faces.limits.hold(*claims):
         pass  # refuse before the answer begins
 
     async def held() -> AsyncIterator[bytes]:
-        with faces.limits.hold(claim):
+        with faces.limits.hold(*claims):
             yield b": welcome\n\n"  # headers and a first byte leave at once
             async for part in events:
                 yield part

@@ -2,6 +2,8 @@
 """What the API promises about logs and events: every byte once, with its true offset, and every job's last state."""
 
 import asyncio
+import contextlib
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leitstand.api import context, events, logs
+from leitstand.api import blobs, context, events, logs
 from leitstand.api.auth import ROOT, Identity
 from leitstand.api.logs import one_to_one
 from leitstand.core.acts import RoleGranted, RoleRevoked, TokenIssued, TokenRevoked, UserAdded
 from leitstand.core.facts import Observation, TenantAdded
 from leitstand.views.rows import JobRow
+from tests.unit.archives import archive
 from tests.unit.faces_story import Plant, first, problem
 
 
@@ -289,18 +292,46 @@ def test_a_last_event_id_wins_and_nonsense_is_refused(plant: Plant) -> None:
     problem(plant.ask("GET", "/v1/events?after=-1"), 400, "invalid-request")
 
 
-def test_more_streams_than_the_limit_are_refused(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def held(plant: Plant, what: str, count: int) -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    for _ in range(count):
+        stack.enter_context(plant.faces.limits.hold((what, count)))
+    return stack
+
+
+@pytest.mark.parametrize(
+    ("what", "most"),
+    [("event streams of user 'admin'", context.STREAMS_MAX), ("event streams", context.STREAMS_IN_ALL)],
+)
+def test_more_streams_than_the_limit_are_refused(plant: Plant, what: str, most: int) -> None:
     plant.submit()
-    claim = ("event streams of token 'admin'", context.STREAMS_MAX)
-    held = [plant.faces.limits.hold(claim) for _ in range(context.STREAMS_MAX)]
-    for one in held:
-        one.__enter__()
-    answer = plant.ask("GET", "/v1/jobs/operator-1/logs?follow=true")
-    assert "event streams" in problem(answer, 429, "busy")["detail"]
-    for one in held:
-        one.__exit__(None, None, None)
+    with held(plant, what, most):
+        answer = plant.ask("GET", "/v1/jobs/operator-1/logs?follow=true")
+        assert "event streams" in problem(answer, 429, "busy")["detail"]
     plant.finish("operator-1.1")
     assert plant.ask("GET", "/v1/jobs/operator-1/logs?follow=true").status_code == 200
+
+
+def test_more_tokens_are_no_more_streams(plant: Plant) -> None:
+    plant.submit()
+    other = plant.ask("POST", "/v1/users/me/tokens", json={}).json()["secret"]
+    with held(plant, "event streams of user 'admin'", context.STREAMS_MAX):
+        problem(plant.ask("GET", "/v1/events", other), 429, "busy")
+
+
+@pytest.mark.parametrize(
+    ("what", "most"),
+    [
+        ("uploads of user 'admin'", blobs.UPLOADS_MAX),
+        ("uploads of tenant 'operator'", blobs.UPLOADS_OF_TENANT_MAX),
+    ],
+)
+def test_more_uploads_than_the_limit_are_refused(plant: Plant, what: str, most: int) -> None:
+    packed = archive()
+    path = f"/v1/blobs/{hashlib.sha256(packed).hexdigest()}"
+    with held(plant, what, most):
+        assert "uploads" in problem(plant.ask("PUT", path, content=packed), 429, "busy")["detail"]
+    assert plant.ask("PUT", path, content=packed).status_code == 201
 
 
 def logs_spec() -> Any:
