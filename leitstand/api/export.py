@@ -28,7 +28,7 @@ from leitstand.api.tenants import (
     tenant_permitted,
     whole,
 )
-from leitstand.core.acts import Grant
+from leitstand.core.acts import Grant, TenantExported
 from leitstand.core.tenancy import Tenant
 from leitstand.stores import tenants as stored
 from leitstand.views.acts import ActRow
@@ -87,12 +87,13 @@ directories and checkpoints that are not kept any more; what runs wrote to other
 )
 async def export_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[str]) -> Stream:
     """A zip archive with everything about the tenant in open formats; its README.txt explains them. In every stage of
-    an exit but the last it is for the tenant's administrators, too."""
+    an exit but the last it is for the tenant's administrators, too. Who fetches it is recorded before it begins."""
     faces = faces_of(request)
     who, tenant = tenant_permitted(request, tenant_id)
     claims = (("exports", EXPORTS_MAX), (f"exports of tenant {tenant_id!r}", 1))
     with faces.limits.hold(*claims):
         pass  # refuse before the answer begins
+    await faces.ask(who, tenant_id, TenantExported(tenant_id, who.subject))
 
     async def held() -> AsyncIterator[bytes]:
         with faces.limits.hold(*claims):

@@ -78,6 +78,13 @@ class LegalIdentityChanged(Fact, frozen=True, gc=False):
     by: str = ""
 
 
+class TenantExported(Fact, frozen=True, gc=False):
+    """Somebody began to fetch everything that is kept of the tenant."""
+
+    tenant: str
+    by: str = ""
+
+
 class ProjectAdded(Fact, frozen=True, gc=False):
     """The tenant has a project; every tenant has `default`. A closed one opens again."""
 
@@ -318,6 +325,7 @@ Act = (
     | TenantExitStarted
     | TenantExitExtended
     | LegalIdentityChanged
+    | TenantExported
     | ProjectAdded
     | ProjectClosed
     | BudgetGranted
@@ -350,6 +358,7 @@ ACTS: Final[tuple[type[Fact], ...]] = (
     TenantExitExtended,
     TenantExitAdvanced,
     LegalIdentityChanged,
+    TenantExported,
     ProjectAdded,
     ProjectClosed,
     BudgetGranted,

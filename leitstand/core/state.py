@@ -457,6 +457,7 @@ _ACTS: Final[dict[type[Fact], _Change]] = {
     **people.APPLY,
     **onboarding.APPLY,
     a.LegalIdentityChanged: State._noted,
+    a.TenantExported: State._noted,
     a.SecretSet: State._noted,
     a.SecretDeleted: State._noted,
     a.RecordsErased: State._noted,

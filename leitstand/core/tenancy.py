@@ -178,7 +178,8 @@ def _stop_runs(state: "State", tenant: str, cause: str) -> list[Fact]:
     ]
 
 
-def _change_legal(state: "State", now: int, asked: a.LegalIdentityChanged) -> Decision:
+def _note(state: "State", now: int, asked: a.LegalIdentityChanged | a.TenantExported) -> Decision:
+    """What was done to what the stores keep of a tenant, in whatever stage."""
     if asked.tenant not in state.tenants:
         return refuse("unknown_tenant", asked.tenant[:64])
     return record(asked, made=asked.tenant)
@@ -226,7 +227,8 @@ DECIDE: Final[dict[type, Callable[["State", int, Any], Decision]]] = {
     a.TenantResumed: _resume,
     a.TenantExitStarted: _start_exit,
     a.TenantExitExtended: _extend_exit,
-    a.LegalIdentityChanged: _change_legal,
+    a.LegalIdentityChanged: _note,
+    a.TenantExported: _note,
     a.ProjectAdded: _add_project,
     a.ProjectClosed: _close_project,
     a.BudgetGranted: _grant_budget,

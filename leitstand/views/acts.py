@@ -22,6 +22,7 @@ _SUBJECTS: Final[dict[type[f.Fact], str]] = {
     a.TenantExitExtended: "tenant",
     a.TenantExitAdvanced: "tenant",
     a.LegalIdentityChanged: "tenant",
+    a.TenantExported: "tenant",
     a.ProjectAdded: "project",
     a.ProjectClosed: "project",
     a.BudgetGranted: "budget",

@@ -33,7 +33,7 @@ GOLDEN = {
     "0003.jsonl": (
         2,
         "4f5e05245851cd5e8744b6026bceb15a0b1eab9deed4d2d2f98f9efca3ccc448",
-        "9386f9c41aa831f107ab4659a92e1551dd47508b49da219481a03acce71954a2",
+        "bf40e98eab2639e31cbc5725d122c6658a20d5dfef2a242f063e5c6548cebb9c",
     ),
 }
 

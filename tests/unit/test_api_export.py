@@ -17,6 +17,7 @@ import pytest
 
 from leitstand.api import export
 from leitstand.api.auth import ROOT
+from leitstand.core.acts import TenantExported
 from leitstand.engines.local import packing
 from tests.unit.archives import archive
 from tests.unit.faces_story import TOKEN, Plant, left_by, problem
@@ -132,6 +133,27 @@ def test_the_readme_tells_the_limits_of_what_runs_left(plant: Plant) -> None:
     assert f"After {packing.LISTED_MAX:,} entries" in readme
     for word in ("fifo", "socket", "device", "foreign", "unreadable", "vanished", "deep", "large", "changed"):
         assert word in readme
+
+
+def test_who_takes_all_data_is_a_fact_before_the_first_byte(plant: Plant) -> None:
+    admin, member = person(plant, ("tenant_admin", "acme")), person(plant, ("member", "acme"))
+    plant.ask("GET", "/v1/tenants/acme/export", member)  # who may not has not
+    assert exported(plant) == []
+    files = unpack(plant.ask("GET", "/v1/tenants/acme/export", admin).content)
+    (fact,) = exported(plant)
+    assert fact == TenantExported("acme", "u3")
+    assert lines(files["acts.jsonl"])[0]["name"] == "TenantExported"
+    shown = plant.ask("GET", "/v1/acts?tenant=acme", admin).json()["items"][0]
+    assert (shown["act"], shown["by"]["id"], shown["subject"]) == ("TenantExported", "u3", "acme")
+
+
+def test_without_the_fact_nothing_is_given(plant: Plant) -> None:
+    plant.writer.connected = False
+    problem(plant.ask("GET", "/v1/tenants/acme/export"), 503, "writer-away")
+
+
+def exported(plant: Plant) -> list[TenantExported]:
+    return [e.fact for e in plant.writer.journal.read(0) if isinstance(e.fact, TenantExported)]
 
 
 def test_an_export_holds_nothing_of_another_tenant_and_no_secret(plant: Plant) -> None:

@@ -91,7 +91,7 @@ def taken(data: Path, tenant: str = "acme") -> tuple[dict[str, tarfile.TarFile],
 
 
 def opened(packed: bytes) -> tarfile.TarFile:
-    return tarfile.open(fileobj=io.BytesIO(packed))  # noqa: SIM115 - nothing is open but bytes
+    return tarfile.open(fileobj=io.BytesIO(packed))
 
 
 def content(archive: tarfile.TarFile, name: str) -> bytes:

@@ -65,6 +65,7 @@ def test_a_tenant_comes_with_a_default_project_and_says_who_added_it() -> None:
         (a.TenantSuspended("acme", "mood"), ("invalid", "mood finish")),
         (a.TenantSuspended("acme", "unpaid", "kill"), ("invalid", "unpaid kill")),
         (a.LegalIdentityChanged("nobody"), ("unknown_tenant", "nobody")),
+        (a.TenantExported("nobody"), ("unknown_tenant", "nobody")),
         (a.TenantResumed("nobody"), ("unknown_tenant", "nobody")),
         (a.TenantResumed("acme"), ("conflict", "acme is not suspended")),
         (a.TenantExitStarted("nobody", 0, 0, 0), ("unknown_tenant", "nobody")),
@@ -108,6 +109,7 @@ def test_what_cannot_be_is_refused_without_a_record_and_says_why(
     "asked",
     [
         a.LegalIdentityChanged("acme", "u1"),
+        a.TenantExported("acme", "u1"),
         a.SecretSet("acme", "default", "key", 1, "u1"),
         a.SecretDeleted("acme", "default", "key", "u1"),
         a.RecordsErased("u7", "u1"),
