@@ -249,7 +249,7 @@ class Core:
             return Answer(refused="invalid", detail="; ".join(faults))
         digest = bundle.digest(fact.rules)
         if digest != self.state.rules_digest:
-            self._emit(f.RulesSet(fact.rules, digest))
+            self._emit(f.RulesSet(fact.rules, digest, fact.by))
             for pool in self.state.pools:
                 self._freed(pool)
         return NOTED
@@ -318,6 +318,17 @@ def _is_long(value: object) -> bool:
     return isinstance(value, str) and len(value) > DIGEST_MAX
 
 
+def _authored(observe: Callable[[Core, Any], Answer]) -> Callable[[Core, Any], Answer]:
+    """The same for facts whose author a fact can hold."""
+
+    def checked(core: Core, fact: Any) -> Answer:
+        if _is_long(fact.by):
+            return Answer(refused="invalid", detail=f"by has more than {DIGEST_MAX} characters")
+        return observe(core, fact)
+
+    return checked
+
+
 def _secret(state: State, now: int, asked: a.SecretSet | a.SecretDeleted) -> Decision:
     tenant = state.tenants.get(asked.tenant)
     if tenant is None or asked.project not in tenant.projects:
@@ -349,9 +360,9 @@ _OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
     f.RunStarted: Core._run_started,
     f.RunEnded: Core._run_ended,
     f.WriterStarted: Core._writer_started,
-    f.RulesSet: Core._rules_set,
-    f.SiteAdded: Core._site_added,
-    f.NodeAdded: Core._node_added,
-    f.NodeRemoved: Core._node_removed,
+    f.RulesSet: _authored(Core._rules_set),
+    f.SiteAdded: _authored(Core._site_added),
+    f.NodeAdded: _authored(Core._node_added),
+    f.NodeRemoved: _authored(Core._node_removed),
     **dict.fromkeys(DECIDE, Core._act),
 }

@@ -100,6 +100,7 @@ class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
 
 
 # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# `by`: the user who wanted it, '' for the control plane itself, which says at its start what it finds
 class WriterStarted(Fact, frozen=True, gc=False):
     """A control plane took over the journal with this code."""
 
@@ -111,6 +112,7 @@ class RulesSet(Fact, frozen=True, gc=False):
 
     rules: Rules
     digest: str
+    by: str = ""
 
 
 class SiteAdded(Fact, frozen=True, gc=False):
@@ -121,6 +123,7 @@ class SiteAdded(Fact, frozen=True, gc=False):
     logical: bool = False
     colocate: bool = False
     jurisdiction: str = ""
+    by: str = ""
 
 
 class NodeAdded(Fact, frozen=True, gc=False):
@@ -133,12 +136,14 @@ class NodeAdded(Fact, frozen=True, gc=False):
     memory_mib: int
     gpu_type: str = ""
     pool: str = "shared"  # the queue it serves; under rules with `static` the tenant that owns it
+    by: str = ""
 
 
 class NodeRemoved(Fact, frozen=True, gc=False):
     """A node takes no new run; what runs on it goes on to its end."""
 
     node: str
+    by: str = ""
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────

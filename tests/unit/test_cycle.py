@@ -306,6 +306,29 @@ class TestQueue:
         at(core, 2, f.RulesSet(Rules(discipline="sjf"), ""))
         assert list(placed(at(core, 3, ended("acme-1.1", 3)))) == ["acme-3.1"]
 
+    def test_what_operators_change_is_recorded_with_its_author(self) -> None:
+        core = cluster(4)
+        asked: list[f.Observation] = [
+            f.RulesSet(Rules(discipline="sjf"), "", by="u1"),
+            f.SiteAdded("west", "slurm", by="u1"),
+            f.NodeAdded("n9", "west", 4, 0, 0, by="u1"),
+            f.NodeRemoved("n9", by="u1"),
+        ]
+        facts = at(core, 1, *asked)
+        assert [type(fact) for fact in facts] == [type(one) for one in asked]
+        assert {fact.by for fact in facts if hasattr(fact, "by")} == {"u1"}
+
+    def test_an_author_that_no_fact_could_hold_is_refused(self) -> None:
+        core, long = cluster(4), "x" * 70_000
+        asked: list[f.Observation] = [
+            f.RulesSet(Rules(discipline="sjf"), "", long),
+            f.SiteAdded("west", "slurm", by=long),
+            f.NodeAdded("n9", "s", 4, 0, 0, by=long),
+            f.NodeRemoved("n0", long),
+        ]
+        assert at(core, 1, *asked) == []
+        assert {answer.refused for answer in core.answers} == {"invalid"}
+
     def test_rules_outside_the_closed_list_are_refused(self) -> None:
         core = cluster(4)
         assert at(core, 1, f.RulesSet(Rules(discipline="lottery"), "")) == []

@@ -238,7 +238,7 @@ def test_a_job_whose_first_run_never_started_counts_once_in_the_usage(
 HISTORY: list[Fact] = [
     f.WriterStarted("0"),
     f.RulesSet(Rules(), "r" * 64),
-    f.NodeAdded("n0", "s", 4, 1, 1),
+    f.NodeAdded("n0", "s", 4, 1, 1, by="u1"),
     a.TenantAdded("acme", by="admin"),
     a.TenantAdded("beta", by="admin"),
     a.ProjectAdded("beta", "i1", "u9"),  # named like the invitation that comes
@@ -272,7 +272,7 @@ def test_acts_say_who_did_what_where(views: Database, reading: Reading) -> None:
         (6, "ProjectAdded", "u9", "beta", "i1"),
         (5, "TenantAdded", "admin", "beta", "beta"),
         (4, "TenantAdded", "admin", "acme", "acme"),
-        (3, "NodeAdded", "", "", "n0"),
+        (3, "NodeAdded", "u1", "", "n0"),
         (2, "RulesSet", "", "", "r" * 64),
     ]
     secret_set = reading.acts(ActPage())[1]
