@@ -10,31 +10,15 @@ from litestar import Litestar, Request, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from leitstand.api import (
-    agreement,
-    applications,
-    blobs,
-    budgets,
-    events,
-    export,
-    health,
-    identity,
-    jobs,
-    legal,
-    logs,
-    nodes,
-    plan,
-    projects,
-    reviews,
-    schema,
-    tenantlife,
-    tenants,
-    usage,
-)
+from leitstand.api import health, schema
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
+from leitstand.api.identity import routes as identity
+from leitstand.api.jobs import blobs, events, jobs, logs, nodes, plan, usage
+from leitstand.api.onboarding import agreement, applications, reviews
 from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
+from leitstand.api.tenancy import budgets, export, legal, projects, tenantlife, tenants
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")  # no browser takes a log for a page

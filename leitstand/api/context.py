@@ -14,8 +14,8 @@ from leitstand.access.oidc import Provider
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import Rate, SignIns
 from leitstand.api.auth import Identity, Tokens
-from leitstand.api.devices import Devices
-from leitstand.api.names import Names, PersonAnswer
+from leitstand.api.identity.devices import Devices
+from leitstand.api.identity.names import Names, PersonAnswer
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
 from leitstand.core.units import MINUTE_US, SECOND_US

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from leitstand import __version__
 from leitstand.api.auth import STRANGER, header, unauthenticated
 from leitstand.api.context import Faces, faces_of
-from leitstand.api.nodes import nodes_of
+from leitstand.api.jobs.nodes import nodes_of
 from leitstand.api.permission import OPEN, PLATFORM
 from leitstand.api.problems import Problem
 from leitstand.views.rows import LIVE

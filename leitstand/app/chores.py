@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 from leitstand.api.auth import ROOT
 from leitstand.api.context import Faces
-from leitstand.api.leftovers import erase_of_the_gone
-from leitstand.api.retention import Applications, erase_addresses
+from leitstand.api.onboarding.retention import Applications, erase_addresses
+from leitstand.api.tenancy.leftovers import erase_of_the_gone
 from leitstand.app.settings import Settings
 from leitstand.core.acts import TokenRevoked
 from leitstand.core.people import ADMIN

@@ -20,7 +20,7 @@ from leitstand.access import oidc_settings
 from leitstand.access.policy import Authorizer, PoliciesWrong
 from leitstand.access.signin import network
 from leitstand.api import amounts
-from leitstand.api.sessions import local_path
+from leitstand.api.identity.sessions import local_path
 from leitstand.app import forwarded
 from leitstand.cli import amounts as told
 from leitstand.core.facts import NodeAdded, Resources, SubmitJob, TenantAdded

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from leitstand.api import context
-from leitstand.api.applicationview import record_of
-from leitstand.api.retention import REFUSED_US, Applications
+from leitstand.api.onboarding.applicationview import record_of
+from leitstand.api.onboarding.retention import REFUSED_US, Applications
 from leitstand.core.acts import ApplicationApproved
 from leitstand.core.rules import Onboarding, Rules
 from leitstand.stores.people import Person

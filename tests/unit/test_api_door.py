@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from leitstand.access.signin import PER_SOURCE, Rate, SignIns
 from leitstand.access.tokens import digest
 from leitstand.api import app as api
-from leitstand.api import auth, jobs, schema
+from leitstand.api import auth, schema
 from leitstand.api.auth import ROOT
+from leitstand.api.jobs import jobs
 from leitstand.api.permission import anybody
 from leitstand.api.problems import Problem
 from leitstand.core.acts import (

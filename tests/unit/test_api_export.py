@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from leitstand.api import export
 from leitstand.api.auth import ROOT
+from leitstand.api.tenancy import export
 from leitstand.core.acts import TenantExported
 from leitstand.engines.local import packing
 from tests.unit.archives import archive

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leitstand.api import decode
 from leitstand.api.amounts import cpus_milli, duration_us, memory_mib, moment
-from leitstand.api.jobrequest import JobRequest, observation, run_spec
+from leitstand.api.jobs.jobrequest import JobRequest, observation, run_spec
 from leitstand.api.problems import Problem
 from leitstand.runtime.spec import Checkpoint
 

@@ -12,11 +12,12 @@ import pytest
 
 from leitstand.access.oidc_http import Reason
 from leitstand.api import app as api
-from leitstand.api import decode, examples, legalinput, schema
+from leitstand.api import decode, examples, schema
 from leitstand.api.amounts import duration_us, span
 from leitstand.api.codes import CODES
 from leitstand.api.decode import Input
-from leitstand.api.messages import refusal, sentence
+from leitstand.api.jobs.messages import refusal, sentence
+from leitstand.api.onboarding import legalinput
 from leitstand.core import decision
 from leitstand.core.admission import REASONS, RESOURCES
 from leitstand.core.facts import ENDED_REASONS
@@ -94,7 +95,7 @@ NAMED = ("busy", "request_reused", "unknown_job", "unknown_tenant", "exists", "c
 def raised() -> set[tuple[int, str]]:
     """Status and code of every problem that the code raises by literals."""
     found = set()
-    for path in (ROOT / "leitstand" / "api").glob("*.py"):
+    for path in (ROOT / "leitstand" / "api").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             named = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Problem", "Unknown")
             if named and len(node.args) > 1:  # type: ignore[attr-defined]

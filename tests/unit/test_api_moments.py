@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from leitstand.api import export
 from leitstand.api.auth import Identity
+from leitstand.api.tenancy import export
 from leitstand.core import acts as a
 from tests.unit.archives import archive
 from tests.unit.faces_story import Plant, S, first, problem

@@ -12,8 +12,8 @@ from leitstand.access.oidc_http import SignInFailed
 from leitstand.access.oidc_settings import ProviderSettings
 from leitstand.access.roles import Grant
 from leitstand.access.tokens import digest
-from leitstand.api import oidc, sessions
-from leitstand.api.devices import LETTERS, PENDING_MAX, PER_SOURCE_MAX, Devices
+from leitstand.api.identity import oidc, sessions
+from leitstand.api.identity.devices import LETTERS, PENDING_MAX, PER_SOURCE_MAX, Devices
 from leitstand.core import acts as a
 from tests.unit.faces_story import TOKEN, Plant, S, problem
 from tests.unit.onboarding_story import DAY, file, later, person

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leitstand.api import blobs, context, events, logs
+from leitstand.api import context
 from leitstand.api.auth import ROOT, Identity
-from leitstand.api.logs import one_to_one
+from leitstand.api.jobs import blobs, events, logs
+from leitstand.api.jobs.logs import one_to_one
 from leitstand.core.acts import RoleGranted, RoleRevoked, TokenIssued, TokenRevoked, UserAdded
 from leitstand.core.facts import Observation, TenantAdded
 from leitstand.views.rows import JobRow

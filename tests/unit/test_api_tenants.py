@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from leitstand.access import tokens
-from leitstand.api.applicationview import record_of
+from leitstand.api.onboarding.applicationview import record_of
 from leitstand.core import acts as a
 from leitstand.core.state import State
 from leitstand.runtime.follower import Follower

@@ -10,7 +10,7 @@ import pytest
 
 from leitstand.access import tokens as forms
 from leitstand.access.tokens import digest
-from leitstand.api.retention import erase_addresses
+from leitstand.api.onboarding.retention import erase_addresses
 from leitstand.core import acts as a
 from leitstand.core import people
 from leitstand.stores.legal import LegalIdentity

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from leitstand.api.leftovers import erase_of_the_gone
+from leitstand.api.tenancy.leftovers import erase_of_the_gone
 from leitstand.core import acts as a
 from leitstand.core import people
 from leitstand.stores.people import Person

@@ -14,7 +14,7 @@ import pytest
 
 from leitstand import client as sdk
 from leitstand.access.actions import ACTIONS
-from leitstand.api.applicationview import happens_next
+from leitstand.api.onboarding.applicationview import happens_next
 from leitstand.cli import applications, apply, can_i, credentials, people, projects, tenants, tokens
 from leitstand.cli.german_access import ACCESS_CODES, NEXT
 from leitstand.cli.german_others import CODES

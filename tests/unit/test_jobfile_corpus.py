@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from leitstand.api import decode
-from leitstand.api.jobrequest import JobRequest, run_spec
+from leitstand.api.jobs.jobrequest import JobRequest, run_spec
 from leitstand.cli import jobfile, sbatch
 from leitstand.cli.jobfile_faults import BadJobFile, JobFile
 

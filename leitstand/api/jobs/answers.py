@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How jobs look to clients: rows of the views, names from the records, and for a waiting job the reason why.
+
+Called by every handler that answers with jobs.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from leitstand.api.amounts import moment, seconds
+from leitstand.api.context import Faces
+from leitstand.api.identity.names import PersonAnswer
+from leitstand.api.jobs.messages import sentence
+from leitstand.core import explain
+from leitstand.core.facts import Resources
+from leitstand.views.reading import JobView
+from leitstand.views.rows import JobRow, RunRow, decode_tasks
+
+MILLI: Final = 1000
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What each node of a job gives; 1 GB is 1024 MiB."""
+
+    gpus: int
+    cpus: float
+    memory_gb: float
+
+
+class TaskAnswer(msgspec.Struct, frozen=True):
+    """One task of a placed job; its place in the list is its node rank."""
+
+    node: str
+    gpus: tuple[int, ...]
+
+
+class RunAnswer(msgspec.Struct, frozen=True):
+    """One placement of a job. `state`: starting | running | stopping | ended; `outcome`: '' until it ended."""
+
+    id: str
+    state: str
+    tasks: tuple[TaskAnswer, ...]
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: str
+    exit_code: int | None
+    signal: int | None
+
+
+class Used(msgspec.Struct, frozen=True):
+    """What was used, in seconds and exactly in µs: wall time, times GPUs, times cores (times thousandths of a core)."""
+
+    wall_s: float
+    gpu_s: float
+    cpu_s: float
+    wall_us: int
+    gpu_us: int
+    cpu_milli_us: int
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
+    ended or was rejected; of a pending job why it waits: `capacity` or `order`. `user`: who submitted it."""
+
+    id: str
+    name: str
+    tenant: str
+    project: str
+    user: PersonAnswer
+    state: str
+    reason: str
+    message: str
+    exit_code: int | None
+    signal: int | None
+    resources: Shape
+    num_nodes: int
+    priority: int
+    max_duration_s: float
+    submitted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    runs: list[RunAnswer]
+    usage: Used
+
+
+def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
+    """One job; `name` saves the look-up where it is known."""
+    names = faces.records.names([found.job.spec]) if name is None else {found.job.spec: name}
+    user = faces.persons([found.job.user])[found.job.user]
+    return _job(found, names, user, _reason(faces, found.job, {}))
+
+
+def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
+    """Many jobs, with one look-up of their names."""
+    found = list(found)
+    names = faces.records.names(view.job.spec for view in found)
+    reasons: dict[tuple[str, str, Resources], str] = {}  # jobs of one shape wait for the same
+    users = faces.persons(view.job.user for view in found)
+    return [_job(view, names, users[view.job.user], _reason(faces, view.job, reasons)) for view in found]
+
+
+def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, str, Resources], str]) -> str:
+    if row.state != "pending":
+        return row.reason
+    state = faces.follower.state
+    live = state.jobs.get(row.job)
+    if live is None or live.state != "pending":
+        return ""
+    key = (live.tenant, live.pool, live.resources)
+    reason = known.get(key)
+    if reason is None:
+        reason = known[key] = explain.waits_for(state, row.job)
+    return reason
+
+
+def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str) -> Job:
+    row = view.job
+    nodes = row.nodes or 1
+    shape = Shape(row.gpus // nodes, row.cpus_milli / nodes / MILLI, row.memory_mib / nodes / 1024)
+    return Job(
+        row.job,
+        names.get(row.spec, ""),
+        row.tenant,
+        row.project,
+        user,
+        row.state,
+        reason,
+        sentence(row, reason),
+        row.exit_code,
+        row.signal,
+        shape,
+        row.nodes,
+        row.priority,
+        seconds(row.max_duration_us),
+        moment(row.submitted_us),
+        None if row.started_us is None else moment(row.started_us),
+        None if row.ended_us is None else moment(row.ended_us),
+        [_run(run) for run in view.runs],
+        used(*_usage(view.runs)),
+    )
+
+
+def _run(run: RunRow) -> RunAnswer:
+    return RunAnswer(
+        run.run,
+        run.state,
+        tuple(TaskAnswer(task.node, task.gpus) for task in decode_tasks(run.tasks)),
+        None if run.started_us is None else moment(run.started_us),
+        None if run.ended_us is None else moment(run.ended_us),
+        run.outcome,
+        run.exit_code,
+        run.signal,
+    )
+
+
+def _usage(runs: Iterable[RunRow]) -> tuple[int, int, int]:
+    """Wall, GPU and milli-core time of all runs, in µs."""
+    wall = gpu = cpu = 0
+    for run in runs:
+        if run.usage:
+            parts = run.usage.split()
+            wall, gpu, cpu = wall + int(parts[0]), gpu + int(parts[1]), cpu + int(parts[2])
+    return wall, gpu, cpu
+
+
+def used(wall_us: int, gpu_us: int, cpu_milli_us: int) -> Used:
+    """Usage in seconds and exact."""
+    return Used(
+        seconds(wall_us), seconds(gpu_us), seconds(cpu_milli_us) / MILLI, wall_us, gpu_us, cpu_milli_us
+    )

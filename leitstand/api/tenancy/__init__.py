@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tenants and what is theirs: projects, budgets, legal identity, exit, export, erasure."""
