@@ -9,6 +9,7 @@ import sys
 
 from leitstand.app.serving import saying_why
 from leitstand.app.settings import Settings
+from leitstand.engines.local import process
 from leitstand.journal import snapshots
 from leitstand.journal.sqlite import SqliteReader
 
@@ -16,6 +17,7 @@ from leitstand.journal.sqlite import SqliteReader
 def main() -> None:
     settings = Settings.from_json(sys.argv[1])
     os.nice(19)
+    process.rank_when_short(process.OOM_RUN)  # another one can do it again
     with saying_why(settings), SqliteReader(settings.journal) as journal:
         state, head = snapshots.restore(journal, settings.snapshots)
         snapshots.write(settings.snapshots, state, head)

@@ -29,6 +29,7 @@ from leitstand.app.settings import Settings
 from leitstand.cli.amounts import parse_bytes, reading
 from leitstand.cli.text import t
 from leitstand.core.rules import DISCIPLINES
+from leitstand.engines.local import process
 
 GPUS_MAX: Final = 4096  # of one machine
 NODES_MAX: Final = 1024
@@ -140,6 +141,7 @@ def start(
     await_lock(settings.lock, time.monotonic() + PREDECESSOR_S)
     await_lock(settings.faces_lock, time.monotonic() + DRAIN_S)
     await_port(settings, time.monotonic() + PREDECESSOR_S)
+    process.outlast_runs()  # else one run could have the kernel end the writer
     children = Children(settings.data / "log", _commands(settings), verbose=verbose, ends=ENDS)
     with _signals_into(children):
         try:

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from leitstand.engines.local import process
 from leitstand.engines.local.engine import Limits
 from leitstand.engines.local.tenants import Tenants, namespaces_here
 from leitstand.runtime.ports import StopRun
@@ -31,6 +32,10 @@ UIDS = range(
 )  # nobody else's, should two of these run at once
 ARGUMENT = f"private-{os.getpid()}"
 PYTHON = Path("/usr/bin/python3")  # one that everybody can execute
+_CAPABLE = next(
+    line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
+)
+MAY_RANK = bool(int(_CAPABLE.split()[1], 16) >> 24 & 1)  # CAP_SYS_RESOURCE, which a container's root may lack
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give tenants user ids of their own")
 pytestmark = needs_root
 
@@ -227,6 +232,14 @@ def test_a_run_has_its_tenants_user_id_and_home_and_no_privilege(case: LocalCase
     uid = uid_of(case, "acme")
     expected = [str(uid)] * 3 + [f"{home(case, 'acme')} acme acme", "0077", "600"]
     assert case.log("acme-1.1").splitlines() == [*expected, "CapEff:\t0000000000000000", "NoNewPrivs:\t1"]
+
+
+@pytest.mark.skipif(not MAY_RANK, reason="CAP_SYS_RESOURCE is missing: root may not say who goes last here")
+def test_a_tenant_cannot_take_back_that_it_goes_first_when_memory_is_short(case: LocalCase) -> None:
+    look = "cat /proc/self/oom_score_adj; echo 0 > /proc/self/oom_score_adj; bash -c 'cat /proc/self/oom_score_adj'"
+    case.runs_for("acme", "acme-1.1", look)
+    case.end("acme-1.1")
+    assert [line for line in case.log("acme-1.1").splitlines() if line.isdigit()] == ["500", "500"]
 
 
 def test_the_operators_runs_are_the_control_planes_own_users(case: LocalCase) -> None:
@@ -489,13 +502,21 @@ def test_a_control_plane_of_root_isolates_adopts_what_it_isolated_and_says_so(sp
         ]
         assert f"runs   {expected}" in plane.output.read_text()
         assert plane.http("POST", "/v1/tenants", {"id": "acme", "class": "startup"})[0] in (200, 201)
-        script = "id -u; until [ -e ~/go ]; do sleep 0.05; done; echo $HOME; exit 7"
-        job = plane.cli("submit", "--tenant", "acme", "--", script).stdout.strip()
-        eventually(lambda: plane.cli("logs", job).stdout.strip() == str(UIDS.start), "the user id in the log")
+        script = (
+            "cat /proc/self/oom_score_adj; id -u; until [ -e ~/go ]; do sleep 0.05; done; echo $HOME; exit 7"
+        )
         assert plane.process is not None
+        parts = process.descendants(plane.process.pid)
+        assert len(parts) == 2
+        ours = Path("/proc/self/oom_score_adj").read_text()
+        assert {Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in parts} == {
+            "-500\n" if MAY_RANK else ours
+        }
+        job = plane.cli("submit", "--tenant", "acme", "--", script).stdout.strip()
+        eventually(lambda: plane.cli("logs", job).stdout.split() == ["500", str(UIDS.start)], "the log")
         os.killpg(plane.process.pid, signal.SIGKILL)
         plane.process.wait()
         (spot / "data" / "homes" / "acme" / "go").touch()
         plane.start()
         assert plane.cli("logs", "-f", job).returncode == 7
-        assert plane.cli("logs", job).stdout.splitlines() == [str(UIDS.start), f"{spot}/data/homes/acme"]
+        assert plane.cli("logs", job).stdout.splitlines()[1:] == [str(UIDS.start), f"{spot}/data/homes/acme"]

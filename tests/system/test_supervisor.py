@@ -242,6 +242,17 @@ def test_every_process_of_the_run_gets_term_once(folders: RunFolders) -> None:
     assert folders.read_log("a.1", 0, 0, 1000).count(b"heard") == 2
 
 
+def test_a_run_goes_before_the_control_plane_when_memory_is_short(folders: RunFolders) -> None:
+    """The main process, what it starts, and not the supervisor, which has the run's end to tell."""
+    look = (
+        "cat /proc/self/oom_score_adj; bash -c 'cat /proc/self/oom_score_adj'; cat /proc/$PPID/oom_score_adj"
+    )
+    folder = write_order(folders, ["bash", "-c", look])
+    assert launch.spawn(folder).wait(30) == 0
+    ours = Path("/proc/self/oom_score_adj").read_text().strip()
+    assert folders.read_log("a.1", 0, 0, 1000).decode().split() == ["500", "500", ours]
+
+
 def test_what_a_task_inherits_is_clean(folders: RunFolders) -> None:
     """No open files but its own three, no signal ignored or blocked, a session of its own."""
     look = "import os; print(os.listdir('/proc/self/fd'), os.getpid() == os.getsid(0))"

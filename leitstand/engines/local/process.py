@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes as /proc shows them. Called by the supervisor (its descendants) and the engine (what a dead one left).
+"""Processes as /proc shows them. Called by the supervisor (its descendants) and the engine (what a dead one left); and
+which of them the kernel ends first when memory is short, said by the control plane and by runs of themselves.
 
 Standard library only. A process that ends while we look is left out.
 """
 
 import os
+
+OOM = "/proc/self/oom_score_adj"
+OOM_PLANE = -500  # the control plane goes after everything of a usual machine, and can still go
+OOM_RUN = 500  # runs go first
 
 
 class Process:
@@ -61,6 +66,24 @@ def marked(marker: bytes, sessions: dict[int, int]) -> list[int]:
         for p in processes
         if (p.session in sessions and p.session not in strangers) or marker in environment(p.pid)
     ]
+
+
+def rank_when_short(score: int) -> None:
+    """Where this process, and all that it starts, stands when memory is short: -1000 goes last, 1000 first, as in
+    proc(5). It stays where it is if it may not: to go later than before is for root alone."""
+    try:
+        with open(OOM, "wb", buffering=0) as file:
+            file.write(str(score).encode())
+    except PermissionError:
+        return
+
+
+def outlast_runs() -> None:
+    """The control plane, told before it starts its parts; who said already that it goes later is right."""
+    with open(OOM, "rb") as file:
+        if int(file.read()) <= OOM_PLANE:
+            return
+    rank_when_short(OOM_PLANE)
 
 
 def environment(pid: int) -> list[bytes]:

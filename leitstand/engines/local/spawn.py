@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 
-from leitstand.engines.local import record
+from leitstand.engines.local import process, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +141,9 @@ class Barrier:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        process.rank_when_short(
+            process.OOM_RUN
+        )  # while it is ours: said by root, a tenant cannot take it back
         if self._who is not None:
             from leitstand.engines.local import confine
 

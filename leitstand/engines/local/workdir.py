@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable
 from typing import BinaryIO
 
+from leitstand.engines.local import process
 from leitstand.engines.local.confine import Who, become
 from leitstand.engines.local.spawn import end_with_parent
 
@@ -54,6 +55,7 @@ def unpack_as(who: Who | None, archive: str, target: str, give_up: Callable[[], 
 def _unpack_child(who: Who, file: BinaryIO, target: str, writer: int) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    process.rank_when_short(process.OOM_RUN)
     become(who)
     end_with_parent()
     try:
