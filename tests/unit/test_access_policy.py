@@ -35,7 +35,7 @@ TABLE = {
     "application:file": "E", "application:list": "O A R", "application:read": "O A R W", "application:check": "O R",
     "application:approve": "O", "application:refuse": "O", "application:withdraw": "O W",
     "application:claim": "O W",
-    "budget:list": "O A T U", "budget:grant": "O", "audit:read": "O A T U",
+    "budget:list": "O A I", "budget:grant": "O", "audit:read": "O A T U",
     "access:explain": "S", "self:read": "S",
 }  # fmt: skip
 GROUPS = {

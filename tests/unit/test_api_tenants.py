@@ -65,7 +65,7 @@ def test_a_project_member_sees_its_tenant_and_its_project_and_no_more(plant: Pla
     viewer = person(plant, ("viewer", "acme", "weld"))
     tenant = plant.ask("GET", "/v1/tenants/acme", viewer).json()
     assert [one["name"] for one in tenant["projects"]] == ["weld"]
-    assert (tenant["budgets"], tenant["name"]) == ([], "")
+    assert ([one["id"] for one in tenant["budgets"]], tenant["name"]) == (["b1"], "")
     assert [one["id"] for one in plant.ask("GET", "/v1/tenants", viewer).json()["items"]] == ["acme"]
     listed = plant.ask("GET", "/v1/tenants/acme/projects", viewer).json()["items"]
     assert listed == [{"name": "weld", "open": True}]
@@ -157,6 +157,26 @@ def test_an_exit_has_the_timers_of_the_law(plant: Plant, acme: str) -> None:
         "which it may once"
         in problem(post(plant, "acme/extend-exit", again, acme), 409, "conflict")["detail"]
     )
+
+
+def test_the_customer_extends_beyond_what_the_provider_may(plant: Plant, acme: str) -> None:
+    post(plant, "acme/exit", {}, acme)
+    for whose, until, latest in (
+        ("provider", "1970-10-02T00:00:00Z", "1970-10-01"),  # 213 days after the notice of 60
+        ("customer", "1972-03-02T00:00:00Z", "1972-03-01"),  # 730 days
+    ):
+        asked = {"until": until, "whose": whose}
+        found = problem(post(plant, "acme/extend-exit", asked, acme), 400, "invalid-request")
+        assert f"by {latest}T" in found["errors"][0]["what"]
+        assert f"the {whose} may ask for" in found["errors"][0]["what"]
+    longest = {"until": "1972-02-28T00:00:00Z", "whose": "customer"}
+    times = post(plant, "acme/extend-exit", longest, acme).json()["times"]
+    assert times["retrieval_at"] == "1972-02-28T00:00:00Z"
+    again = {"until": "1972-02-29T00:00:00Z", "whose": "customer"}
+    found = problem(post(plant, "acme/extend-exit", again, acme), 409, "conflict")
+    assert "the customer has extended the transition already" in found["detail"]
+    late = {"until": "1975-01-01T00:00:00Z", "whose": "customer"}
+    problem(post(plant, "acme/extend-exit", late, acme), 409, "conflict")
 
 
 def test_a_notice_is_no_longer_than_the_law_allows(plant: Plant, acme: str) -> None:

@@ -76,7 +76,7 @@ MAY = {
     "application:refuse": "O",
     "application:withdraw": "O C",
     "application:claim": "C",
-    "budget:list": "O P A U",
+    "budget:list": "O P I",
     "budget:grant": "O",
     "audit:read": "O P A U",
     "access:explain": "O P S",

@@ -162,13 +162,14 @@ async def exit_tenant(request: Request[Any, Any, Any], tenant_id: FromPath[str])
     summary="Extend the transition of a tenant that leaves",
 )
 async def extend_exit(request: Request[Any, Any, Any], tenant_id: FromPath[str]) -> Response[TenantWhole]:
-    """The transition ends later; customer and provider may each extend it once, to seven months in all."""
+    """The transition ends later; customer and provider may each extend it once, the provider to seven months in all,
+    the customer longer (Regulation (EU) 2023/2854, Art. 25(4) and (5))."""
     faces, who, tenant = _acting(request, tenant_id)
     asked = decode.body(await request.body(), ExtendRequest)
     until_us = stamp_us(asked.until)
     if asked.whose in tenant.extended and tenant.retrieval_us == until_us:
         return tenant_answer(faces, who, tenant_id)
-    _check_until(faces, tenant, until_us)
+    _check_until(faces, tenant, asked)
     check_match(request, tag_of(tenant), f"tenant {tenant_id}")
     await faces.ask(who, tenant_id, TenantExitExtended(tenant_id, until_us, 0, asked.whose, who.subject))
     return tenant_answer(faces, who, tenant_id)
@@ -241,14 +242,17 @@ def _check_notice(faces: Faces, asked: ExitRequest) -> None:
         raise Problem(400, "invalid-request", f"/notice {what}", errors=(Fault("/notice", what),))
 
 
-def _check_until(faces: Faces, tenant: Tenant, until_us: int) -> None:
-    if tenant.stage not in ("notice", "transition"):
+def _check_until(faces: Faces, tenant: Tenant, asked: ExtendRequest) -> None:
+    if tenant.stage not in ("notice", "transition") or asked.whose in tenant.extended:
         return  # the core says so
-    latest_us = tenant.transition_us + faces.follower.state.rules.exit.transition_max_us
-    if not tenant.retrieval_us < until_us <= latest_us:
+    terms = faces.follower.state.rules.exit
+    latest_us = tenant.transition_us + (
+        terms.customer_max_us if asked.whose == "customer" else terms.transition_max_us
+    )
+    if not tenant.retrieval_us < stamp_us(asked.until) <= latest_us:
         what = (
             f"is not after {moment(tenant.retrieval_us):%Y-%m-%dT%H:%M:%SZ}, the end of the transition as it is, "
-            f"and by {moment(latest_us):%Y-%m-%dT%H:%M:%SZ}, the latest"
+            f"and by {moment(latest_us):%Y-%m-%dT%H:%M:%SZ}, the latest that the {asked.whose} may ask for"
         )
         raise Problem(400, "invalid-request", f"/until {what}", errors=(Fault("/until", what),))
 
