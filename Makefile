@@ -11,12 +11,13 @@ STAMP := $(VENV)/.setup
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 SOAK_ROUNDS ?= 50
+EXAMPLES ?= 100
 FUZZ_S ?= 60
 PORT ?= 8640
 
 FAST := -n $(WORKERS) --dist loadfile -m "not system and not soak"
 
-.PHONY: help setup up test check lint bench soak fuzz docs lock clean
+.PHONY: help setup up test check lint bench soak fuzz docs lock clean contract
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -54,6 +55,9 @@ soak: setup  ## SOAK_ROUNDS=50 rounds of kill -9 under load
 
 fuzz: setup  ## mutated input to every parser and every route, FUZZ_S=60 seconds each; what breaks a promise stays in build/fuzz
 	@$(BIN)/python -m tests.fuzz all $(FUZZ_S)
+
+contract: setup  ## every route with EXAMPLES=100 generated requests, by seven askers, held to the description of the API
+	@LEITSTAND_EXAMPLES=$(EXAMPLES) $(PYTEST) -m system --timeout 3600 tests/system/test_openapi.py
 
 docs: setup  ## check the documentation: links, coverage of commands and paths, and run its examples
 	@$(PYTEST) -q tests/unit/test_docs.py tests/system/test_docs.py
