@@ -6,13 +6,16 @@ ids alone can give; `off` (no isolation, which nobody promises anything for) sho
 """
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -520,3 +523,33 @@ def test_a_control_plane_of_root_isolates_adopts_what_it_isolated_and_says_so(sp
         plane.start()
         assert plane.cli("logs", "-f", job).returncode == 7
         assert plane.cli("logs", job).stdout.splitlines()[1:] == [str(UIDS.start), f"{spot}/data/homes/acme"]
+
+
+def test_an_export_gives_a_tenant_what_its_isolated_runs_left_and_nothing_of_root(spot: Path) -> None:
+    """The faces are root here: what a link or a second name in the home leads to must not come along."""
+    with Plane(spot / "data", command=(LEITSTAND, "up", "--uids", f"{UIDS.start}-{UIDS.stop - 1}")) as plane:
+        assert plane.http("POST", "/v1/tenants", {"id": "acme", "class": "startup"})[0] in (200, 201)
+        script = (
+            "echo result > out.txt; echo kept > ~/notes; echo state > $LEITSTAND_CHECKPOINT_DIR/step-1; "
+            f"ln -s {spot}/data/admin.token ~/token; mkfifo ~/pipe"
+        )
+        asked = {"run": ["bash", "-ec", script], "tenant": "acme", "checkpoint": {"path": "saved"}}
+        status, job = plane.http("POST", "/v1/jobs", asked)
+        assert status == 201, job
+        assert plane.cli("logs", "-f", job["id"]).returncode == 0
+        os.link(spot / "data" / "admin.token", spot / "data" / "homes" / "acme" / "other")
+        packed = spot / "acme.zip"
+        assert plane.cli("tenants", "export", "acme", "-o", str(packed)).returncode == 0
+        token = plane.token.encode()
+    with zipfile.ZipFile(packed) as export:
+        names = [name for name in export.namelist() if name.endswith(".tar")]
+        told = {one["name"]: one["why"] for one in map(json.loads, export.open("left-out.jsonl"))}
+        found = {name: export.read(name) for name in names}
+    files: dict[str, bytes] = {}
+    for content in found.values():
+        assert token not in content
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            files |= {one.name: (tar.extractfile(one) or io.BytesIO()).read() for one in tar if one.isreg()}
+    assert told == {"acme/pipe": "fifo", "acme/other": "foreign"}
+    assert (files["work-0/out.txt"], files["acme/notes"]) == (b"result\n", b"kept\n")
+    assert [content for name, content in files.items() if name.endswith("/step-1")] == [b"state\n"]
