@@ -12,7 +12,8 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 
 from leitstand.access.actions import ACTIONS
-from leitstand.access.policy import Places, Resource
+from leitstand.access.policy import Asker, Places, Resource
+from leitstand.access.roles import Grant
 from leitstand.api.auth import STRANGER, Identity, identity, unauthenticated
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.problems import Problem
@@ -22,6 +23,16 @@ from leitstand.runtime.spec import OPERATOR
 
 OPEN: Final = "open"  # the action of routes that answer anybody, and tell nothing about anybody
 PLATFORM: Final = Resource("platform")
+REMEDIES: Final = {  # of what forbids, by the id of its policy
+    "scope-read": "issue a token with the scope read",
+    "scope-jobs": "issue a token with the scope jobs",
+    "scope-admin": "issue a token with the scope admin",
+    "bound-token": "use a token of that tenant, or one that is bound to none",
+    "no-wider-token": "ask for scopes that this token has, or use a wider one",
+    "four-eyes": "somebody else records a check, or approves",
+}
+ASK_TENANT: Final = "ask an administrator of the tenant for the role"
+ASK_PLATFORM: Final = "it takes a role of the platform, which its operators grant"
 _LISTING: Final = {
     "job": "GET /v1/jobs",
     "tenant": "GET /v1/tenants",
@@ -56,7 +67,7 @@ def permit(request: Request[Any, Any, Any], resource: Resource, name: str = "") 
         403,
         "forbidden",
         f"{action} is not yours here: {because}",
-        hint=f"`leitstand can-i {action}` tells where it is; ask an administrator of the tenant for the role",
+        hint=_remedy(faces, action, resource, forbidding),
     )
 
 
@@ -77,7 +88,7 @@ def places(request: Request[Any, Any, Any]) -> tuple[Identity, Places | None]:
     if where == () and who.scopes and ACTIONS[action].group not in who.scopes:
         group = ACTIONS[action].group
         detail = f"{action} takes a token with the scope {group}; this one has {', '.join(who.scopes)}"
-        raise Problem(403, "forbidden", detail, hint=f"issue a token with the scope {group}")
+        raise Problem(403, "forbidden", detail, hint=REMEDIES[f"scope-{group}"])
     return who, where
 
 
@@ -145,6 +156,15 @@ def _project(request: Request[Any, Any, Any], tenant: str) -> str:
     grants = faces_of(request).tokens.asker(identity(request)).grants
     mine = {grant.project for grant in grants if grant.tenant == tenant}
     return mine.pop() or DEFAULT_PROJECT if len(mine) == 1 else DEFAULT_PROJECT
+
+
+def _remedy(faces: Faces, action: str, resource: Resource, forbidding: tuple[str, ...]) -> str:
+    """What helps who was refused: another token or another person where something forbids it, else a role."""
+    for policy, remedy in REMEDIES.items():
+        if policy in forbidding:
+            return remedy
+    admin = Asker("u0", (Grant("tenant_admin", resource.tenant),) if resource.tenant else ())
+    return ASK_TENANT if faces.authorizer.decide(admin, action, resource).allowed else ASK_PLATFORM
 
 
 def _asked(request: Request[Any, Any, Any]) -> tuple[Identity, str]:

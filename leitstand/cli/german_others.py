@@ -72,6 +72,29 @@ PROBLEMS: Final[dict[str, str]] = {
     "writer-away": "Der entscheidende Prozess ist gerade nicht da; er startet von selbst neu.",
 }
 
+# What a refusal of the API says, as patterns of its English.
+DENIALS: Final[dict[str, str]] = {
+    r"(\S+) is not yours here: no policy permits it": "{0} ist Ihnen hier nicht erlaubt: keine Richtlinie gibt es frei.",
+    r"(\S+) is not yours here: forbidden by (.+)": "{0} ist Ihnen hier nicht erlaubt: {1} verbietet es.",
+    r"(\S+) takes a token with the scope (\S+); this one has (.+)": "{0} braucht einen Token mit dem Bereich {1}; "
+    "dieser hat {2}.",
+}
+
+# What the API advises, where that is so on the command line, too.
+HINTS: Final[dict[str, str]] = {
+    "issue a token with the scope read": "Stellen Sie einen Token mit dem Bereich read aus.",
+    "issue a token with the scope jobs": "Stellen Sie einen Token mit dem Bereich jobs aus.",
+    "issue a token with the scope admin": "Stellen Sie einen Token mit dem Bereich admin aus.",
+    "use a token of that tenant, or one that is bound to none": "Nehmen Sie einen Token dieses Mandanten, oder einen, "
+    "der an keinen gebunden ist.",
+    "ask for scopes that this token has, or use a wider one": "Verlangen Sie nur Bereiche, die dieser Token hat, oder "
+    "nehmen Sie einen weiteren.",
+    "somebody else records a check, or approves": "Jemand anders prüft etwas, oder genehmigt.",
+    "ask an administrator of the tenant for the role": "Die Rolle gibt, wer den Mandanten verwaltet.",
+    "it takes a role of the platform, which its operators grant": "Das braucht eine Rolle der Plattform; die geben ihre "
+    "Betreiber.",
+}
+
 # The sentences of click by their English, as its source has them.
 CLICK: Final[dict[str, str]] = {
     "Usage:": "Aufruf:",

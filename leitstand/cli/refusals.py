@@ -12,6 +12,7 @@ import httpx2
 
 from leitstand.cli import exits
 from leitstand.cli.text import t
+from leitstand.cli.words import hint as hint_text
 from leitstand.cli.words import problem as problem_text
 
 # How the fields of a request are called on the command line.
@@ -149,7 +150,7 @@ def _hint(status: int, code: str, job: str, problem: Mapping[str, Any]) -> str:
         return t("`leitstand jobs` lists the jobs.")
     if code == "unknown-tenant":
         return t("`leitstand tenants` lists the tenants, `leitstand tenants add` adds one.")
-    hint = str(problem.get("hint") or "")
+    hint = hint_text(str(problem.get("hint") or ""))
     return "" if "/v1" in hint else hint
 
 

@@ -3,6 +3,7 @@
 shows them to people; JSON and exit codes keep the codes. In English a code is its own word.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 
 from leitstand.cli.amounts import show_duration
 from leitstand.cli.german_access import ACCESS_CODES, NEXT
-from leitstand.cli.german_others import CODES, MESSAGES, PROBLEMS
+from leitstand.cli.german_others import CODES, DENIALS, HINTS, MESSAGES, PROBLEMS
 from leitstand.cli.text import is_german
 
 
@@ -57,7 +58,17 @@ def message(job: Mapping[str, Any]) -> str:
 
 def problem(code: str, detail: str) -> str:
     """The sentence of a problem that the API answered."""
-    return PROBLEMS.get(code, detail) if is_german() else detail
+    if not is_german():
+        return detail
+    for pattern, text in DENIALS.items():
+        if code == "forbidden" and (found := re.fullmatch(pattern, detail)):
+            return text.format(*found.groups())
+    return PROBLEMS.get(code, detail)
+
+
+def hint(text: str) -> str:
+    """What the API advises."""
+    return HINTS.get(text, text) if is_german() else text
 
 
 def amount(value: int, resource: str) -> str:

@@ -215,6 +215,7 @@ def test_nobody_approves_what_nobody_else_checked_if_somebody_could_have(plant: 
     reviewer = person(plant, ("reviewer",))
     refused = problem(plant.ask("POST", "/v1/applications/a2/approve", operator), 403, "forbidden")
     assert "four-eyes" in refused["detail"]
+    assert refused["hint"] == "somebody else records a check, or approves"
     answer = plant.ask("POST", "/v1/applications/a2/checks/identity", reviewer, json={"outcome": "passed"})
     assert answer.status_code == 200, answer.text
     assert plant.ask("POST", "/v1/applications/a2/approve", operator).status_code == 200

@@ -2,6 +2,7 @@
 """What the API promises about tokens and invitations: shown once, never wider, dead when revoked; codes open once."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from leitstand.access import tokens as forms
 from leitstand.access.tokens import digest
+from leitstand.api import permission
 from leitstand.api.onboarding.retention import erase_addresses
+from leitstand.cli.german_others import DENIALS, HINTS
 from leitstand.core import acts as a
 from leitstand.core import people
 from leitstand.stores.legal import LegalIdentity
@@ -93,6 +96,44 @@ def test_no_token_issues_a_wider_one(plant: Plant) -> None:
     assert plant.ask("POST", "/v1/signin", "", json={"token": narrow}).status_code == 204
     session = plant.faces.follower.state.people.tokens[f"k{plant.faces.follower.state.people.tokens_ever}"]
     assert (session.kind, session.scopes, session.tenant) == ("session", ("read", "admin"), "acme")
+
+
+def test_a_refusal_advises_what_would_help(plant: Plant, boss: str) -> None:
+    admin = (("tenant_admin", "acme"),)
+    cases: list[tuple[str, str, str, str, Any]] = [
+        ("read", "jobs", "GET", "/v1/tenants/acme", None),
+        ("jobs", "read", "POST", "/v1/jobs", {"run": "true", "tenant": "acme"}),
+        ("admin", "read", "POST", "/v1/tenants/acme/projects", {"name": "weld"}),
+    ]
+    for scope, narrow, method, path, body in cases:
+        answer = plant.ask(method, path, person(plant, *admin, scopes=(narrow,)), json=body)
+        assert problem(answer, 403, "forbidden")["hint"] == f"issue a token with the scope {scope}"
+    reader = person(plant, ("viewer", "acme"))
+    asked = plant.ask("POST", "/v1/tenants/acme/projects", reader, json={"name": "weld"})
+    assert problem(asked, 403, "forbidden")["hint"] == permission.ASK_TENANT
+    for path, body in (("acme/suspend", {"reason": "terms"}), ("", {"id": "new", "class": "industry"})):
+        asked = plant.ask("POST", f"/v1/tenants/{path}".rstrip("/"), boss, json=body)
+        assert problem(asked, 403, "forbidden")["hint"] == permission.ASK_PLATFORM, path
+    bound = person(plant, ("operator", ""), tenant="beta")
+    asked = plant.ask("POST", "/v1/tenants", bound, json={"id": "new", "class": "industry"})
+    assert "bound to none" in problem(asked, 403, "forbidden")["hint"]
+    admins = person(plant, *admin, scopes=("admin",))
+    assert "a wider one" in problem(issue(plant, admins, scopes=["jobs"]), 403, "forbidden")["hint"]
+
+
+def test_every_remedy_of_a_refusal_has_its_german(plant: Plant, boss: str) -> None:
+    assert {*permission.REMEDIES.values(), permission.ASK_TENANT, permission.ASK_PLATFORM} == set(HINTS)
+    forbids = {policy.id for policy in plant.faces.authorizer.policies() if policy.effect == "forbid"}
+    assert set(permission.REMEDIES) == forbids
+    reader = person(plant, ("tenant_admin", "acme"), scopes=("read",))
+    refusals = [
+        plant.ask("POST", "/v1/tenants/acme/projects", reader, json={"name": "weld"}),
+        plant.ask("POST", "/v1/tenants/acme/suspend", boss, json={"reason": "terms"}),
+        plant.ask("GET", "/v1/users", person(plant, ("tenant_admin", "acme"), scopes=("jobs",))),
+    ]
+    details = [problem(answer, 403, "forbidden")["detail"] for answer in refusals]
+    for pattern in DENIALS:
+        assert [detail for detail in details if re.fullmatch(pattern, detail)], (pattern, details)
 
 
 def test_nobody_issues_for_another_but_operators(plant: Plant, boss: str) -> None:

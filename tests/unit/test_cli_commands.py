@@ -630,6 +630,22 @@ def test_refusals_with_a_known_code_are_german() -> None:
     assert "Diesen Job gibt es nicht" in Plane().run("job", "operator-9", **GERMAN).stderr
 
 
+def test_what_is_forbidden_and_what_would_help_is_german() -> None:
+    body = {
+        "title": "Forbidden",
+        "detail": "job:list is not yours here: forbidden by scope-read",
+        "code": "forbidden",
+        "hint": "issue a token with the scope read",
+    }
+    plane = Plane(**{"GET /v1/jobs": httpx2.Response(403, json=body)})
+    said = plane.run("jobs", **GERMAN).stderr
+    assert "Fehler: job:list ist Ihnen hier nicht erlaubt: scope-read verbietet es." in said
+    assert "Stellen Sie einen Token mit dem Bereich read aus." in said
+    said = plane.run("jobs").stderr
+    assert body["detail"] in said
+    assert body["hint"] in said
+
+
 # ── the journal's files ───────────────────────────────────────────────────────────────────────────────────────────
 def test_a_number_that_no_entry_has_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["journal", "show", "--data", str(tmp_path), "--after", "9" * 23])
