@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from leitstand.core import acts as a
-from leitstand.core.decision import Decision, is_id, is_tenant, record, refuse
+from leitstand.core.decision import Decision, is_id, record, refuse
 from leitstand.core.fact import Fact
 from leitstand.core.facts import JobEnded, RunStopOrdered
 from leitstand.core.rules import TENANT_CLASSES
@@ -78,7 +78,7 @@ def next_stage(tenant: Tenant) -> tuple[str, int]:
 def _add(state: "State", now: int, asked: a.TenantAdded) -> Decision:
     if asked.tenant in state.tenants:
         return refuse("exists", asked.tenant)
-    if not is_tenant(asked.tenant):
+    if not is_id(asked.tenant):
         return refuse("invalid", asked.tenant[:64])
     if asked.tenant_class not in TENANT_CLASSES:
         return refuse("invalid", asked.tenant_class[:64])

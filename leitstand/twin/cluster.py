@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from leitstand.core.decision import ID_MAX, is_tenant
 from leitstand.core.facts import NodeAdded, Observation, SiteAdded, TenantAdded
 from leitstand.twin.readers import TraceError
 
@@ -86,12 +85,6 @@ def _checked(path: Path, content: Any) -> Cluster:
     for tenant, nodes in nodes_of.items():
         if not tenant:
             raise TraceError(f"{path}: a tenant in vc_nodes has an empty name; name it")
-        if not is_tenant(tenant):
-            raise TraceError(
-                f"{path}: {tenant[:ID_MAX]!r} in vc_nodes cannot name a tenant: that takes up to {ID_MAX} letters, "
-                "digits, '.', '_' and '-', no '.' in front, and is not admin or like the ids of others (u7, a1); "
-                "rename it here and in the trace"
-            )
         if not _is_count(nodes) or not 0 <= nodes <= NODES_MAX:
             raise TraceError(
                 f"{path}: vc_nodes of tenant {tenant!r} is {nodes!r}, no whole number in 0..{NODES_MAX}"

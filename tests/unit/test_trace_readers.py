@@ -168,8 +168,6 @@ def test_a_cluster_becomes_tenants_and_nodes(tmp_path: Path) -> None:
         ('{"gpus_per_node": 8, "vc_nodes": {"a": -1}}', "vc_nodes of tenant 'a' is -1"),
         ('{"gpus_per_node": 8, "vc_nodes": {"a": 1, "a": 2}}', "'a' stands twice"),
         ('{"gpus_per_node": 8, "vc_nodes": {"": 1}}', "empty name"),
-        ('{"gpus_per_node": 8, "vc_nodes": {"u7": 1}}', "'u7' in vc_nodes cannot name a tenant"),
-        ('{"gpus_per_node": 8, "vc_nodes": {"a b": 1}}', "'a b' in vc_nodes cannot name a tenant"),
         ('{"gpus_per_node": 8, "vc_nodes": {"a": 0}}', "adds up to 0 nodes"),
         ('{"gpus_per_node": 8, "vc_nodes": {"a": 99999, "b": 2}}', "adds up to 100001 nodes"),
     ],
