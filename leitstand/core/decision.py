@@ -50,7 +50,7 @@ def is_id(text: str) -> bool:
 
 def is_tenant(text: str) -> bool:
     """Whether `text` can name a tenant: no id of something else (u7, a1), since records lie under either."""
-    return is_id(text) and text != "admin" and not (text[0] in "abitu" and text[1:].isdigit())
+    return is_id(text) and text != "admin" and not (text[0] in "abiku" and text[1:].isdigit())
 
 
 def is_digest(text: str) -> bool:

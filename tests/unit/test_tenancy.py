@@ -555,3 +555,10 @@ class TestRetries:
     ) -> None:
         refusal, detail = refused(cluster(4), 0, ask(1, retry_on=reasons))
         assert (refusal, detail) == ("invalid", "digests or reasons to retry")
+
+
+def test_a_recorded_trace_may_call_its_tenants_as_it_likes() -> None:
+    """Only who comes by the API or applies is kept from the ids of users and tokens: a trace has no records."""
+    core = cluster(1)
+    for tenant in ("u7", "t1", "a1"):
+        assert at(core, 0, a.TenantAdded(tenant)) == [a.TenantAdded(tenant)]
