@@ -21,7 +21,7 @@ from leitstand.cli.refusals import (
     Refused,
     Unreachable,
     refused,
-    token_example,
+    sign_in_hint,
 )
 from leitstand.cli.text import t
 
@@ -113,9 +113,7 @@ def connect(url: str | None = None, token: str | None = None) -> Client:
     if token is None and not found:
         raise CommandFailed(
             t("You are not signed in at {url}.", url=url),
-            hint=t(
-                "Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}", example=token_example()
-            ),
+            hint=sign_in_hint(url),
         )
     return Client(url, check_token(found) if found else "")
 
@@ -130,9 +128,7 @@ def check_token(token: str) -> str:
     ):
         raise CommandFailed(
             t("What was given as a token is none."),
-            hint=t(
-                "Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}", example=token_example()
-            ),
+            hint=t("Sign in with `leitstand login`, or set LEITSTAND_TOKEN."),
         )
     return token
 

@@ -47,7 +47,8 @@ GERMAN: Final[dict[str, str]] = {
     "Is this a Leitstand? LEITSTAND_URL ends without /v1.": "Ist das ein Leitstand? LEITSTAND_URL endet ohne /v1.",
     "The request cannot be sent: {error}": "Die Anfrage lässt sich nicht senden: {error}",
     "the control plane does not take this:": "die Leitstelle nimmt das nicht an:",
-    "`leitstand plan` tells beforehand what would be admitted.": "`leitstand plan` sagt vorher, was zugelassen würde.",
+    "`leitstand nodes` shows what there is; `leitstand plan` tells beforehand what would be admitted.": "`leitstand "
+    "nodes` zeigt, was da ist; `leitstand plan` sagt vorher, was zugelassen würde.",
     "`leitstand jobs` lists the jobs.": "`leitstand jobs` nennt die Jobs.",
     "`leitstand tenants` lists the tenants, `leitstand tenants add` adds one.": "`leitstand tenants` nennt die "
     "Mandanten, `leitstand tenants add` fügt einen hinzu.",
@@ -154,8 +155,9 @@ GERMAN: Final[dict[str, str]] = {
     "CPU cores per node.": "CPU-Kerne je Knoten.",
     "Memory per node in GB.": "Speicher je Knoten in GB.",
     "A name for listings.": "Ein Name für Listen.",
-    "Who it is for.  [default: operator]": "Für wen.  [sonst: operator]",
-    "The project it is charged to.  [default: default]": "Das Projekt, dem er zufällt.  [sonst: default]",
+    "Who it is for.  [default: your only one]": "Für wen.  [sonst: Ihr einziger]",
+    "The project it is charged to.  [default: your only one, else default]": "Das Projekt, dem er zufällt.  [sonst: "
+    "Ihr einziges, sonst default]",
     "The job is ended after this time, like 1h30m.": "Nach dieser Zeit wird der Job beendet, etwa 1h30m.",
     "How long it will probably take.": "Wie lange es wohl dauert.",
     "0 to 100; more is sooner, under rules that use it.": "0 bis 100; mehr ist früher, unter Regeln, die es nutzen.",

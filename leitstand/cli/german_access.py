@@ -214,6 +214,10 @@ ACCESS: Final[dict[str, str]] = {
     "Show who you are: user, token, roles.": "Zeigen, wer Sie sind: Person, Token, Rollen.",
     "Sign in through the browser, or with a token on standard input.": "Sich im Browser anmelden oder mit einem "
     "Token auf der Standardeingabe.",
+    "Set it with `leitstand secrets set {name}`, or pass your own on: --secret {name}": "Setzen mit `leitstand secrets "
+    "set {name}`, oder Ihre eigene weitergeben: --secret {name}",
+    "Sign in with `leitstand login`, or set LEITSTAND_TOKEN.": "Mit `leitstand login` anmelden oder LEITSTAND_TOKEN "
+    "setzen.",
     "Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}": "Mit `leitstand login` anmelden oder "
     "LEITSTAND_TOKEN setzen: {example}",
     "Size class (2003/361/EC)": "Größenklasse (2003/361/EG)",

@@ -74,7 +74,8 @@ PROBLEMS: Final[dict[str, str]] = {
 
 # What a refusal of the API says, as patterns of its English.
 DENIALS: Final[dict[str, str]] = {
-    r"(\S+) is not yours here: no policy permits it": "{0} ist Ihnen hier nicht erlaubt: keine Richtlinie gibt es frei.",
+    r"(\S+) is not yours here: no policy permits it": "{0} ist Ihnen hier nicht erlaubt: keine Richtlinie gibt es "
+    "frei.",
     r"(\S+) is not yours here: forbidden by (.+)": "{0} ist Ihnen hier nicht erlaubt: {1} verbietet es.",
     r"(\S+) takes a token with the scope (\S+); this one has (.+)": "{0} braucht einen Token mit dem Bereich {1}; "
     "dieser hat {2}.",
@@ -91,8 +92,8 @@ HINTS: Final[dict[str, str]] = {
     "nehmen Sie einen weiteren.",
     "somebody else records a check, or approves": "Jemand anders prüft etwas, oder genehmigt.",
     "ask an administrator of the tenant for the role": "Die Rolle gibt, wer den Mandanten verwaltet.",
-    "it takes a role of the platform, which its operators grant": "Das braucht eine Rolle der Plattform; die geben ihre "
-    "Betreiber.",
+    "it takes a role of the platform, which its operators grant": "Das braucht eine Rolle der Plattform; die geben "
+    "ihre Betreiber.",
 }
 
 # The sentences of click by their English, as its source has them.

@@ -4,8 +4,12 @@ and by whatever ends a command with one sentence.
 """
 
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
 from typing import IO, Any, Final
+from urllib.parse import urlsplit
 
 import click
 import httpx2
@@ -27,6 +31,8 @@ _OPTIONS: Final = {
     "/legal/name": "--legal-name",
     "/applicant/name": "--applicant",
     "/applicant/email": "--email",
+    "/legal/contacts/0/email": "--email",
+    "/legal/contacts/0/name": "--applicant",
     "/agreement": "--accept-agreement",
 }
 
@@ -83,9 +89,22 @@ class Answer(dict[str, Any]):
         raise NotLeitstand(self.url)
 
 
-def token_example() -> str:
+def sign_in_hint(url: str) -> str:
+    """How to get a token for `url`; the administrator's only where it runs on this machine and we may read it."""
     folder = os.environ.get("LEITSTAND_DATA") or "~/.local/share/leitstand"
-    return f"export LEITSTAND_TOKEN=$(cat {folder}/admin.token)"
+    if _is_here(url) and os.access(Path(folder).expanduser() / "admin.token", os.R_OK):
+        example = f"export LEITSTAND_TOKEN=$(cat {folder}/admin.token)"
+        return t("Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}", example=example)
+    return t("Sign in with `leitstand login`, or set LEITSTAND_TOKEN.")
+
+
+def _is_here(url: str) -> bool:
+    """Whether `url` is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def refused(response: httpx2.Response) -> Refused:
@@ -115,7 +134,11 @@ def refused(response: httpx2.Response) -> Refused:
         )
     detail = _faults(problem.get("errors")) or str(problem.get("detail") or problem.get("title"))
     return Refused(
-        problem_text(code, detail), status=status, code=code, job=job, hint=_hint(status, code, job, problem)
+        problem_text(code, detail),
+        status=status,
+        code=code,
+        job=job,
+        hint=_hint(response, code, job, problem),
     )
 
 
@@ -134,24 +157,47 @@ def _faults(errors: Any) -> str:
 def _option(where: str) -> str:
     """Where a fault is: the option, or the place in the request for what has none."""
     for place, option in _OPTIONS.items():
-        if where == place or where.startswith(place + "/"):
-            return option + where.removeprefix(place)
+        if where == place:
+            return option
+        if where.startswith(place + "/"):
+            return f"{option} {where.removeprefix(place + '/')}"
     name = where.removeprefix("/resources").removeprefix("/legal").removeprefix("/")
     return "--" + name.replace("_", "-") if name.replace("_", "").isalpha() else where
 
 
-def _hint(status: int, code: str, job: str, problem: Mapping[str, Any]) -> str:
+def _hint(response: httpx2.Response, code: str, job: str, problem: Mapping[str, Any]) -> str:
     """The remedy in terms of the command line; what the API advises speaks of requests."""
-    if status == 401:
-        return t("Sign in with `leitstand login`, or set LEITSTAND_TOKEN: {example}", example=token_example())
+    if response.status_code == 401:
+        return sign_in_hint(str(response.url))
     if job:
-        return t("`leitstand plan` tells beforehand what would be admitted.")
+        return _of_rejection(code)
+    if code == "unknown-secret" and (missing := _missing_secret(problem.get("errors"))):
+        return t(
+            "Set it with `leitstand secrets set {name}`, or pass your own on: --secret {name}", name=missing
+        )
     if code == "unknown-job":
         return t("`leitstand jobs` lists the jobs.")
     if code == "unknown-tenant":
         return t("`leitstand tenants` lists the tenants, `leitstand tenants add` adds one.")
     hint = hint_text(str(problem.get("hint") or ""))
     return "" if "/v1" in hint else hint
+
+
+def _of_rejection(code: str) -> str:
+    if code in ("tenant_suspended", "tenant_exit", "project_closed"):
+        return ""
+    return t(
+        "`leitstand nodes` shows what there is; `leitstand plan` tells beforehand what would be admitted."
+    )
+
+
+def _missing_secret(errors: Any) -> str:
+    """The name of a secret that the project does not have."""
+    for fault in errors if isinstance(errors, list) else []:
+        where, what = str(fault.get("where", "")), str(fault.get("what", ""))
+        if where.startswith("/secrets/") and (found := re.search(r"names secret '([A-Za-z0-9._-]+)'", what)):
+            return found[1]
+    return ""
 
 
 def _exit_code(status: int, code: str, job: str) -> int:

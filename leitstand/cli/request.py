@@ -61,8 +61,10 @@ _OPTIONS: Final = (
         help=t("Memory per node in GB."),
     ),
     click.option("--name", help=t("A name for listings.")),
-    click.option("--tenant", help=t("Who it is for.  [default: operator]")),
-    click.option("--project", help=t("The project it is charged to.  [default: default]")),
+    click.option("--tenant", help=t("Who it is for.  [default: your only one]")),
+    click.option(
+        "--project", help=t("The project it is charged to.  [default: your only one, else default]")
+    ),
     click.option(
         "--max-duration",
         callback=reading(parse_duration),

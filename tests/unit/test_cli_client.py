@@ -13,7 +13,7 @@ from leitstand import client as sdk
 from leitstand.cli import client as module
 from leitstand.cli import credentials
 from leitstand.cli.client import Client, connect
-from leitstand.cli.refusals import CommandFailed, Refused, Unreachable
+from leitstand.cli.refusals import CommandFailed, Refused, Unreachable, refused
 
 Answer = httpx2.Response | Exception
 
@@ -263,11 +263,64 @@ def test_a_job_id_is_its_place_in_the_path() -> None:
     assert module.job_path("operator-1", "/cancel") == "/v1/jobs/operator-1/cancel"
 
 
-def test_a_missing_token_names_the_ways_to_one() -> None:
+def test_a_missing_token_names_the_ways_to_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LEITSTAND_DATA", str(tmp_path))
     with pytest.raises(CommandFailed, match=r"not signed in at http://127\.0\.0\.1:8640") as caught:
         connect()
     assert "`leitstand login`" in caught.value.hint
-    assert "~/.local/share/leitstand/admin.token" in caught.value.hint
+    assert "admin.token" not in caught.value.hint  # there is none here
+    (tmp_path / "admin.token").write_text("lst_admin\n")
+    with pytest.raises(CommandFailed) as caught:
+        connect()
+    assert f"$(cat {tmp_path}/admin.token)" in caught.value.hint
+    with pytest.raises(CommandFailed) as caught:
+        connect("https://cloud.example")
+    assert "admin.token" not in caught.value.hint  # it is of another machine's control plane
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://localhost:8640", True),
+        ("http://[::1]:1", True),
+        ("https://10.0.0.1", False),
+        ("http://localhost.example", False),
+    ],
+)
+def test_the_administrators_token_is_named_only_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, here: bool
+) -> None:
+    monkeypatch.setenv("LEITSTAND_DATA", str(tmp_path))
+    (tmp_path / "admin.token").write_text("lst_admin\n")
+    response = httpx2.Response(
+        401, json={"title": "No", "code": "unauthenticated"}, request=httpx2.Request("GET", f"{url}/v1/self")
+    )
+    assert ("admin.token" in refused(response).hint) == here
+
+
+def test_a_secret_that_is_not_there_comes_with_its_remedy() -> None:
+    fault = {
+        "where": "/secrets/HF_TOKEN",
+        "what": "names secret 'HF_TOKEN', which project 'default' does not have",
+    }
+    with pytest.raises(Refused) as caught:
+        Played(problem(400, code="unknown-secret", errors=[fault])).client().submit({"run": "x"})
+    assert caught.value.message.startswith("--secret HF_TOKEN names secret")
+    assert "leitstand secrets set HF_TOKEN" in caught.value.hint
+    assert "--secret HF_TOKEN" in caught.value.hint
+
+
+def test_a_fault_of_the_contact_is_one_of_the_option_it_came_from() -> None:
+    fault = {"where": "/legal/contacts/0/email", "what": "is no address"}
+    with pytest.raises(Refused, match=r"^--email is no address"):
+        Played(problem(400, code="invalid-request", errors=[fault])).client().apply({})
+
+
+@pytest.mark.parametrize(("code", "helps"), [("no_such_capacity", True), ("tenant_suspended", False)])
+def test_a_rejection_names_what_helps_and_nothing_else(code: str, helps: bool) -> None:
+    with pytest.raises(Refused) as caught:
+        Played(problem(422, code=code, job="acme-1")).client().submit({"run": "x"})
+    assert ("leitstand nodes" in caught.value.hint) == helps
 
 
 def test_what_login_saved_is_used_where_the_environment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -637,11 +637,11 @@ def test_what_is_forbidden_and_what_would_help_is_german() -> None:
         "code": "forbidden",
         "hint": "issue a token with the scope read",
     }
-    plane = Plane(**{"GET /v1/jobs": httpx2.Response(403, json=body)})
-    said = plane.run("jobs", **GERMAN).stderr
+    target = Plane(**{"GET /v1/jobs": httpx2.Response(403, json=body)})
+    said = target.run("jobs", **GERMAN).stderr
     assert "Fehler: job:list ist Ihnen hier nicht erlaubt: scope-read verbietet es." in said
     assert "Stellen Sie einen Token mit dem Bereich read aus." in said
-    said = plane.run("jobs").stderr
+    said = target.run("jobs").stderr
     assert body["detail"] in said
     assert body["hint"] in said
 
