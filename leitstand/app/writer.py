@@ -15,6 +15,7 @@ import selectors
 import signal
 import sqlite3
 import sys
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -82,6 +83,7 @@ def serve(settings: Settings) -> None:
             journal=journal.journal_id,
             read_secret=lambda *name: read_secret(secrets, *name),
             tenants=tenants(settings),
+            python=(settings.python or Path(sys.executable)).absolute(),
         ),
         Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US),
     )

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy
 import pytest
 
 from leitstand.engines.local import process
@@ -340,10 +340,10 @@ def test_a_data_folder_out_of_reach_is_refused_by_name(spot: Path) -> None:
 
 def test_the_python_of_the_installation_runs_for_tenants_wherever_it_lies(spaces: LocalCase) -> None:
     """Also below a home that only root may enter, as is common where root installs; nothing else of it is there."""
-    program = "import os, sys, numpy; print(sys.prefix, os.getuid()); print(os.access(sys.prefix, os.W_OK))"
+    program = "import os, sys, numpy; print(numpy.__file__, os.getuid(), os.access(numpy.__file__, os.W_OK))"
     spaces.send(spaces.execution("acme-1.1", RunSpec(argv=("python", "-c", program))))
     assert spaces.end("acme-1.1").exit_code == 0, spaces.log("acme-1.1")
-    assert spaces.log("acme-1.1") == f"{sys.prefix} {uid_of(spaces, 'acme')}\nFalse\n"
+    assert spaces.log("acme-1.1") == f"{numpy.__file__} {uid_of(spaces, 'acme')} False\n"
 
 
 # ── work directories ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,7 +26,7 @@ from typing import Final
 import msgspec
 
 from leitstand.core.facts import Observation, RunEnded, RunStarted
-from leitstand.engines.local import environment, launch, orders, process, record
+from leitstand.engines.local import environment, launch, orders, packages, process, record
 from leitstand.engines.local.checkpoints import Checkpoints
 from leitstand.engines.local.folder import UNKNOWN, Ended, Placement, RunFolders, Started
 from leitstand.engines.local.gpus import LocalSite
@@ -261,10 +261,16 @@ class LocalEngine:
         checkpoint = None
         if gathered.spec.checkpoint:
             checkpoint = self._checkpoints.make(order, self._around.journal, identity)
+        if identity:
+            python = packages.environment(identity.home, identity.python)
+        else:
+            home = packages.home(self._folders.path.parent, order.tenant)
+            python = packages.environment(home, self._around.python)
         execution = orders.Execution(
             order=order,
             journal=self._around.journal,
             gathered=gathered,
+            python=python,
             site=self._site,
             folder=folder,
             port=live.port,

@@ -11,6 +11,7 @@ import msgspec
 
 from leitstand.engines.local import record
 from leitstand.engines.local.gpus import SITE, LocalSite
+from leitstand.engines.local.packages import Environment
 from leitstand.engines.local.tenants import Identity
 from leitstand.runtime.ports import StartRun
 from leitstand.runtime.spec import RunSpec
@@ -18,6 +19,7 @@ from leitstand.runtime.spec import RunSpec
 MASTER_ADDR: Final = "127.0.0.1"
 # What a task inherits of the control plane's own environment; nothing else, since that may hold secrets.
 INHERITED: Final = ("LD_LIBRARY_PATH", "LOGNAME", "SSL_CERT_FILE", "TZ", "USER")
+EVERYBODYS: Final = {"/bin", "/usr/bin", "/usr/local/bin"}
 COMPAT: Final = "LEITSTAND_COMPAT"  # the job's own variable: whose names it also wants, `skypilot`, `slurm`
 
 
@@ -27,6 +29,7 @@ class Described(msgspec.Struct, frozen=True):
     order: StartRun
     spec: RunSpec
     identity: Identity | None
+    python: Environment
     site: LocalSite
     folder: Path
     port: int
@@ -37,18 +40,37 @@ class Described(msgspec.Struct, frozen=True):
 def of(task: Described) -> dict[str, str]:
     """The whole environment of one task, its secrets left out."""
     work, identity = _work(task), task.identity
-    python = identity.python if identity else Path(sys.executable)
+    home = str(identity.home) if identity else work
     base = {
-        # `python` is the one of this installation
-        "PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}",
-        "HOME": work,
+        "PATH": ":".join([f"{task.python.path}/bin", f"{home}/.local/bin", *_programs(task)]),
+        "VIRTUAL_ENV": str(task.python.path),
+        "HOME": home,
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",  # a log that is followed should not come in blocks
         "TMPDIR": str(task.folder / record.TMP),
     }
     if identity:
-        base |= {"HOME": str(identity.home), "USER": identity.tenant, "LOGNAME": identity.tenant}
+        base |= {"USER": identity.tenant, "LOGNAME": identity.tenant}
     return {**inherited(), **base, **_compat(task), **task.spec.envs, "PWD": work, **ours(task)}
+
+
+def _programs(task: Described) -> list[str]:
+    """Folders of PATH behind the tenant's own: those of the control plane's, but for those of its own installation,
+    into which no job is to install by chance; and of its user's home, if that is somebody else's than the job's."""
+    home = str(Path.home()).rstrip("/") if task.identity else ""
+    tools = task.python.made_from.parent
+    kept = [] if _ours(tools) else [str(tools)]
+    for folder in os.environ.get("PATH", os.defpath).split(":"):
+        theirs = bool(home) and f"{folder}/".startswith(f"{home}/")
+        if os.path.isabs(folder) and not theirs and not _ours(Path(folder)):
+            kept.append(folder)
+    return list(dict.fromkeys(kept)) or os.defpath.split(":")
+
+
+def _ours(programs: Path) -> bool:
+    """Whether a folder of programs is that of this installation, and not everybody's."""
+    own = {os.path.join(prefix, "bin") for prefix in (sys.prefix, sys.base_prefix)}
+    return str(programs) in own - EVERYBODYS
 
 
 def inherited() -> dict[str, str]:

@@ -8,6 +8,7 @@ environments and commands need not be valid text. It is private to the user of t
 import marshal
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ import msgspec
 from leitstand.core.units import SECOND_US
 from leitstand.engines.local import environment, record
 from leitstand.engines.local.gpus import LocalSite
+from leitstand.engines.local.packages import Environment
 from leitstand.engines.local.spawn import CannotStart
 from leitstand.engines.local.tenants import Identity, Tenants
 from leitstand.runtime.ports import StartRun
@@ -35,7 +37,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     there; `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says
     that `take` has something. `read_secret(tenant, project, "name@version")` is as `read_spec`. All are called from
     the engine's thread. `journal`: the id of the journal that places. `tenants`: who runs as whom; None: everybody as
-    the control plane's own user."""
+    the control plane's own user. `python`: from which the environments of those are made who run as that user."""
 
     read_spec: Callable[[str], RunSpec | None]
     open_blob: Callable[[str, str], Path | None]
@@ -43,6 +45,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     journal: str
     read_secret: Callable[[str, str, str], str | None] = lambda tenant, project, name: None
     tenants: Tenants | None = None
+    python: Path = Path(sys.executable)
 
 
 class Gathered(msgspec.Struct, frozen=True):
@@ -55,13 +58,14 @@ class Gathered(msgspec.Struct, frozen=True):
 
 
 class Execution(msgspec.Struct, frozen=True):
-    """Everything that is known about a run when it is handed over. `journal`: its id; `port`: `MASTER_PORT`;
-    `checkpoint`: the folder for it that all runs of the job share; `wake`: the FIFO by which the supervisor calls the
-    engine."""
+    """Everything that is known about a run when it is handed over. `journal`: its id; `python`: the tenant's
+    environment; `port`: `MASTER_PORT`; `checkpoint`: the folder for it that all runs of the job share; `wake`: the FIFO
+    by which the supervisor calls the engine."""
 
     order: StartRun
     journal: str
     gathered: Gathered
+    python: Environment
     site: LocalSite
     folder: Path
     port: int
@@ -140,6 +144,7 @@ def write(execution: Execution) -> None:
         "port": execution.port,
         "wake": str(execution.wake),
         "identity": identity and _identity(execution, identity),
+        "python": _missing(execution.python, identity.uid if identity else os.geteuid()),
     }
     part = folder / f"{record.ORDER}.part"
     _write_private(part, marshal.dumps(order))
@@ -179,11 +184,19 @@ def _identity(execution: Execution, identity: Identity) -> dict[str, object]:
     }
 
 
+def _missing(python: Environment, uid: int) -> dict[str, object] | None:
+    """What `lay` is to make, None: nothing. Looked at here, so that a supervisor need not."""
+    if python.is_whole(uid):
+        return None
+    return {"path": str(python.path), "links": python.links, "files": python.files}
+
+
 def _described(execution: Execution, rank: int) -> environment.Described:
     return environment.Described(
         order=execution.order,
         spec=execution.gathered.spec,
         identity=execution.gathered.identity,
+        python=execution.python,
         site=execution.site,
         folder=execution.folder,
         port=execution.port,

@@ -39,6 +39,7 @@ DETAILS = (
     "folder_unwritable",
     "not_reachable",  # command, interpreter or working directory, for the user id of the tenant
     "isolation_failed",  # the operating system refuses what keeps tenants apart
+    "environment_failed",  # the Python environment of the tenant cannot be made
     "uids_exhausted",  # more tenants than user ids in the range
     "secret_missing",
     "secret_unreadable",  # it is there, but damaged

@@ -60,7 +60,8 @@ def make_folders(folder: str, tasks: int, who: Who | None) -> None:
 def prepare(
     folder: str, order: dict[str, Any], rank: int, give_up: Callable[[], bool], who: Who | None = None
 ) -> str:
-    """Fills the working directory of one task; the path of its command. Raises CannotStart, OSError."""
+    """Fills the working directory of one task, for the first also the Python environment where something of it is
+    missing; the path of the command. Raises CannotStart, OSError."""
     task = order["tasks"][rank]
     work = f"{folder}/{record.work_name(rank)}"
     if who is not None:
@@ -68,6 +69,10 @@ def prepare(
 
         if reason := confine.barred(f"{work}/.", who):
             raise CannotStart("not_reachable", f"{work} cannot be reached by {who}: {reason}")
+    if order.get("python") and rank == 0:
+        from leitstand.engines.local import lay
+
+        lay.lay_as(who, order["python"])
     if order["workdir"]:
         from leitstand.engines.local import workdir
 

@@ -37,9 +37,9 @@ _log = logging.getLogger(__name__)
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """As whom a run of a tenant executes. `uid`: its user and group id; `python`: the interpreter it finds first;
-    `programs`: folders outside of its reach that it may read all the same, those of that interpreter. `data`: the data
-    folder. `namespaces`: whether the run has processes and files of its own, too."""
+    """As whom a run of a tenant executes. `uid`: its user and group id; `python`: the interpreter its environment is
+    made from; `programs`: folders outside of its reach that it may read all the same, those of that interpreter.
+    `data`: the data folder. `namespaces`: whether the run has processes and files of its own, too."""
 
     tenant: str
     uid: int
@@ -53,14 +53,14 @@ class Identity(msgspec.Struct, frozen=True):
 class Tenants:
     """The user ids of one data folder, from `uids`. For a control plane that is root alone.
 
-    `python`: the interpreter for jobs, None: the control plane's own. `namespaces` as `namespaces_here` says. OSError,
-    ValueError if the table cannot be read."""
+    `python`: what environments are made from, None: the control plane's own. `namespaces` as `namespaces_here` says.
+    OSError, ValueError if the table cannot be read."""
 
     def __init__(self, data: Path, uids: range, *, namespaces: bool, python: Path | None = None) -> None:
         self._data = data
         self._uids = uids
         self._namespaces = namespaces
-        self._python = python or Path(sys.executable)
+        self._python = (python or Path(sys.executable)).absolute()
         own = dict.fromkeys(os.path.abspath(prefix) for prefix in (sys.prefix, sys.base_prefix))
         self._programs = () if python else tuple(prefix for prefix in own if prefix != "/")
         self._path = data / UIDS
