@@ -31,9 +31,8 @@ _OPTIONS: Final = {
     "/legal/name": "--legal-name",
     "/applicant/name": "--applicant",
     "/applicant/email": "--email",
-    "/legal/contacts/0/email": "--email",
-    "/legal/contacts/0/name": "--applicant",
     "/agreement": "--accept-agreement",
+    "/role": "ROLE",
 }
 
 
@@ -144,10 +143,14 @@ def refused(response: httpx2.Response) -> Refused:
 
 def _faults(errors: Any) -> str:
     """Every fault that the API found, by the name it has on the command line."""
+    found = [fault for fault in (errors if isinstance(errors, list) else []) if isinstance(fault, dict)]
+    told = [(str(fault.get("where", "")), str(fault.get("what", ""))) for fault in found]
     lines = [
-        f"{_option(str(fault.get('where', '')))} {fault.get('what', '')}".strip()
-        for fault in (errors if isinstance(errors, list) else [])
-        if isinstance(fault, dict)
+        f"{_option(where)} {what}".strip()
+        for where, what in told
+        if (where.replace("/legal/contacts/0", "/applicant"), what)
+        not in told  # `apply` makes the one of the other
+        or not where.startswith("/legal/contacts/0")
     ]
     if len(lines) < 2:
         return "".join(lines)

@@ -67,7 +67,10 @@ def test_all_faults_come_at_once_with_their_places(plant: Plant) -> None:
     }
     del legal["street"]
     body = application("-x", legal=legal, agreement="2020-01", applicant={"name": " ", "email": "x"}, nope=1)
-    found = problem(plant.ask("POST", "/v1/applications", "", json=body), 400, "invalid-request")["errors"]
+    refused = problem(plant.ask("POST", "/v1/applications", "", json=body), 400, "invalid-request")
+    found = refused["errors"]
+    assert "GET /v1/agreement" in refused["hint"]
+    assert found[-1] == {"where": "/agreement", "what": "is '2020-01'; the one in force is '2026-11'"}
     assert sorted(fault["where"] for fault in found) == [
         "/agreement", "/applicant/email", "/applicant/name", "/legal/city", "/legal/contacts/0/email",
         "/legal/contacts/0/name", "/legal/contacts/0/role", "/legal/contacts/1", "/legal/country", "/legal/headcount",

@@ -310,10 +310,13 @@ def test_a_secret_that_is_not_there_comes_with_its_remedy() -> None:
     assert "--secret HF_TOKEN" in caught.value.hint
 
 
-def test_a_fault_of_the_contact_is_one_of_the_option_it_came_from() -> None:
-    fault = {"where": "/legal/contacts/0/email", "what": "is no address"}
-    with pytest.raises(Refused, match=r"^--email is no address"):
-        Played(problem(400, code="invalid-request", errors=[fault])).client().apply({})
+def test_a_fault_of_the_contact_that_was_made_of_the_applicant_is_told_once() -> None:
+    contact = {"where": "/legal/contacts/0/email", "what": "is no address"}
+    applicant = {"where": "/applicant/email", "what": "is no address"}
+    with pytest.raises(Refused, match=r"^--email is no address$"):
+        Played(problem(400, code="invalid-request", errors=[contact, applicant])).client().apply({})
+    with pytest.raises(Refused, match=r"^/legal/contacts/0/email is no address$"):  # of a file
+        Played(problem(400, code="invalid-request", errors=[contact])).client().apply({})
 
 
 @pytest.mark.parametrize(("code", "helps"), [("no_such_capacity", True), ("tenant_suspended", False)])

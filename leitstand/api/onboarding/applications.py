@@ -246,11 +246,13 @@ def _asked(raw: bytes, agreement: str) -> ApplicationRequest:
         and isinstance(given.get("agreement"), str)
         and given["agreement"] != agreement
     ):
-        what = f"is {given['agreement'][:40]!r}; the one in force is {agreement!r}: GET /v1/agreement"
+        what = f"is {given['agreement'][:40]!r}; the one in force is {agreement!r}"
         faults.append(Fault("/agreement", what))
     if faults or asked is None:
         detail = f"the application is not acceptable ({len(faults)} fault{'s' if len(faults) > 1 else ''})"
-        raise Problem(400, "invalid-request", detail, errors=tuple(faults[: decode.FAULTS_MAX]))
+        about_agreement = any(fault.where == "/agreement" for fault in faults)
+        hint = "GET /v1/agreement shows the agreement in force" if about_agreement else ""
+        raise Problem(400, "invalid-request", detail, errors=tuple(faults[: decode.FAULTS_MAX]), hint=hint)
     return asked
 
 
