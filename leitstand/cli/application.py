@@ -13,7 +13,7 @@ from leitstand.cli import credentials
 from leitstand.cli.amounts import parse_duration, reading, show_ago
 from leitstand.cli.client import Client, connect
 from leitstand.cli.nouns import Nouns
-from leitstand.cli.refusals import CommandFailed
+from leitstand.cli.refusals import CommandFailed, Refused
 from leitstand.cli.table import as_json, person, plain, print_fields, print_json, print_table
 from leitstand.cli.text import t
 from leitstand.cli.words import next_of, word
@@ -67,7 +67,12 @@ def show(
 @_url_option
 def claim(application_id: str | None, url: str | None) -> None:
     client, which = claimed(application_id, url)
-    answer = client.post(path("applications", which, "token"), {})
+    try:
+        answer = client.post(path("applications", which, "token"), {})
+    except Refused as refused:
+        if refused.code == "conflict" and client.application(which)["state"] == "open":
+            refused.hint = t("Wait with: leitstand application show --wait")
+        raise
     credentials.keep_token(client.url, answer["secret"], answer["token"]["id"], ours=True)
     who = client.bearing(answer["secret"]).whoami()
     name = plain(who["user"]["name"] or who["user"]["id"])
@@ -108,7 +113,7 @@ def print_application(found: dict[str, Any]) -> None:
     applicant, legal = found["applicant"], found["legal"]
     fields = [
         (t("application"), found["id"]),
-        (t("tenant"), f"{found['tenant']} ({found['class']})"),
+        (t("tenant"), f"{found['tenant']} ({word(found['class'])})"),
         (t("legal name"), legal["name"] if legal else None),
         (t("applicant"), f"{applicant['name']} <{applicant['email']}>" if applicant else None),
         (t("state"), word(found["state"])),

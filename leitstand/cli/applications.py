@@ -11,6 +11,7 @@ from leitstand.cli.application import print_application
 from leitstand.cli.client import connect
 from leitstand.cli.nouns import Nouns, listing
 from leitstand.cli.table import as_json, print_json, print_table
+from leitstand.cli.tenant import print_legal
 from leitstand.cli.text import t
 from leitstand.cli.words import State, word
 from leitstand.client import path
@@ -52,7 +53,11 @@ def list_(state: str | None, json_wanted: bool) -> None:
 @_id_argument
 @as_json
 def show(application_id: str, json_wanted: bool) -> None:
-    _print(connect().application(application_id), json_wanted)
+    found = connect().application(application_id)
+    _print(found, json_wanted)
+    if found["legal"] and not json_wanted:
+        click.echo()
+        print_legal(found["legal"])
 
 
 @applications.command(
@@ -97,7 +102,7 @@ def _row(found: dict[str, Any]) -> tuple[Any, ...]:
     return (
         found["id"],
         found["tenant"],
-        found["class"],
+        word(found["class"]),
         found["legal"]["name"] if found["legal"] else None,
         word(found["state"]),
         f"{done}/{len(found['checks'])}",

@@ -13,6 +13,8 @@ from leitstand.cli.table import as_json, person, print_json, print_table
 from leitstand.cli.text import t
 
 LIMIT_MAX: Final = 100_000
+SUBJECT_MAX: Final = 24  # characters in the table; --json has all
+DETAIL_MAX: Final = 100
 HOUR_US: Final = 3_600_000_000
 
 
@@ -35,12 +37,17 @@ def audit(tenant: str | None, limit: int, json_wanted: bool) -> None:
             person(row["by"]),
             row["act"],
             row["tenant"] or None,
-            person(row["person"]) or row["subject"] or None,
-            _detail(row) or None,
+            _short(person(row["person"]) or row["subject"], SUBJECT_MAX) or None,
+            _short(_detail(row), DETAIL_MAX) or None,
         )
         for row in rows
     ]
     print_table(headers, cells, t("No acts."))
+
+
+def _short(text: str, limit: int) -> str:
+    """As much of a text as a cell takes."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _detail(row: dict[str, Any]) -> str:

@@ -117,6 +117,7 @@ GERMAN: Final[dict[str, str]] = {
     "log": "Protokoll",
     "Job {job} is {state}: it has no log yet.": "Job {job} ist {state}: noch kein Protokoll.",
     "{count} jobs at once; the limit is {limit}.": "{count} Jobs auf einmal; die Grenze ist {limit}.",
+    "job {job} had ended already: {state}": "Job {job} war schon zu Ende: {state}",
     "job {job}: {state}": "Job {job}: {state}",
     "job": "Job",
     "name": "Name",
@@ -135,7 +136,7 @@ GERMAN: Final[dict[str, str]] = {
     "started": "begonnen",
     "ended": "beendet",
     "used": "verbraucht",
-    "{gpus} GPUs, {cpus:g} CPUs, {memory:g} GB": "{gpus} GPUs, {cpus:g} CPUs, {memory:g} GB",
+    "{gpus} GPUs, {cpus:g} CPUs": "{gpus} GPUs, {cpus:g} CPUs",
     "{gpu} GPU-h, {cpu} CPU-h, {wall} h wall time": "{gpu} GPU-h, {cpu} CPU-h, {wall} h Laufzeit",
     # the fleet
     "No nodes.": "Keine Knoten.",

@@ -139,7 +139,7 @@ ACCESS: Final[dict[str, str]] = {
     "NOTE": "NOTIZ",
     "Name an action, like job:submit; --list shows them all.": "Nennen Sie eine Aktion, etwa job:submit; --list "
     "zeigt alle.",
-    "No acts.": "Nichts wurde verwaltet.",
+    "No acts.": "Keine Verwaltungsakte.",
     "No application was filed from here at {url}.": "Von hier aus wurde bei {url} kein Antrag gestellt.",
     "No applications.": "Keine Anträge.",
     "No budgets.": "Keine Budgets.",
@@ -367,6 +367,13 @@ ACCESS: Final[dict[str, str]] = {
     "{used} bisher verbraucht",
     "{tenant}: {stage}, {jobs} jobs in all, {pending} waiting, {running} running": "{tenant}: {stage}, {jobs} "
     "Jobs insgesamt, {pending} wartend, {running} laufend",
+    "Add --url, as the invitation has it.": "--url dazuschreiben, wie es in der Einladung steht.",
+    "Sign out all the same?": "Trotzdem abmelden?",
+    "This is your only valid token. Without it you come back by an invitation or through an operator.": "Das ist Ihr "
+    "einziger gültiger Token. Ohne ihn kommen Sie durch eine Einladung wieder herein oder durch den Betreiber.",
+    "Wait with: leitstand application show --wait": "Warten mit: leitstand application show --wait",
+    '"{text}" is no moment; write it like 2027-03-01T00:00:00Z': "„{text}“ ist kein Zeitpunkt; schreiben Sie ihn wie "
+    "2027-03-01T00:00:00Z",
 }
 
 # Roles, stages of tenants, reasons of suspensions, states and checks of applications, origins, kinds, classes: the
@@ -414,6 +421,9 @@ ACCESS_CODES: Final[dict[str, str]] = {
     "medium": "mittel",
     "large": "groß",
     "public": "öffentlich",
+    "industry": "Industrie",
+    "startup": "Start-up",
+    "research": "Forschung",
     "contract": "Vertrag",
     "billing": "Rechnung",
     "technical": "Technik",

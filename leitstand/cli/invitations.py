@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands by which people come in: `invite`, `invitations`, `join`. Loaded by `leitstand.cli.root`."""
 
+import os
+
 import click
 
 from leitstand import client as sdk
@@ -10,6 +12,7 @@ from leitstand.cli.asking import is_interactive, secret_from
 from leitstand.cli.client import connect
 from leitstand.cli.nouns import Nouns, listing, tenant_of
 from leitstand.cli.people import ROLES
+from leitstand.cli.refusals import Unreachable
 from leitstand.cli.table import as_json, person, plain, print_json, print_table
 from leitstand.cli.tenant import tenant_option
 from leitstand.cli.text import t
@@ -109,7 +112,12 @@ def join(code: str, url: str | None, name: str | None, email: str | None, json_w
     if not token and name is None and is_interactive():
         name = click.prompt(t("Your name"), err=True)
     body = {"code": code} | {key: value for key, value in (("name", name), ("email", email)) if value}
-    answer = client.post("/v1/invitations/accept", body)
+    try:
+        answer = client.post("/v1/invitations/accept", body)
+    except Unreachable as failure:
+        if not url and not os.environ.get("LEITSTAND_URL", "").strip():
+            failure.hint = t("Add --url, as the invitation has it.")
+        raise
     if answer.get("secret"):
         credentials.keep_token(client.url, answer["secret"], answer["token"]["id"], ours=True)
     if json_wanted:

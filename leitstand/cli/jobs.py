@@ -126,7 +126,12 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> N
         print_json(answers)
     else:
         for answer in answers:
-            click.echo(t("job {job}: {state}", job=plain(answer["id"]), state=word(answer["state"])))
+            name, state = plain(answer["id"]), answer["state"]
+            if state in exits.ENDED_STATES and state != "cancelled":
+                said = t("job {job} had ended already: {state}", job=name, state=word(state))
+            else:
+                said = t("job {job}: {state}", job=name, state=word(state))
+            click.echo(said)
     ctx.exit(code)
 
 
@@ -181,12 +186,9 @@ def _row(job: dict[str, Any], now: float) -> tuple[Any, ...]:
 
 def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
     asked, used = job["resources"], job["usage"]
-    shape = t(
-        "{gpus} GPUs, {cpus:g} CPUs, {memory:g} GB",
-        gpus=asked["gpus"],
-        cpus=asked["cpus"],
-        memory=asked["memory_gb"],
-    )
+    shape = t("{gpus} GPUs, {cpus:g} CPUs", gpus=asked["gpus"], cpus=asked["cpus"])
+    if asked["memory_gb"]:
+        shape += f", {asked['memory_gb']:g} GB"
     fields = [
         (t("job"), job["id"]),
         (t("name"), job["name"] or None),

@@ -4,13 +4,14 @@
 import os
 import socket
 import time
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from leitstand.cli import credentials
 from leitstand.cli.amounts import show_time
-from leitstand.cli.asking import secret_from
+from leitstand.cli.asking import is_interactive, secret_from, yes_option
 from leitstand.cli.client import Client, check_token, connect
 from leitstand.cli.refusals import CommandFailed, Refused
 from leitstand.cli.table import as_json, plain, print_fields, print_json
@@ -52,16 +53,27 @@ def login(url: str | None, token: str | None) -> None:
 
 @click.command(help=t("Forget the token of `login`, and revoke it if it was made for this."))
 @click.option("--url", help=t("The control plane.  [default: LEITSTAND_URL, else as before]"))
-def logout(url: str | None) -> None:
+@yes_option
+def logout(url: str | None, yes: bool) -> None:
     client = connect(url, token="")
     kept = credentials.plane_of(client.url)
     if not kept.get("token"):
         click.echo(t("not signed in at {url}", url=client.url), err=True)
         return
+    ours = client.bearing(kept["token"]) if kept.get("ours") and kept.get("token_id") else None
+    if ours and _is_only(ours, kept["token_id"]):
+        click.echo(
+            t(
+                "This is your only valid token. Without it you come back by an invitation or through an operator."
+            ),
+            err=True,
+        )
+        if not yes and is_interactive():
+            click.confirm(t("Sign out all the same?"), abort=True, err=True)
     credentials.drop_token(client.url)
-    if kept.get("ours") and kept.get("token_id"):
+    if ours:
         try:
-            client.bearing(kept["token"]).revoke_token(kept["token_id"])
+            ours.revoke_token(kept["token_id"])
         except CommandFailed as failure:
             if not (isinstance(failure, Refused) and failure.status in (401, 404)):  # it is valid no more
                 click.echo(t("the token is forgotten here, but was not revoked:"), err=True)
@@ -97,6 +109,23 @@ def whoami(json_wanted: bool) -> None:
 
         click.echo()
         print_roles(who["roles"])
+
+
+def _is_only(client: Client, token_id: str) -> bool:
+    """Whether nobody could sign in as this user again: there is no other valid token and no identity provider."""
+    try:
+        if "oidc" in client.get("/v1/signin")["methods"]:
+            return False
+        tokens = client.get("/v1/users/me/tokens")["items"]
+    except CommandFailed:  # nobody answers, or the token is valid no more: then it is no loss
+        return False
+    now = time.time()
+    valid = {
+        one["id"]
+        for one in tokens
+        if one["user"] != "admin" and datetime.fromisoformat(one["expires_at"]).timestamp() > now
+    }
+    return valid == {token_id}
 
 
 def _through_browser(client: Client) -> dict[str, Any]:

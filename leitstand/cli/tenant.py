@@ -49,11 +49,7 @@ def show_legal(tenant: str | None, json_wanted: bool) -> None:
     if json_wanted:
         print_json(found)
         return
-    print_fields([*_fields(found), (t("version"), tag.strip('"'))])
-    if found.get("contacts"):
-        click.echo()
-        rows = [(word(one["role"]), one["name"], one["email"], one.get("phone")) for one in found["contacts"]]
-        print_table([t("FOR"), t("NAME"), t("E-MAIL"), t("PHONE")], rows, "")
+    print_legal(found, (t("version"), tag.strip('"')))
 
 
 @legal.command("set", help=t("Replace the legal identity by that of a YAML or JSON file."))
@@ -80,6 +76,15 @@ def set_legal(file: Path, tenant: str | None, expect: str | None, yes: bool) -> 
             confirm(t("Change it so?"), yes)
     client.request("PUT", where, json=body, headers=expecting(tag))
     click.echo(t("the legal identity is as in {path} now", path=file), err=True)
+
+
+def print_legal(found: dict[str, Any], *more: tuple[str, Any]) -> None:
+    """A legal identity with its contacts; `more`: fields below its own."""
+    print_fields([*_fields(found), *more])
+    if found.get("contacts"):
+        click.echo()
+        rows = [(word(one["role"]), one["name"], one["email"], one.get("phone")) for one in found["contacts"]]
+        print_table([t("FOR"), t("NAME"), t("E-MAIL"), t("PHONE")], rows, "")
 
 
 def _path(client: Client, tenant: str | None) -> str:

@@ -6,6 +6,7 @@ What changes a tenant shows first what it will do, and happens only if the tenan
 
 import os
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,7 +73,7 @@ def show(tenant: str, json_wanted: bool) -> None:
 def suspend(tenant: str, reason: str, stop: bool, yes: bool, json_wanted: bool) -> None:
     client = connect()
     found, tag = client.seen(path("tenants", tenant))
-    _say_what(found)
+    _say_what(found, yes)
     if stop:
         confirm(
             t("Suspend {tenant} and stop its {count} running jobs?", tenant=tenant, count=found["running"]),
@@ -106,7 +107,7 @@ def resume(tenant: str, json_wanted: bool) -> None:
 def exit_(tenant: str, notice: float | None, yes: bool, json_wanted: bool) -> None:
     client = connect()
     found, tag = client.seen(path("tenants", tenant))
-    _say_what(found)
+    _say_what(found, yes)
     confirm(t("Give notice for {tenant}? This cannot be taken back.", tenant=tenant), yes)
     body = {} if notice is None else {"notice": notice}
     show_tenant(client.post(path("tenants", tenant, "exit"), body, expecting(tag)), json_wanted)
@@ -114,7 +115,13 @@ def exit_(tenant: str, notice: float | None, yes: bool, json_wanted: bool) -> No
 
 @tenants.command("extend-exit", help=t("Extend the transition of a tenant that leaves."))
 @tenant_argument
-@click.option("--until", required=True, metavar="TIME", help=t("The new end, like 2027-03-01T00:00:00Z."))
+@click.option(
+    "--until",
+    required=True,
+    metavar="TIME",
+    callback=lambda _, __, text: _moment(text),
+    help=t("The new end, like 2027-03-01T00:00:00Z."),
+)
 @click.option(
     "--whose",
     required=True,
@@ -155,7 +162,7 @@ def export(tenant: str, output: Path) -> None:
 def erase(tenant: str, yes: bool, json_wanted: bool) -> None:
     client = connect()
     found, tag = client.seen(path("tenants", tenant))
-    _say_what(found)
+    _say_what(found, yes)
     confirm(t("Erase everything about {tenant}? This cannot be taken back.", tenant=tenant), yes)
     erased = client.post(path("tenants", tenant, "erase"), headers=expecting(tag))
     if json_wanted:
@@ -182,7 +189,7 @@ def show_tenant(found: dict[str, Any], json_wanted: bool) -> None:
     fields = [
         (t("tenant"), found["id"]),
         (t("name"), found["name"] or None),
-        (t("class"), found["class"]),
+        (t("class"), word(found["class"])),
         (t("stage"), word(found["stage"])),
         (t("suspended"), word(found["suspended"]) or None),
         (t("projects"), ", ".join(one["name"] for one in found["projects"] if one["open"]) or None),
@@ -202,6 +209,19 @@ def show_tenant(found: dict[str, Any], json_wanted: bool) -> None:
         print_budgets(found["budgets"])
 
 
+def _moment(text: str) -> str:
+    """A moment as the API reads it; BadParameter."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise click.BadParameter(
+            t('"{text}" is no moment; write it like 2027-03-01T00:00:00Z', text=text[:40])
+        )
+    return found.isoformat()
+
+
 def _counts(found: dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in ("jobs", "pending", "running")}
 
@@ -209,7 +229,7 @@ def _counts(found: dict[str, Any]) -> dict[str, Any]:
 def _row(tenant: dict[str, Any]) -> tuple[Any, ...]:
     return (
         tenant["id"],
-        tenant["class"],
+        word(tenant["class"]),
         tenant["name"] or None,
         word(tenant["stage"]),
         word(tenant["suspended"]) or None,
@@ -218,8 +238,10 @@ def _row(tenant: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _say_what(found: dict[str, Any]) -> None:
+def _say_what(found: dict[str, Any], yes: bool) -> None:
     """What is about to be changed, for whoever is asked."""
+    if yes:
+        return
     line = t("{tenant}: {stage}, {jobs} jobs in all, {pending} waiting, {running} running",
              tenant=plain(found["id"]), stage=word(found["stage"]), **_counts(found))  # fmt: skip
     click.echo(line, err=True)

@@ -19,7 +19,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody is there to answer."""
-    names = ("run", "apply", "invitations", "tenant", "asking")
+    names = ("run", "apply", "invitations", "login", "tenant", "asking")
     for module in [
         import_module(f"leitstand.cli.{name}") for name in names
     ]:  # all, before any of them is changed
