@@ -13,9 +13,11 @@ JOBFILE: Final[dict[str, str]] = {
     '"{key}" is in envs and in secrets; give it once': "„{key}“ steht in envs und in secrets; einmal genügt",
     '"{key}" is not the name of a variable: letters, digits and _': "„{key}“ ist kein Name einer Variablen: "
     "Buchstaben, Ziffern und _",
-    '"{key}": GPU types are not matched yet: the job gets {count} GPUs per node of the type that the node has, be it '
-    "{types} or not": "„{key}“: GPU-Arten werden noch nicht ausgewählt: der Job bekommt {count} GPUs je Knoten von der "
-    "Art, die der Knoten hat, ob {types} oder nicht",
+    '"{key}": GPU types are not matched yet: the job gets GPUs of the type that its node has, be it {types} or not': (
+        "„{key}“: GPU-Arten werden noch nicht ausgewählt: der Job bekommt GPUs von der Art, die sein Knoten hat, ob "
+        "{types} oder nicht"
+    ),
+    '"{key}" is {value}; it goes from 0 to {limit}': "„{key}“ ist {value}; möglich ist 0 bis {limit}",
     '"{key}": max is missing, how often to try again': "„{key}“: es fehlt max, wie oft neu versucht wird",
     '"{key}": only max_restarts_on_errors counts; there is one cloud to run in': "„{key}“: nur max_restarts_on_errors "
     "zählt; es gibt nur eine Cloud",

@@ -28,6 +28,8 @@ from leitstand.cli.jobfile_keys import HINTS, IGNORED, LATER
 from leitstand.cli.text import t
 
 COMPAT: Final = "LEITSTAND_COMPAT"  # the variable that asks for the variables of another platform
+PRIORITY_MAX: Final = 100
+RETRIES_MAX: Final = 100
 RETRY_REASONS: Final = ("exit_code", "signal", "lost", "start_failed")
 REFERENCE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}(?:@[1-9][0-9]{0,8})?", re.ASCII)
 _REFERENCE_LENGTH: Final = 40  # a longer one is rather the secret itself
@@ -100,7 +102,7 @@ class _Reader:
                 "run": y.command,
                 "max_duration": y.duration,
                 "expected_duration": y.duration,
-                "priority": y.integer,
+                "priority": y.up_to(PRIORITY_MAX),
                 "checkpoint": self.checkpoint,
                 "retry": self.retry,
                 "event_callback": self.passed_over,
@@ -179,10 +181,9 @@ class _Reader:
         if types:
             shown = ", ".join(quoted(kind) for kind in types[:4])
             what = t(
-                '"{key}": GPU types are not matched yet: the job gets {count} GPUs per node of the type that the node '
-                "has, be it {types} or not",
+                '"{key}": GPU types are not matched yet: the job gets GPUs of the type that its node has, be it '
+                "{types} or not",
                 key=key,
-                count=count,
                 types=shown,
             )
             self.notice(node, what)
@@ -192,7 +193,7 @@ class _Reader:
         """How SkyPilot asks for another try after an error of the job itself."""
         self.from_skypilot = True
         if isinstance(node, MappingNode):
-            keys: dict[str, Reading] = {"strategy": y.text, "max_restarts_on_errors": y.integer}
+            keys: dict[str, Reading] = {"strategy": y.text, "max_restarts_on_errors": y.up_to(RETRIES_MAX)}
             restarts = self.mapping(node, keys).get("max_restarts_on_errors", 0)
             if restarts:
                 self.recovery = {"max": restarts}
@@ -255,10 +256,10 @@ class _Reader:
 
     def retry(self, key: str, node: Node) -> dict[str, Any]:
         if isinstance(node, ScalarNode) and y.kind_of(node) == "int":
-            return {"max": y.integer(key, node)}
+            return {"max": y.up_to(RETRIES_MAX)(key, node)}
         if not isinstance(node, MappingNode):
             raise y.expected(key, node, t("a count, or a mapping with max and on"))
-        found = self.mapping(node, {"max": y.integer, "on": _reasons})
+        found = self.mapping(node, {"max": y.up_to(RETRIES_MAX), "on": _reasons})
         if not any(isinstance(k, ScalarNode) and k.value == "max" for k, _ in node.value):
             raise Wrong(t('"{key}": max is missing, how often to try again', key=key))
         return found

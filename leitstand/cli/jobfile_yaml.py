@@ -5,6 +5,7 @@ Nothing is ever made into an object of Python: an environment variable is exactl
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import yaml
@@ -81,6 +82,20 @@ def integer(key: str, node: Node) -> int:
     if not (found.isascii() and found.removeprefix("-").isdigit()) or len(found) > DIGITS_MAX:
         raise expected(key, node, t("a whole number"))
     return int(found)
+
+
+def up_to(limit: int) -> Callable[[str, Node], int]:
+    """The reading of a whole number in 0..limit."""
+
+    def read(key: str, node: Node) -> int:
+        found = integer(key, node)
+        if not 0 <= found <= limit:
+            raise Wrong(
+                t('"{key}" is {value}; it goes from 0 to {limit}', key=key_of(key), value=found, limit=limit)
+            )
+        return found
+
+    return read
 
 
 def duration(key: str, node: Node) -> float:

@@ -7,8 +7,10 @@ from textwrap import dedent
 
 import pytest
 
+from leitstand.api.jobs import jobrequest
 from leitstand.cli import jobfile, jobfile_faults, jobfile_keys
 from leitstand.cli.jobfile_faults import BadJobFile, JobFile
+from leitstand.core import facts
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +104,7 @@ def test_a_gpu_type_is_accepted_and_told_not_to_be_matched(text: str, gpus: int)
     assert job.body["resources"] == {"gpus": gpus}
     ((line, what),) = job.notices
     assert line == 3
-    assert f"the job gets {gpus} GPUs per node" in what
+    assert "the job gets GPUs of the type that its node has" in what
     assert text.strip("[{").partition(":")[0] in what
 
 
@@ -161,6 +163,18 @@ def test_a_secret_in_the_file_is_refused_with_the_way_to_give_it(value: str) -> 
     assert line == 3
     assert "--secret TOKEN" in what
     assert value not in what
+
+
+def test_numbers_over_their_limits_are_faults_of_the_file_beside_all_others() -> None:
+    assert (jobfile.PRIORITY_MAX, jobfile.RETRIES_MAX) == (jobrequest.PRIORITY_MAX, facts.RETRIES_MAX)
+    with pytest.raises(BadJobFile) as caught:
+        parse("run: x\npriority: 101\nretry:\n  max: 1000\nnum_nodes: many\n")
+    assert [fault.line for fault in caught.value.faults] == [2, 4, 5]
+    assert caught.value.faults[0].what == '"priority" is 101; it goes from 0 to 100'
+    for wrong in ("retry: -1", "retry: 101", "priority: -1"):
+        with pytest.raises(BadJobFile):
+            parse(f"run: x\n{wrong}\n")
+    assert parse("run: x\npriority: 100\nretry: 100\n").body["retry"] == {"max": 100}
 
 
 def test_faults_inside_checkpoint_and_retry_have_their_lines() -> None:
