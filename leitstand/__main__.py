@@ -39,9 +39,11 @@ def main() -> None:
         _end(2, "Error: {word} is not UTF-8 text.", word=ascii(str(error.object)[:80]))
     except OSError as error:
         _drop_output()
-        why = error.strerror or str(error)
         if isinstance(error, BrokenPipeError):  # who read it has seen enough
             sys.exit(1)
+        from leitstand.cli import text
+
+        why = text.why(error)
         if error.filename is None and error.errno in _OF_OUTPUT:
             _end(1, "Error: standard output cannot be written: {why}", why=why)
         _end(1, "Error: {message}", message=f"{error.filename}: {why}" if error.filename else why)

@@ -13,7 +13,7 @@ from typing import Any
 
 from leitstand import client as sdk
 from leitstand.cli.refusals import CommandFailed
-from leitstand.cli.text import t
+from leitstand.cli.text import t, why
 
 
 def keep_token(url: str, token: str, token_id: str = "", *, ours: bool = False) -> None:
@@ -82,6 +82,6 @@ def _change(url: str, change: Callable[[dict[str, Any], dict[str, Any]], None]) 
             raise
     except OSError as error:
         raise CommandFailed(
-            t("{path} cannot be written: {why}", path=path, why=error.strerror or error),
+            t("{path} cannot be written: {why}", path=path, why=why(error)),
             hint=t("Set XDG_CONFIG_HOME to a folder of yours, or use LEITSTAND_TOKEN."),
         ) from error

@@ -12,7 +12,7 @@ from leitstand.cli import exits
 from leitstand.cli.client import Client, job_path
 from leitstand.cli.refusals import CommandFailed, Refused, Unreachable
 from leitstand.cli.table import plain
-from leitstand.cli.text import t
+from leitstand.cli.text import t, why
 from leitstand.cli.words import word
 
 OUTAGE_MAX_S: Final = 600.0  # without contact for so long, following gives up; the job does not notice
@@ -50,7 +50,7 @@ def follow_to_the_end(
             raise CommandFailed(
                 t(
                     "the log cannot be written: {why}; job {job} goes on",
-                    why=error.strerror or error,
+                    why=why(error),
                     job=name,
                 ),
                 hint=t("Follow it with: leitstand logs -f {job}", job=name),

@@ -4,6 +4,7 @@
 Read by `leitstand.cli.words` and `leitstand.cli.clicked`. The codes are closed lists of the core and the API.
 """
 
+import errno
 from typing import Final
 
 # States of jobs and runs, reasons, outcomes.
@@ -70,6 +71,23 @@ PROBLEMS: Final[dict[str, str]] = {
     "request-reused": "Unter diesem Idempotency-Key wurde schon ein anderer Job eingereicht.",
     "disk-full": "Der freie Plattenplatz liegt unter der Reserve; laufende Jobs laufen weiter.",
     "writer-away": "Der entscheidende Prozess ist gerade nicht da; er startet von selbst neu.",
+}
+
+# What the operating system says, by number.
+ERRNO: Final[dict[int, str]] = {
+    errno.ENOENT: "Datei oder Ordner nicht gefunden",
+    errno.EACCES: "Zugriff verweigert",
+    errno.EPERM: "nicht erlaubt",
+    errno.EISDIR: "ist ein Ordner",
+    errno.ENOTDIR: "ist kein Ordner",
+    errno.EEXIST: "gibt es schon",
+    errno.ENOSPC: "kein Platz mehr auf dem Datenträger",
+    errno.EDQUOT: "das Kontingent auf dem Datenträger ist aufgebraucht",
+    errno.EROFS: "der Datenträger ist nur lesbar",
+    errno.EIO: "Fehler des Datenträgers",
+    errno.ENAMETOOLONG: "der Name ist zu lang",
+    errno.ELOOP: "zu viele Verweise",
+    errno.EMFILE: "zu viele offene Dateien",
 }
 
 # What a refusal of the API says, as patterns of its English.

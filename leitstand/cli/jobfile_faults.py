@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from leitstand.cli import exits
-from leitstand.cli.text import t
+from leitstand.cli.text import t, why
 
 SIZE_MAX: Final = 1024 * 1024
 FAULTS_SHOWN: Final = 20
@@ -76,7 +76,7 @@ def text_of(path: Path) -> str:
             data = file.read(SIZE_MAX + 1)
         text = data.decode()
     except OSError as error:
-        raise BadJobFile(name, [Fault(0, error.strerror or str(error))]) from error
+        raise BadJobFile(name, [Fault(0, why(error))]) from error
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise BadJobFile(name, [Fault(line, t("the text is not UTF-8"))]) from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from leitstand.cli import text
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
 
@@ -59,7 +60,7 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             if error.filename is None:  # the output
                 raise
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+            raise click.ClickException(f"{error.filename}: {text.why(error)}") from error
         except (JournalUnusable, ValueError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from error
 
@@ -137,7 +138,7 @@ def _check_given(heads: Path | None, pub: Path | None) -> None:
             if path is not None:
                 load(path)
         except (OSError, ValueError) as error:
-            why = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            why = f"{path}: {text.why(error)}" if isinstance(error, OSError) else str(error)
             why = why if str(path) in why else f"{path}: {why}"
             raise click.BadParameter(why, param_hint=option) from error
 

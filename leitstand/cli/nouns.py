@@ -11,7 +11,7 @@ import click
 
 from leitstand.cli.client import Client
 from leitstand.cli.refusals import CommandFailed
-from leitstand.cli.text import t
+from leitstand.cli.text import t, why
 
 FILE_BYTES_MAX: Final = 1024 * 1024
 LISTED_MAX: Final = 100_000
@@ -81,7 +81,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
             raise CommandFailed(t("{path} is larger than {limit} bytes.", path=path, limit=FILE_BYTES_MAX))
         found = yaml.load(content, yaml.BaseLoader)  # makes text, lists and mappings alone
     except OSError as error:
-        raise CommandFailed(f"{path}: {error.strerror}") from error
+        raise CommandFailed(f"{path}: {why(error)}") from error
     except (yaml.YAMLError, RecursionError, UnicodeError) as error:
         raise CommandFailed(t("{path} is no YAML: {why}", path=path, why=error)) from error
     if not isinstance(found, dict):

@@ -18,6 +18,14 @@ def t(text: str, /, **values: Any) -> str:
     return text.format(**values) if values else text
 
 
+def why(error: OSError) -> str:
+    """What the operating system says of a failure."""
+    from leitstand.cli.german_others import ERRNO
+
+    said = error.strerror or str(error)
+    return ERRNO.get(error.errno or 0, said) if is_german() else said
+
+
 def is_german() -> bool:
     """Whether the locale (LC_ALL, else LC_MESSAGES, else LANG) is a German one."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):

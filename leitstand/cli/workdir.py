@@ -10,7 +10,7 @@ from pathlib import Path
 from leitstand import client as sdk
 from leitstand.cli.client import Client
 from leitstand.cli.refusals import CommandFailed
-from leitstand.cli.text import t
+from leitstand.cli.text import t, why
 
 
 def send(client: Client, folder: Path, **of: str) -> str:
@@ -25,7 +25,7 @@ def send(client: Client, folder: Path, **of: str) -> str:
             t(
                 "The work directory {folder} cannot be packed: {error}",
                 folder=folder,
-                error=f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error,
+                error=f"{error.filename}: {why(error)}" if error.filename else why(error),
             )
         ) from error
 

@@ -159,6 +159,12 @@ def test_what_was_before_is_told_only_to_who_is_asked() -> None:
     assert "acme: active" in plane.run("tenants", "exit", "acme").stderr
 
 
+def test_what_the_system_says_is_german_in_a_german_locale() -> None:
+    words = ["submit", "no-such.yaml"]
+    assert "no-such.yaml: Datei oder Ordner nicht gefunden" in Plane().run(*words, **GERMAN).stderr
+    assert "no-such.yaml: No such file or directory" in Plane().run(*words).stderr
+
+
 def test_classes_of_tenants_are_german_in_a_german_locale() -> None:
     plane = Plane(**{"GET /v1/tenants/acme": {**TENANT, "class": "industry"}})
     assert "Industrie" in plane.run("tenants", "show", "acme", **GERMAN).stdout
