@@ -14,7 +14,16 @@ from leitstand.cli import complete, exits
 from leitstand.cli.amounts import show_ago, show_hours, show_span, show_time
 from leitstand.cli.client import Client, connect, job_path
 from leitstand.cli.refusals import Refused
-from leitstand.cli.table import as_json, person, plain, print_fields, print_json, print_line, print_table
+from leitstand.cli.table import (
+    aligned,
+    as_json,
+    person,
+    plain,
+    print_fields,
+    print_json,
+    print_line,
+    print_table,
+)
 from leitstand.cli.text import t
 from leitstand.cli.words import State, message, word
 
@@ -154,6 +163,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 def _watch(client: Client, limit: int, which: dict[str, str | None], *, as_json: bool) -> None:
     from leitstand.cli import watch
 
+    widths: list[int] = []
     try:
         if as_json:
             watch.stream(client, limit, which, lambda job: print_line(json.dumps(job, ensure_ascii=False)))
@@ -164,7 +174,7 @@ def _watch(client: Client, limit: int, which: dict[str, str | None], *, as_json:
                 client,
                 limit,
                 which,
-                lambda job: print_line("  ".join(plain(cell) for cell in _row(job, time.time()))),
+                lambda job: print_line(aligned(_row(job, time.time()), widths)),
             )
     except KeyboardInterrupt:
         click.echo(err=True)

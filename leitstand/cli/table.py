@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -49,6 +50,13 @@ def print_line(line: str) -> None:
     """A line of an output that goes on, at once."""
     click.echo(line)
     sys.stdout.flush()
+
+
+def aligned(cells: Sequence[Any], widths: list[int]) -> str:
+    """A row of an output that goes on: its columns are as wide as the widest cell so far, which `widths` keeps."""
+    shown = [plain(cell) for cell in cells]
+    widths[:] = [max(pair) for pair in zip_longest(widths, map(len, shown), fillvalue=0)]
+    return _line(shown, widths, [False] * len(shown))
 
 
 def person(who: Mapping[str, Any] | None) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 
 from leitstand import client as sdk
 from leitstand.cli import credentials
+from leitstand.cli.table import aligned
 from tests.unit.cli_story import APPLICATION, TENANT, URL, WHO, problem, typed
 from tests.unit.test_cli_commands import JOB, Plane
 
@@ -157,6 +158,12 @@ def test_what_was_before_is_told_only_to_who_is_asked() -> None:
     done = plane.run("tenants", "exit", "acme", "--yes")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "acme: active" in plane.run("tenants", "exit", "acme").stderr
+
+
+def test_lines_that_go_on_have_their_columns_below_each_other() -> None:
+    widths: list[int] = []
+    rows = [aligned(cells, widths) for cells in (("acme-1", "a", 7), ("acme-10", None, 8), ("b", "x", 9))]
+    assert rows == ["acme-1  a  7", "acme-10  -  8", "b        x  9"]
 
 
 def test_what_the_system_says_is_german_in_a_german_locale() -> None:
