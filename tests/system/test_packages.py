@@ -131,7 +131,10 @@ def test_what_setup_installs_is_the_tenants_in_all_its_jobs_and_nobody_elses(
     assert (
         "no module" in run(case, "beta", "beta-1.1", f"{LOOK} 2>&1 | grep -o 'No module' || exit 1").lower()
     )
-    run(case, "operator", "operator-1.1", f"{INSTALL} {packed}; {LOOK}")
+    assert (
+        run(case, "operator", "operator-1.1", f"{INSTALL} --user {packed}; {LOOK}").splitlines()[-1] == "1.0"
+    )
+    assert run(case, "operator", "operator-2.1", LOOK) == "1.0\n"
     assert everything(*installation) == before
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import binascii
 import os
-import shutil
 
 from leitstand.engines.local import process, record
 from leitstand.engines.local.spawn import CannotStart, end_with_parent
@@ -93,6 +92,8 @@ def _lay(wanted: dict[str, Any]) -> None:
         _complete(new, wanted)
         os.rename(new, path)
     except OSError:
+        import shutil  # which costs more than all the rest
+
         shutil.rmtree(new, ignore_errors=True)
         if not os.path.isdir(path):  # else another run of the tenant was first
             raise

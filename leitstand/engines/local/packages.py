@@ -24,21 +24,31 @@ ANSWER_S: Final = 30.0  # an interpreter, asked who it is
 MARK: Final = ".leitstand"  # a link to nowhere, whose target says what was laid
 _ASK: Final = """
 import json, os, site, sys
-inside = sys.prefix != sys.base_prefix
+virtual = sys.prefix != sys.base_prefix
 print(json.dumps({
     "executable": os.path.realpath(sys._base_executable),
     "version": list(sys.version_info[:3]),
-    "sites": [folder for folder in site.getsitepackages() if inside and os.path.isdir(folder)],
+    "virtual": virtual,
+    "sites": [folder for folder in site.getsitepackages() if virtual and os.path.isdir(folder)],
 }))
+"""
+# Where all is the tenant's own, --user means the same; in virtual environments pip refuses it.
+_PIP: Final = """#!/bin/sh
+for word; do
+    shift
+    test "$word" = --user || set -- "$@" "$word"
+done
+exec {python} -m pip "$@"
 """
 
 
 class Interpreter(msgspec.Struct, frozen=True):
     """A Python on this machine. `executable`: the one behind it, if it is a virtual environment's; `sites`: then the
-    folders with the packages of that environment."""
+    folders with the packages of that environment. What others have, Python itself lets environments see."""
 
     executable: str
     version: tuple[int, int, int]
+    virtual: bool
     sites: tuple[str, ...]
 
 
@@ -78,10 +88,10 @@ def environment(home: Path, python: Path) -> Environment:
     found = interpreter(python)
     minor = ".".join(map(str, found.version[:2]))
     path = home / f".python-{minor}"
-    run_pip = f'#!/bin/sh\nexec {shlex.quote(f"{path}/bin/python")} -m pip "$@"\n'
+    run_pip = _PIP.format(python=shlex.quote(f"{path}/bin/python"))
     config = (
         f"home = {os.path.dirname(found.executable)}\n"
-        "include-system-site-packages = true\n"
+        f"include-system-site-packages = {str(not found.virtual).lower()}\n"
         f"version = {'.'.join(map(str, found.version))}\n"
     )
     behind = "".join(f"import site; site.addsitedir({folder!r})\n" for folder in found.sites)
