@@ -207,6 +207,14 @@ def test_a_damaged_environment_is_made_anew_for_the_next_run(spot: Path, damage:
     assert sorted(os.listdir("/etc")) == etc
 
 
+def test_a_tenant_can_have_an_environment_of_its_own_choice(case: LocalCase, level: str) -> None:
+    own = (
+        "python -m venv --without-pip own; . own/bin/activate; python -c 'import sys; print(sys.prefix)'; pwd"
+    )
+    prefix, work = run(case, "acme", "acme-1.1", own).splitlines()
+    assert prefix == f"{work}/own"
+
+
 def test_packages_outlive_the_repair(case: LocalCase, spot: Path) -> None:
     add = "echo '__version__ = 7' > $(echo $VIRTUAL_ENV/lib/python3*/site-packages)/tiny.py"
     run(case, "acme", "acme-1.1", f"{add}; rm $VIRTUAL_ENV/bin/python*")
