@@ -133,7 +133,8 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
     path = request.scope["path"][:200]
     if isinstance(error, MethodNotAllowedException):
         return not_allowed(request.app, request.scope["path"], request.scope["method"])
-    if isinstance(error, InternalServerException) and "disconnected" in error.detail:  # no fault of ours to log
+    # no fault of ours to log
+    if isinstance(error, InternalServerException) and "disconnected" in error.detail:
         return Problem(400, "client-left", "the connection ended before the body was complete")
     if isinstance(error, HTTPException):
         if error.status_code == 404:

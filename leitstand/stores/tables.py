@@ -7,6 +7,7 @@ Every store of this room that keeps rows keeps them in `Tables`. A transaction s
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Final
 
 BATCH_MAX: Final = 900  # values of one lookup; SQLite takes 999 parameters at least
 CHECKPOINT_TRIES: Final = 50
+LOCKED_TRIES: Final = 500  # while another process makes the same file
+LOCKED_S: Final = 0.02
 LOG_PAGES_MAX: Final = 20_000  # of the log, before a writer itself makes a checkpoint
 
 Row = tuple[Any, ...]
@@ -92,11 +95,24 @@ class Tables:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-    connection.execute("PRAGMA journal_mode=WAL")
+    _keep_log(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
     return connection
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Put the file into WAL mode. Where two processes make it at once, one is told `locked` without having waited."""
+    for _ in range(LOCKED_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(LOCKED_S)
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, forms: Sequence[str | Migrate]) -> None:
