@@ -225,7 +225,7 @@ def test_first_runs_at_the_same_time_all_have_the_environment(case: LocalCase) -
     names = [f"acme-{number}.1" for number in range(8)]
     for name in names:
         case.runs_for("acme", name, "python -c 'import sys; print(sys.prefix)'")
-    assert [case.end(name).exit_code for name in names] == [0] * 8
+    assert [case.end(name).exit_code for name in names] == [0] * 8, [case.log(name) for name in names]
     assert {case.log(name).strip() for name in names} == {str(environment(case, "acme"))}
     home = case.folders.path.parent / "homes" / "acme"
     assert [path.name for path in home.iterdir()] == [environment(case, "acme").name]

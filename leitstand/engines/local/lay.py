@@ -92,11 +92,21 @@ def _lay(wanted: dict[str, Any]) -> None:
         _complete(new, wanted)
         os.rename(new, path)
     except OSError:
-        import shutil  # which costs more than all the rest
-
-        shutil.rmtree(new, ignore_errors=True)
+        _remove(new)
         if not os.path.isdir(path):  # else another run of the tenant was first
             raise
+
+
+def _remove(folder: str) -> None:
+    """What was built in vain. By hand: the tenant may be unable to read the standard library, and import nothing."""
+    for at, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.unlink(f"{at}/{name}")
+        for name in folders:
+            path = f"{at}/{name}"
+            os.unlink(path) if os.path.islink(path) else os.rmdir(path)
+        if at == folder:
+            os.rmdir(at)
 
 
 def _complete(folder: str, wanted: dict[str, Any]) -> None:
