@@ -38,7 +38,7 @@ test: setup  ## every test that this machine can run; SYSTEM=1 first installs wh
 	$(PYTEST) -m "system and not soak" || failed=1; \
 	exit $$failed
 
-check: lint  ## format, lint, types, import directions, unit and property tests (under a minute)
+check: lint  ## format, lint, types, import directions, unit and property tests (about two minutes)
 	@$(PYTEST) -q $(FAST) tests/unit tests/properties
 
 lint: setup  ## format, lint, types, import directions
