@@ -17,7 +17,7 @@ from leitstand.access import tokens
 from leitstand.access.policy import Resource
 from leitstand.access.roles import Grant, fault
 from leitstand.api import attempts, decode
-from leitstand.api.amounts import duration_fault, duration_us, moment, span
+from leitstand.api.amounts import duration_fault, moment
 from leitstand.api.auth import Identity
 from leitstand.api.checks import a_name, an_id, between, one_of, optional
 from leitstand.api.context import Faces, faces_of
@@ -25,11 +25,12 @@ from leitstand.api.decode import Check, Input
 from leitstand.api.identity.names import PersonAnswer
 from leitstand.api.identity.people import permit_or
 from leitstand.api.identity.roles import place_of
+from leitstand.api.identity.tokens import life_of
 from leitstand.api.identity.tokenview import TokenAnswer, token_answer
 from leitstand.api.identity.users import number_of
 from leitstand.api.paging import PAGE_MAX, PLACE_MAX, one_by_one
 from leitstand.api.permission import PLATFORM, inside, permit, places
-from leitstand.api.problems import Fault, Problem
+from leitstand.api.problems import Problem
 from leitstand.core.acts import AcceptInvitation, InvitationIssued, InvitationWithdrawn
 from leitstand.core.people import ADMIN, ROLES, Invitation
 from leitstand.core.units import DAY_US
@@ -136,7 +137,9 @@ async def invite(request: Request[Any, Any, Any]) -> Invited:
     faces = faces_of(request)
     asked = decode.body(await request.body(), InvitationRequest)
     who = permit(request, place_of(asked.tenant, asked.project), asked.project or asked.tenant)
-    life_us = _life_us(faces, asked)
+    life_us = life_of(
+        asked.expires_in, LIFE_US, faces.follower.state.rules.invitation_ttl_max_us, "an invitation"
+    )
     code = tokens.make(tokens.INVITATION)
     fact = InvitationIssued(
         "",
@@ -275,15 +278,3 @@ def _shown(faces: Faces, found: list[Invitation]) -> list[InvitationAnswer]:
         )
         for one in found
     ]
-
-
-def _life_us(faces: Faces, asked: InvitationRequest) -> int:
-    """How long it is open; Problem 400 if that is longer than the rules allow."""
-    most_us = faces.follower.state.rules.invitation_ttl_max_us
-    if asked.expires_in is None:
-        return min(LIFE_US, most_us)
-    life_us = duration_us(asked.expires_in)
-    if life_us > most_us:
-        what = f"is {span(life_us)}; the longest life of an invitation is {span(most_us)}"
-        raise Problem(400, "invalid-request", f"/expires_in {what}", errors=(Fault("/expires_in", what),))
-    return life_us

@@ -20,7 +20,7 @@ from leitstand.api import decode
 from leitstand.api.amounts import duration_fault, duration_us, span
 from leitstand.api.auth import identity
 from leitstand.api.checks import an_id, optional
-from leitstand.api.context import Faces, faces_of
+from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.identity.people import account_of, meant, only_tenant, permit_or, seen
 from leitstand.api.identity.tokenview import Issued, TokenAnswer, token_answer, token_shown
@@ -101,7 +101,7 @@ async def issue_token(request: Request[Any, Any, Any], user_id: FromPath[str]) -
     account_of(request, user)
     if tenant and (tenant not in faces.follower.state.tenants or not sees_tenant(request, tenant)):
         raise absent("tenant", tenant)
-    life_us = _life_us(faces, asked)
+    life_us = life_of(asked.expires_in, LIFE_US, faces.follower.state.rules.token_ttl_max_us, "a token")
     secret = tokens.make(tokens.TOKEN)
     fact = TokenIssued(
         "", user, tokens.digest(secret), faces.now() + life_us, "api", scopes, tenant, who.subject
@@ -134,13 +134,12 @@ def _resource(state: State, token: Token) -> Resource:
     return Resource("user", token.tenant or only_tenant(state, token.user), user=token.user)
 
 
-def _life_us(faces: Faces, asked: TokenRequest) -> int:
-    """How long it lives; Problem 400 if that is longer than the rules allow."""
-    most_us = faces.follower.state.rules.token_ttl_max_us
-    if asked.expires_in is None:
-        return min(LIFE_US, most_us)
-    life_us = duration_us(asked.expires_in)
-    if life_us > most_us:
-        what = f"is {span(life_us)}; the longest life of a token is {span(most_us)}"
+def life_of(asked: str | float | None, usual_us: int, most_us: int, thing: str) -> int:
+    """How long `thing` lives if `asked` says so, None: as usual; Problem 400 if that is longer than the rules allow."""
+    if asked is None:
+        return min(usual_us, most_us)
+    wanted_us = duration_us(asked)
+    if wanted_us > most_us:
+        what = f"is {span(wanted_us)}; the longest life of {thing} is {span(most_us)}"
         raise Problem(400, "invalid-request", f"/expires_in {what}", errors=(Fault("/expires_in", what),))
-    return life_us
+    return wanted_us
