@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from leitstand.client import Client, Refused
 from tests.applicant import admitted, application
@@ -313,6 +313,23 @@ def test_a_long_list_of_jobs_is_shown_in_steps_and_stays_as_long_while_more_come
     expect(rows).to_have_count(100)
     visitor.page.get_by_role("button", name="Show more").click()
     expect(rows.nth(102)).to_be_visible()
+
+
+def test_a_job_that_comes_while_the_list_is_being_made_is_shown(visit: Visit, operator: Client) -> None:
+    """Between the answer that lists the jobs and the events that tell of changes."""
+    made: list[str] = []
+
+    def submit_meanwhile(route: Route) -> None:
+        if not made:
+            made.append(operator.submit({"run": ["true"]})["id"])
+            operator.wait(made[0])
+        route.continue_()
+
+    visitor = visit()
+    visitor.page.route("**/v1/sites", submit_meanwhile)
+    visitor.sign_in(operator_token(operator))
+    expect(visitor.page.locator("tbody tr").first).to_contain_text("operator-")
+    expect(visitor.page.locator("tbody")).to_contain_text(made[0])
 
 
 def test_a_job_that_can_never_run_is_refused_at_the_form_with_its_reason(

@@ -76,13 +76,15 @@ export function onceKey() {
 
 /**
  * Server-sent events of `path()`, asked anew where the connection broke, until `signal` ends it or `hear` returns true.
- * `hear(name, data, id)` gets each; a Problem below 500 ends it, too.
+ * `hear(name, data, id)` gets each; `opened()` is called when a connection stands: what changed before, no event tells.
+ * A Problem below 500 ends it, too.
  */
-export async function events(path, hear, signal) {
+export async function events(path, hear, signal, opened = () => {}) {
   for (let tries = 0; !signal.aborted; tries += 1) {
     try {
       const response = await fetch(path(), { headers: { Accept: "text/event-stream" }, credentials: "same-origin", signal });
       if (!response.ok) throw await refusal(response);
+      opened();
       for await (const event of parts(response.body)) {
         tries = 0;
         if (hear(event.name, JSON.parse(event.data), event.id)) return;

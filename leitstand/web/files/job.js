@@ -44,7 +44,7 @@ export async function job({ main, signal, rest: id }) {
     log.end();
     refresh().catch(() => {});
     return true;
-  }, until), () => refresh().catch(() => {}), (problem) => fill(main, trouble(problem)));
+  }, until, () => refresh().catch(() => {})), (problem) => fill(main, trouble(problem)));
 }
 
 function head(now, cancel) {

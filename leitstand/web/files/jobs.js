@@ -25,14 +25,17 @@ export async function jobs({ main, who, signal }) {
   let waiting = false;
   let asked = 0;
   let soon = 0;
+  let heard = new Map(); // by events, since the list was asked for
 
   async function load() {
+    const meanwhile = new Map();
+    heard = meanwhile;
     const query = new URLSearchParams({ limit: String(room) });
     if (filter.value) query.set("state", filter.value);
     const page = await ask("GET", `/v1/jobs?${query}`);
     more = page.next_cursor !== null;
     known.clear();
-    for (const one of page.items) known.set(one.id, one);
+    for (const one of [...page.items, ...meanwhile.values()]) known.set(one.id, one);
     show();
   }
 
@@ -77,16 +80,17 @@ export async function jobs({ main, who, signal }) {
   whileSeen(signal, (until) => events(() => "/v1/events", (name, one) => {
     if (name !== "job" || (filter.value && one.state !== filter.value && !known.has(one.id))) return false;
     known.set(one.id, one);
+    heard.set(one.id, one);
     if (!waiting) {
       waiting = true;
       requestAnimationFrame(() => { if (!until.aborted) { show(); capacitySoon(); } });
     }
     return false;
-  }, until), () => load(), (problem) => fill(main, trouble(problem)));
+  }, until, () => load().catch(() => {})), (problem) => fill(main, trouble(problem)));
 }
 
-/** Run `watch(signal)` while the page is seen: a hidden one holds no connection. `again`: before it starts anew. */
-export function whileSeen(signal, watch, again, failed) {
+/** Run `watch(signal)` while the page is seen: a hidden one holds no connection. */
+export function whileSeen(signal, watch, failed) {
   let until = null;
   const begin = () => {
     until = new AbortController();
@@ -94,10 +98,7 @@ export function whileSeen(signal, watch, again, failed) {
   };
   const turn = () => {
     if (document.hidden) until.abort();
-    else if (until.signal.aborted && !signal.aborted) {
-      begin();
-      again();
-    }
+    else if (until.signal.aborted && !signal.aborted) begin();
   };
   document.addEventListener("visibilitychange", turn, { signal });
   signal.addEventListener("abort", () => until?.abort());
