@@ -112,6 +112,55 @@ class BudgetGranted(Fact, frozen=True, gc=False):
     by: str = ""
 
 
+# ── the entitlement tree ──────────────────────────────────────────────────────────────────────────────────────────
+class Entitlement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """What one node of the tree is entitled to in one pool. `node`: '' the root, `industry`, `industry/acme`,
+    `industry/acme/vision`. Amounts are charges, in thousandths of a GPU (of a core in a pool without GPUs).
+    `borrow_milli`: use at most so much beyond the guarantee, -1: no limit. `lend_milli`: others use at most so much of
+    an idle guarantee, -1: all of it. `recall_us`: how soon a lent guarantee is back, 0: the default of the rules."""
+
+    node: str
+    guarantee_milli: int = 0
+    weight: int = 1
+    borrow_milli: int = -1
+    lend_milli: int = -1
+    recall_us: int = 0
+
+
+class EntitlementsChanged(Fact, frozen=True, gc=False):
+    """From `from_us` on (0: at once) these nodes of the tree of `pool` are entitled to this; the others stay as they
+    are. `scaled`: guarantees were asked that the pool cannot hold, and were shrunk to what it can."""
+
+    pool: str
+    entitlements: tuple[Entitlement, ...]
+    from_us: int = 0
+    scaled: bool = False
+    by: str = ""
+
+
+class CommitmentMade(Fact, frozen=True, gc=False):
+    """A guarantee with a time window and a price (take or pay): in [from_us, to_us) the guarantees of `node` and of
+    every node above it are greater by `milli`. `commitment`: its id (c1, …)."""
+
+    commitment: str
+    pool: str
+    node: str
+    milli: int
+    from_us: int
+    to_us: int
+    recall_us: int = 0
+    price_micro_eur: int = 0  # for one GPU and hour
+    by: str = ""
+
+
+class CommitmentEnded(Fact, frozen=True, gc=False):
+    """The commitment ends at `at_us`, before its time (0: at once)."""
+
+    commitment: str
+    at_us: int = 0
+    by: str = ""
+
+
 # ── people ────────────────────────────────────────────────────────────────────────────────────────────────────────
 class UserAdded(Fact, frozen=True, gc=False):
     """A person has an account; who it is stands in the records."""
@@ -329,6 +378,9 @@ Act = (
     | ProjectAdded
     | ProjectClosed
     | BudgetGranted
+    | EntitlementsChanged
+    | CommitmentMade
+    | CommitmentEnded
     | UserAdded
     | UserRemoved
     | RoleGranted
@@ -362,6 +414,9 @@ ACTS: Final[tuple[type[Fact], ...]] = (
     ProjectAdded,
     ProjectClosed,
     BudgetGranted,
+    EntitlementsChanged,
+    CommitmentMade,
+    CommitmentEnded,
     UserAdded,
     UserRemoved,
     RoleGranted,

@@ -30,13 +30,25 @@ class Resources(
 
     `nodes` = n > 0: n equal tasks, each with gpus/n, cpus_milli/n, memory_mib/n, each on a node of its own (unless
     the site lets tasks of a gang share a node). `nodes` = 0: the fewest nodes that hold the GPUs, filled node by node.
-    All amounts are totals of the whole gang.
+    All amounts are totals of the whole gang, but for `gpu_milli`.
+
+    `gpu_type`: only nodes with this one, '' any. `gpu_milli`: with `gpus` = 0, each task has that many thousandths of
+    one GPU, which it may share. `level`: all tasks within one domain of this level of the topology (`rack`); `prefer`:
+    so if that is possible now. `slice_nodes`, `slice_level`: groups of so many tasks, each group within one domain of
+    that level. `nodes_max`: an elastic job takes from `nodes` to so many equal tasks; amounts are those of the least.
     """
 
     gpus: int = 0
     nodes: int = 1
     cpus_milli: int = 0
     memory_mib: int = 0
+    gpu_type: str = ""
+    gpu_milli: int = 0
+    level: str = ""
+    prefer: str = ""
+    slice_nodes: int = 0
+    slice_level: str = ""
+    nodes_max: int = 0
 
     def part(self, gpus: int) -> tuple[int, int]:
         """(cpus_milli, memory_mib) that a task with `gpus` GPUs holds: an equal part, or one in proportion to its GPUs,
@@ -116,7 +128,8 @@ class RulesSet(Fact, frozen=True, gc=False):
 
 
 class SiteAdded(Fact, frozen=True, gc=False):
-    """A site exists. `logical`: its GPUs are counted, not real. `colocate`: tasks of one gang may share a node."""
+    """A site exists. `logical`: its GPUs are counted, not real. `colocate`: tasks of one gang may share a node.
+    `levels`: the names of its levels between itself and its nodes, from the top (`block`, `rack`)."""
 
     site: str
     engine: str
@@ -124,6 +137,7 @@ class SiteAdded(Fact, frozen=True, gc=False):
     colocate: bool = False
     jurisdiction: str = ""
     by: str = ""
+    levels: tuple[str, ...] = ()
 
 
 class NodeAdded(Fact, frozen=True, gc=False):
@@ -137,6 +151,7 @@ class NodeAdded(Fact, frozen=True, gc=False):
     gpu_type: str = ""
     pool: str = "shared"  # the queue it serves; under rules with `static` the tenant that owns it
     by: str = ""
+    domains: tuple[str, ...] = ()  # where it stands, a domain for each level of its site (`b1`, `b1-r7`)
 
 
 class NodeRemoved(Fact, frozen=True, gc=False):
@@ -167,11 +182,14 @@ class JobSubmitted(Fact, frozen=True, gc=False):
 
 
 class JobAdmitted(Fact, frozen=True, gc=False):
-    """The job may run; it queues in `pool` and its runs are ended after `max_duration_us`."""
+    """The job may run; it queues in `pool` and its runs are ended after `max_duration_us`. `charge_milli`: what it
+    counts for while it runs, the largest of its GPU, CPU and memory share of its nodes, in thousandths of a GPU (of a
+    core in a pool without GPUs); 0: under rules that do not charge."""
 
     job: str
     pool: str
     max_duration_us: int
+    charge_milli: int = 0
 
 
 class JobRejected(Fact, frozen=True, gc=False):
@@ -202,14 +220,53 @@ class JobEnded(Fact, frozen=True, gc=False):
 
 
 class JobRequeued(Fact, frozen=True, gc=False):
-    """The job's run failed, for one of RETRYABLE, and the job waits for another run at its old place in the queue."""
+    """The job's run ended for one of RETRYABLE, or it was stopped for another job (`recall`, `priority`, `rebalance`),
+    and the job waits for another run at its old place in the queue. `kept_us`: how much of its work its checkpoints
+    keep, over all its runs."""
 
     job: str
     reason: str
     exit_code: int | None = None
+    kept_us: int = 0
 
 
 # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+class CapacityReserved(Fact, frozen=True, gc=False):
+    """From `start_us` on `tasks` are held for a job that waits; said again, it takes the place of what was said before.
+    `kind`: `claim` (freed for it: counts as running, starts as soon as it is free), `promise` (nobody can recall it) or
+    `plan` (later arrivals do not delay it, a guarantee that is called may). Of a task's mask only the number of GPUs
+    counts; which ones they are shows at the start."""
+
+    job: str
+    kind: str
+    start_us: int
+    tasks: tuple[Task, ...]
+
+
+class ReservationDropped(Fact, frozen=True, gc=False):
+    """The job has no reservation any more. `cause`: one of DROPPED."""
+
+    job: str
+    cause: str
+
+
+class PromiseBroken(Fact, frozen=True, gc=False):
+    """A job cannot start when it was promised, `old_us`. `cause`: node_failed, capacity_lost or overdue (what held the
+    place did not end in time); `new_us`: the new promise or plan, 0: none yet."""
+
+    job: str
+    cause: str
+    old_us: int
+    new_us: int = 0
+
+
+class SharesTicked(Fact, frozen=True, gc=False):
+    """`ticks` intervals of the rules have passed in `pool`; the lag of every node took up what it got and deserved."""
+
+    pool: str
+    ticks: int = 1
+
+
 class RunPlaced(Fact, frozen=True, gc=False):
     """One placement of a job (`acme-42.1`); the id is also the fencing token that engines know it by."""
 
@@ -219,10 +276,12 @@ class RunPlaced(Fact, frozen=True, gc=False):
 
 
 class RunStopOrdered(Fact, frozen=True, gc=False):
-    """The run was told to end. `cause`: cancel, suspended or exit (of its tenant)."""
+    """The run was told to end. `cause`: cancel, suspended or exit (of its tenant); recall, priority or rebalance, so
+    that `job` can start, and the run's own job waits again."""
 
     run: str
     cause: str
+    job: str = ""
 
 
 class RunStarted(Fact, frozen=True, gc=False):
@@ -287,12 +346,20 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     CancelRequested,
     JobRequeued,
     JobEnded,
+    CapacityReserved,
+    ReservationDropped,
+    PromiseBroken,
+    SharesTicked,
     RunPlaced,
     RunStopOrdered,
     RunStarted,
     RunEnded,
     UsageMetered,
 )
+
+RESERVATIONS: Final = ("claim", "promise", "plan")
+DROPPED: Final = ("ended", "recalled", "failed", "replanned")
+YIELDS: Final = ("recall", "priority", "rebalance")  # causes of a stop after which the job waits again
 
 # How a run ended, as engines report it.
 OUTCOMES: Final = (

@@ -9,13 +9,15 @@ from typing import Final
 
 import msgspec
 
-from leitstand.core.units import DAY_US, HOUR_US
+from leitstand.core.units import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 
-DISCIPLINES: Final = ("fifo-strict", "fifo-greedy", "sjf", "priority")
+DISCIPLINES: Final = ("fifo-strict", "fifo-greedy", "sjf", "priority", "fair")
 NAME_MAX: Final = 63
 SPAN_MAX_US: Final = 10_000 * DAY_US
 CHECKS_MAX: Final = 100  # of an application
 AMOUNT_MAX: Final = 2**63 - 1
+WEIGHT_MAX: Final = 1_000_000
+RESERVATIONS_MAX: Final = 100_000
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
 
 
@@ -52,6 +54,29 @@ class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retrieval_us: int = 30 * DAY_US
 
 
+class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How capacity is shared under the discipline `fair` (docs/scheduling.md has the letters).
+
+    A run is taken for another job only once it is `protected_us` old (m); it has `grace_us` (g) to save its work, and
+    its engine has stopped it `stop_us` (e) later. `recall_us`: R where an entitlement names none. `half_life_us`: H of
+    the lag; `tick_us`: Δ. `spare_milli`: kept out of all guarantees, for failures. `restart_us`: what a restart costs
+    each GPU of a run. `reservations_leaf_max`, `reservations_max`: of a project, of a pool. `moves_max`: runs that one
+    tick stops for rebalancing. `weights`: of the tenant classes."""
+
+    protected_us: int = 10 * MINUTE_US
+    grace_us: int = 30 * SECOND_US
+    stop_us: int = 30 * SECOND_US
+    recall_us: int = 15 * MINUTE_US
+    half_life_us: int = 14 * DAY_US
+    tick_us: int = MINUTE_US
+    spare_milli: int = 0
+    restart_us: int = 2 * MINUTE_US
+    reservations_leaf_max: int = 4
+    reservations_max: int = 2_000
+    moves_max: int = 10_000
+    weights: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(TENANT_CLASSES, 1))
+
+
 class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True):
     """One bundle.
 
@@ -72,6 +97,7 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fie
     requests_max: int = 250_000  # of them, per tenant: about 100 MB
     onboarding: Onboarding = Onboarding()
     exit: Exit = Exit()
+    sharing: Sharing = msgspec.field(default_factory=Sharing)
     token_ttl_max_us: int = 366 * DAY_US
     invitation_ttl_max_us: int = 30 * DAY_US
     claim_again_us: int = HOUR_US  # how long a claim can be shown again, since an answer can be lost
@@ -99,6 +125,7 @@ def check(rules: Rules) -> list[str]:
                 f"not in 1..{rules.max_duration_limit_us}"
             )
     faults += _onboarding_faults(rules.onboarding)
+    faults += _sharing_faults(rules.sharing)
     for name, value in (
         ("first_budget_us", rules.onboarding.first_budget_us),
         ("exit.notice_us", rules.exit.notice_us),
@@ -112,6 +139,30 @@ def check(rules: Rules) -> list[str]:
     ):
         if not 0 < value <= SPAN_MAX_US:
             faults.append(f"{name} is {value}, not in 1..{SPAN_MAX_US}")
+    return faults
+
+
+def _sharing_faults(sharing: Sharing) -> list[str]:
+    faults = []
+    if set(sharing.weights) != set(TENANT_CLASSES):
+        faults.append(f"sharing.weights names other classes than {', '.join(TENANT_CLASSES)}")
+    numbers: list[tuple[str, int, int, int]] = [
+        (f"weights of {name[:NAME_MAX]!r}", weight, 0, WEIGHT_MAX) for name, weight in sharing.weights.items()
+    ]
+    numbers += [
+        (name, getattr(sharing, name), 1 if name in ("half_life_us", "tick_us") else 0, SPAN_MAX_US)
+        for name in sharing.__struct_fields__
+        if name.endswith("_us")
+    ]
+    numbers += [
+        ("spare_milli", sharing.spare_milli, 0, AMOUNT_MAX),
+        ("reservations_leaf_max", sharing.reservations_leaf_max, 0, RESERVATIONS_MAX),
+        ("reservations_max", sharing.reservations_max, 0, RESERVATIONS_MAX),
+        ("moves_max", sharing.moves_max, 0, RESERVATIONS_MAX),
+    ]
+    for name, value, least, most in numbers:
+        if not least <= value <= most:
+            faults.append(f"sharing.{name} is {value}, not in {least}..{most}")
     return faults
 
 
