@@ -7,20 +7,49 @@ level at or above g. With 5,000 nodes that is a tenth of the CPU time of the sam
 Called by state (take, give) and placement (search).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+WHOLE_MILLI: Final = 1000  # thousandths of one GPU
+
+
+class Free(Protocol):
+    """What a search for places may read, by position: of now (`Availability`) or of a whole window of time (a view).
+
+    `levels[f]`: bit p says that the node at p is in service and has f whole free GPUs. `gpus[p]`: which ones, as a bit
+    mask. `cpus_milli[p]`, `memory_mib[p]`: free. `shared[p]`: GPUs that runs share, by index, with the thousandths that
+    are free on each, 0 included; positions without any are left out. `size`: GPUs of the largest node in service, busy
+    or not. `tightest` and `ascending` as in `Availability`.
+    """
+
+    @property
+    def levels(self) -> Sequence[int]: ...
+    @property
+    def gpus(self) -> Sequence[int]: ...
+    @property
+    def cpus_milli(self) -> Sequence[int]: ...
+    @property
+    def memory_mib(self) -> Sequence[int]: ...
+    @property
+    def shared(self) -> Mapping[int, Mapping[int, int]]: ...
+    @property
+    def size(self) -> int: ...
+    def tightest(self, gpus: int, cpus_milli: int, memory_mib: int, excluded: int = 0) -> int: ...
+    def ascending(self, gpus: int, excluded: int = 0) -> Iterator[int]: ...
 
 
 class Availability:
-    """Free GPUs (bit mask of indices), CPU (milli-cores) and memory (MiB) by position, and the levels over them."""
+    """What is free now; see `Free`. `gpus` holds the GPUs that nobody uses, `shared` those that runs share."""
 
-    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib", "size")
+    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib", "shared", "size")
 
     def __init__(self) -> None:
         self.levels: list[int] = [0]
         self.gpus: list[int] = []
         self.cpus_milli: list[int] = []
         self.memory_mib: list[int] = []
-        self.size = 0  # GPUs of the largest node in service, busy or not
+        self.shared: dict[int, dict[int, int]] = {}
+        self.size = 0
 
     def put(self, position: int, size: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
         """Set what is free of the `size` GPUs at `position` (the next one, or one that exists); in service from now."""

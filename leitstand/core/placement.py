@@ -8,14 +8,14 @@ is free and what is asked to tasks or None.
 from typing import Final
 
 from leitstand.core.facts import Resources, Task
-from leitstand.core.fit import Availability
+from leitstand.core.fit import Availability, Free
 
 Place = tuple[int, int]  # position of the node in its pool, GPUs on it
 
 RECORD_BYTES_MAX: Final = 64 * 1024 - 512  # of the tasks of one placement: a fact has 64 KiB
 
 
-def place(free: Availability, asked: Resources, colocate: bool = False) -> list[Place] | None:
+def place(free: Free, asked: Resources, colocate: bool = False) -> list[Place] | None:
     """Places of every task of the gang, in rank order, or None if it does not fit.
 
     Best fit: the node with the fewest free GPUs that holds a task, lowest position on ties. `colocate`: if the tasks
@@ -32,7 +32,7 @@ def place(free: Availability, asked: Resources, colocate: bool = False) -> list[
     return places
 
 
-def _fewest_nodes(free: Availability, asked: Resources) -> list[Place] | None:
+def _fewest_nodes(free: Free, asked: Resources) -> list[Place] | None:
     """More GPUs than a node has: whole free nodes of the largest size, then the tightest node for the rest."""
     size = free.size
     if size == 0:
@@ -57,7 +57,7 @@ def _fewest_nodes(free: Availability, asked: Resources) -> list[Place] | None:
     return places
 
 
-def _equal_tasks(free: Availability, asked: Resources, share: bool) -> list[Place] | None:
+def _equal_tasks(free: Free, asked: Resources, share: bool) -> list[Place] | None:
     """`nodes` equal tasks, each on a node of its own or (`share`) as many on a node as it holds."""
     count = asked.nodes
     gpus = asked.gpus // count
@@ -70,7 +70,7 @@ def _equal_tasks(free: Availability, asked: Resources, share: bool) -> list[Plac
     return None
 
 
-def tasks_held(free: Availability, position: int, asked: Resources) -> int:
+def tasks_held(free: Free, position: int, asked: Resources) -> int:
     """How many of the equal tasks of a gang the node at `position` holds at once."""
     count = asked.nodes
     gpus = asked.gpus // count
