@@ -116,8 +116,9 @@ class BudgetGranted(Fact, frozen=True, gc=False):
 class Entitlement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """What one node of the tree is entitled to in one pool. `node`: '' the root, `industry`, `industry/acme`,
     `industry/acme/vision`. Amounts are charges, in thousandths of a GPU (of a core in a pool without GPUs).
-    `borrow_milli`: use at most so much beyond the guarantee, -1: no limit. `lend_milli`: others use at most so much of
-    an idle guarantee, -1: all of it. `recall_us`: how soon a lent guarantee is back, 0: the default of the rules."""
+    `guarantee_milli` -1: what its children are guaranteed, together. `borrow_milli`: use at most so much beyond the
+    guarantee, -1: no limit. `lend_milli`: others use at most so much of an idle guarantee, -1: all of it. `recall_us`:
+    how soon a lent guarantee is back, 0: the default of the rules."""
 
     node: str
     guarantee_milli: int = 0
