@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Capacity over time of one pool: what runs hold and until when, what is reserved and from when on. Pure; no facts.
+
+Called by the state (occupy, vacate, reserve, release) and by the fair plan (view, earliest, due). It never changes what
+is free now: who frees or takes capacity does both, there and here. The `now` of its questions never goes back.
+
+A run that is past its end holds what it holds and counts as ending just after now. A reservation that is past its start
+counts from now on for its whole length. A GPU that runs share is held whole until the last of them ends.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from leitstand.core.facts import Resources
+from leitstand.core.fit import Availability, Free
+from leitstand.core.placement import Place
+from leitstand.core.steps import INFINITY as INFINITY
+from leitstand.core.steps import Change, Grid, Profile, demands, profile
+from leitstand.core.window import View, laid_over, whole_left
+
+Part = tuple[int, int]  # cpus_milli, memory_mib at one place
+Share = tuple[int, int]  # index of a GPU, thousandths of it
+Find = Callable[[Free], list[Place] | None]
+
+KINDS: Final = ("claim", "promise", "plan")
+EXACT_TRIES: Final = (
+    256  # searches for places in one question for the earliest start; then every second time, fourth, …
+)
+
+
+class Reservation(NamedTuple):
+    """Places held for a job from `from_us` to `until_us`. `number`: order of reserving."""
+
+    job: str
+    kind: str
+    places: tuple[Place, ...]
+    from_us: int
+    until_us: int
+    number: int
+
+
+class _Held(NamedTuple):
+    """What one run or job holds on one node. `shares`: parts of GPUs; these are not in `gpus`."""
+
+    gpus: int
+    cpus_milli: int
+    memory_mib: int
+    shares: tuple[Share, ...] = ()
+
+
+class _Layer:
+    """Profiles as somebody sees them who ignores reservations of some kinds; worked out again only where it changed."""
+
+    def __init__(self, ignored: tuple[str, ...]) -> None:
+        self.ignored = ignored
+        self.profiles: dict[int, Profile] = {}
+        self.grid = Grid()
+        self.dirty: dict[int, None] = {}  # rows of the grid
+
+
+class Timeline:
+    """See the module. `free`: what is free now; `whole`: as if nothing ran, needed if a node may shrink under runs."""
+
+    def __init__(self, free: Availability, whole: Availability | None = None) -> None:
+        self._free = free
+        self._whole = whole
+        self._until: dict[str, int] = {}
+        self._places: dict[str, tuple[int, ...]] = {}  # of a run: positions, each once
+        self._runs: dict[int, dict[str, _Held]] = {}  # position → run
+        self._reservations: dict[str, Reservation] = {}
+        self._reserved: dict[int, dict[str, _Held]] = {}  # position → job
+        self._reserved_mask = 0
+        self._starts: list[tuple[int, int, str]] = []  # from_us, number, job; ascending
+        self._made = 0
+        self._layers: dict[tuple[str, ...], _Layer] = {}
+
+    # ── what is ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def occupy(
+        self,
+        run: str,
+        places: Sequence[Place],
+        parts: Sequence[Part],
+        until_us: int,
+        shares: Sequence[Share] = (),
+    ) -> None:
+        """A run holds places until then, INFINITY if it has no limit. `parts`: CPU and memory of each place; `shares`:
+        of which GPU each place has which part, if all it has is a part of one."""
+        assert run not in self._until
+        assert until_us <= INFINITY
+        held = _by_position(places, parts, shares)
+        self._until[run] = until_us
+        self._places[run] = tuple(held)
+        for position, amount in held.items():
+            runs = self._runs.get(position)
+            if runs is None:
+                runs = self._runs[position] = {}
+            runs[run] = amount
+        self._touch(held)
+
+    def until(self, run: str, until_us: int) -> None:
+        """A run ends sooner or later than said."""
+        assert until_us <= INFINITY
+        if self._until[run] != until_us:
+            self._until[run] = until_us
+            self._touch(self._places[run])
+
+    def vacate(self, run: str) -> None:
+        """A run ended."""
+        del self._until[run]
+        places = self._places.pop(run)
+        for position in places:
+            del self._runs[position][run]
+        self._touch(places)
+
+    def touch(self, position: int) -> None:
+        """What a node has changed: it was added, changed or withdrawn."""
+        self._touch((position,))
+
+    def _touch(self, positions: Collection[int]) -> None:
+        for layer in self._layers.values():
+            profiles, dirty = layer.profiles, layer.dirty
+            for position in positions:
+                profiles.pop(position, None)
+                dirty[position] = None
+
+    # ── what is reserved ──────────────────────────────────────────────────────────────────────────────────────────
+    def reserve(
+        self, job: str, kind: str, places: Sequence[Place], parts: Sequence[Part], from_us: int, until_us: int
+    ) -> None:
+        """Hold places for a job in [from_us, until_us), in place of what it had. A part of a GPU counts as a whole."""
+        assert kind in KINDS
+        assert from_us < until_us <= INFINITY
+        self.release(job)
+        self._made += 1
+        self._reservations[job] = Reservation(job, kind, tuple(places), from_us, until_us, self._made)
+        insort(self._starts, (from_us, self._made, job))
+        held = _by_position(places, parts, ())
+        for position, amount in held.items():
+            jobs = self._reserved.get(position)
+            if jobs is None:
+                jobs = self._reserved[position] = {}
+                self._reserved_mask |= 1 << position
+            jobs[job] = amount
+        self._touch(held)
+
+    def release(self, job: str) -> None:
+        """Hold nothing for a job any more."""
+        known = self._reservations.pop(job, None)
+        if known is None:
+            return
+        del self._starts[bisect_left(self._starts, (known.from_us, known.number, job))]
+        positions = dict.fromkeys(position for position, _ in known.places)
+        for position in positions:
+            jobs = self._reserved[position]
+            del jobs[job]
+            if not jobs:
+                del self._reserved[position]
+                self._reserved_mask ^= 1 << position
+        self._touch(positions)
+
+    def reservation(self, job: str) -> Reservation | None:
+        """What is reserved for a job."""
+        return self._reservations.get(job)
+
+    def on(self, position: int) -> list[str]:
+        """Jobs with a reservation on a node, in the order in which they were made."""
+        jobs = self._reserved.get(position, ())
+        return sorted(jobs, key=lambda job: self._reservations[job].number)
+
+    def due(self, now: int) -> list[str]:
+        """Jobs whose reservation has begun, by start, then by the order of reserving."""
+        return [job for _, _, job in self._starts[: bisect_right(self._starts, (now, self._made + 1, ""))]]
+
+    def next_start(self, after: int = -1) -> int | None:
+        """When the first reservation begins that begins later than `after`."""
+        index = bisect_right(self._starts, (after, self._made + 1, ""))
+        return self._starts[index][0] if index < len(self._starts) else None
+
+    def oversold(self, now: int) -> list[int]:
+        """Positions where at some time more is reserved than will be there, ascending: a run is overdue, or capacity
+        was lost."""
+        layer, serving = self._layer(()), self._serving()
+        return [
+            position
+            for position in sorted(self._reserved)
+            if self._known(layer, position, now).short or not serving >> position & 1
+        ]
+
+    def feasible(self, now: int) -> bool:
+        """Whether no node is promised more than it will have at any time."""
+        return not self.oversold(now)
+
+    # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def view(
+        self,
+        now: int,
+        limit_us: int,
+        own: str = "",
+        ignore: Container[str] = (),
+        without: Collection[str] = (),
+    ) -> Free:
+        """What is free throughout [now, now + limit_us) for the job `own`, whose reservation does not count, nor do
+        those of the kinds `ignore`. `without`: runs that count as ended. Holds until the next change."""
+        gone = _Gone(own, without)
+        given = 0
+        for run in without:
+            for position in self._places[run]:
+                given |= 1 << position
+        if not given and not self._reserved_mask:
+            return self._free
+        layer = self._layer(ignore)
+        until_us = min(now + limit_us, INFINITY)
+        special = given
+        if own in self._reservations:
+            for position, _ in self._reservations[own].places:
+                special |= 1 << position
+
+        def known(position: int) -> Profile:
+            if special >> position & 1:
+                return self._profile(position, now, layer.ignored, gone)
+            return self._known(layer, position, now)
+
+        view = laid_over(
+            self._free, lambda position: known(position).low(until_us), self._reserved_mask, given
+        )
+        if self._free.shared:
+            view.shared = self._shared(view, known, (now, until_us), gone)
+        return view
+
+    def earliest(
+        self,
+        asked: Resources,
+        now: int,
+        limit_us: int,
+        find: Find,
+        own: str = "",
+        ignore: Container[str] = (),
+        colocate: bool = False,
+        domain: Sequence[int] | None = None,
+    ) -> tuple[int, list[Place]] | None:
+        """The earliest start from `now` on at which `find` gives places in what is free for `limit_us`, and these; None
+        if there is none. `find` must find places for `asked` wherever it finds some in less.
+
+        `colocate`: its tasks may share a node. `domain`: a number for each node, the same for all tasks of the gang.
+        """
+        layer = self._layer(ignore)
+        serving = self._serving()
+        grid = self._synced(layer, now)
+        if own in self._reservations:
+            gone = _Gone(own, ())
+            for position, _ in self._reservations[own].places:
+                grid.put(position, self._profile(position, now, layer.ignored, gone))
+                layer.dirty[position] = None
+        needs = demands(asked, self._free.size, colocate)
+        starts = grid.starts(needs, (now, limit_us), serving, domain)
+        if asked.gpu_milli and (not starts or starts[0] > now):
+            starts.insert(0, now)  # a part of a GPU that is shared already
+        for start in _thinned(starts):
+            if start == now:
+                free: Free = self.view(now, limit_us, own, ignore)
+            else:
+                window = (start, min(start + limit_us, INFINITY))
+                seen = grid.seen(window, serving, len(self._free.levels) - 1)
+                free = View(self._free.size, seen.levels, seen[1:])
+            places = find(free)
+            if places is not None:
+                return start, places
+        return None
+
+    # ── profiles ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _layer(self, ignore: Container[str]) -> _Layer:
+        ignored = tuple(kind for kind in KINDS if kind in ignore)
+        layer = self._layers.get(ignored)
+        if layer is None:
+            layer = self._layers[ignored] = _Layer(ignored)
+        return layer
+
+    def _serving(self) -> int:
+        """The nodes in service."""
+        mask = 0
+        for nodes in self._free.levels:
+            mask |= nodes
+        return mask
+
+    def _known(self, layer: _Layer, position: int, now: int) -> Profile:
+        known = layer.profiles.get(position)  # `now` never goes back
+        if known is None or known.stale_us <= now:
+            known = layer.profiles[position] = self._profile(position, now, layer.ignored, _NOBODY)
+        return known
+
+    def _synced(self, layer: _Layer, now: int) -> Grid:
+        """The grid, with every row as it is now."""
+        grid = layer.grid
+        grid.grow(len(self._free.gpus))
+        dirty = layer.dirty
+        dirty.update(dict.fromkeys(grid.outdated(now)))
+        for position in dirty:
+            grid.put(position, self._known(layer, position, now))
+        dirty.clear()
+        return grid
+
+    def _profile(self, position: int, now: int, ignored: tuple[str, ...], gone: "_Gone") -> Profile:
+        """The steps of one node from now on."""
+        free = self._free
+        gpus, cpus_milli, memory_mib = (
+            free.gpus[position].bit_count(),
+            free.cpus_milli[position],
+            free.memory_mib[position],
+        )
+        changes: list[Change] = []
+        shared: dict[int, int] = {}  # GPU → when the last that shares it ends
+        for run, held in self._runs.get(position, _NONE).items():
+            until_us = now if run in gone.runs else max(self._until[run], now + 1)
+            for index, _ in held.shares:
+                shared[index] = max(shared.get(index, 0), until_us)
+            if until_us < INFINITY:
+                changes.append((until_us, *held[:3]))
+        changes.extend((until_us, 1, 0, 0) for until_us in shared.values() if until_us < INFINITY)
+        if self._whole is not None:
+            _shrink(changes, gpus, self._whole.gpus[position].bit_count())
+        stale_us = INFINITY
+        for job, held in self._reserved.get(position, _NONE).items():
+            known = self._reservations[job]
+            if job == gone.job or known.kind in ignored:
+                continue
+            from_us, until_us = known.from_us, known.until_us
+            if from_us <= now:
+                stale_us = now + 1
+                if until_us < INFINITY:
+                    until_us = min(until_us + now - from_us, INFINITY)
+                from_us = now
+            changes.append((from_us, -held.gpus, -held.cpus_milli, -held.memory_mib))
+            if until_us < INFINITY:
+                changes.append((until_us, *held[:3]))
+        return profile(now, (gpus, cpus_milli, memory_mib), changes, stale_us)
+
+    def _shared(
+        self, view: View, known: Callable[[int], Profile], window: tuple[int, int], gone: "_Gone"
+    ) -> dict[int, Mapping[int, int]]:
+        """Which parts of shared GPUs a view offers."""
+        shared: dict[int, Mapping[int, int]] = dict(self._free.shared)
+        now, until_us = window
+        for position in self._free.shared:
+            runs = self._runs.get(position, _NONE)
+            if position not in self._reserved and not any(run in gone.runs for run in runs):
+                continue
+            left = dict(shared[position])
+            ends: dict[int, int] = {}
+            for run, held in runs.items():
+                for index, milli in held.shares:
+                    if run in gone.runs:
+                        left[index] += milli
+                    else:
+                        ends[index] = max(ends.get(index, 0), self._until[run], now + 1)
+            ends = {
+                index: ends[index] for index in left if index in ends
+            }  # nobody shares the others any more
+            least = known(position).least_gpus
+            whole = view.gpus[position].bit_count()
+            spare = {
+                index: least(end_us, until_us) - whole if end_us < until_us else INFINITY
+                for index, end_us in ends.items()
+            }
+            shared[position] = whole_left(left, ends, spare)
+        return shared
+
+
+class _Gone(NamedTuple):
+    """What does not count: the reservation of a job, and runs."""
+
+    job: str
+    runs: Container[str]
+
+
+_NOBODY: Final = _Gone("", ())
+_NONE: Final[dict[str, _Held]] = {}
+
+
+def _by_position(places: Sequence[Place], parts: Sequence[Part], shares: Sequence[Share]) -> dict[int, _Held]:
+    """What is held on each node."""
+    held: dict[int, _Held] = {}
+    for index, ((position, gpus), (cpus_milli, memory_mib)) in enumerate(zip(places, parts, strict=True)):
+        amount = _Held(gpus, cpus_milli, memory_mib)
+        if shares:
+            amount = _Held(0, cpus_milli, memory_mib, (shares[index],))
+        before = held.get(position)
+        if before is not None:
+            amount = _Held(
+                amount.gpus + before.gpus,
+                amount.cpus_milli + before.cpus_milli,
+                amount.memory_mib + before.memory_mib,
+                before.shares + amount.shares,
+            )
+        held[position] = amount
+    return held
+
+
+def _shrink(changes: list[Change], free: int, most: int) -> None:
+    """Where runs hold GPUs that the node has no more, the first ends bring none back."""
+    surplus = free + sum(change[1] for change in changes) - most
+    if surplus <= 0:
+        return
+    changes.sort()
+    for index, (at_us, gpus, cpus_milli, memory_mib) in enumerate(changes):
+        lost = min(gpus, surplus)
+        surplus -= lost
+        changes[index] = (at_us, gpus - lost, cpus_milli, memory_mib)
+
+
+def _thinned(starts: list[int]) -> Iterator[int]:
+    """All starts up to EXACT_TRIES, then ever fewer, the last one among them."""
+    yield from starts[:EXACT_TRIES]
+    index, step = EXACT_TRIES, 2
+    while index < len(starts):
+        yield starts[index]
+        if index == len(starts) - 1:
+            return
+        index, step = min(index + step, len(starts) - 1), 2 * step
