@@ -9,14 +9,15 @@ counts from now on for its whole length. A GPU that runs share is held whole unt
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Availability, Free
+from leitstand.core.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.placement import Place
 from leitstand.core.steps import INFINITY as INFINITY
-from leitstand.core.steps import Change, Grid, Profile, demands, profile
+from leitstand.core.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
 from leitstand.core.window import View, laid_over, whole_left
 
 Part = tuple[int, int]  # cpus_milli, memory_mib at one place
@@ -114,7 +115,7 @@ class Timeline:
         self._touch(places)
 
     def touch(self, position: int) -> None:
-        """What a node has changed: it was added, changed or withdrawn."""
+        """What a node has changed, other than by runs: it was added again."""
         self._touch((position,))
 
     def _touch(self, positions: Collection[int]) -> None:
@@ -126,9 +127,17 @@ class Timeline:
 
     # ── what is reserved ──────────────────────────────────────────────────────────────────────────────────────────
     def reserve(
-        self, job: str, kind: str, places: Sequence[Place], parts: Sequence[Part], from_us: int, until_us: int
+        self,
+        job: str,
+        kind: str,
+        places: Sequence[Place],
+        parts: Sequence[Part],
+        from_us: int,
+        until_us: int,
+        gpu_milli: int = 0,
     ) -> None:
-        """Hold places for a job in [from_us, until_us), in place of what it had. A part of a GPU counts as a whole."""
+        """Hold places for a job in [from_us, until_us), in place of what it had. With `gpu_milli` each place takes so
+        much of a GPU; as many whole ones are held as places of the job on a node need, and shared with nobody else."""
         assert kind in KINDS
         assert from_us < until_us <= INFINITY
         self.release(job)
@@ -136,6 +145,10 @@ class Timeline:
         self._reservations[job] = Reservation(job, kind, tuple(places), from_us, until_us, self._made)
         insort(self._starts, (from_us, self._made, job))
         held = _by_position(places, parts, ())
+        if gpu_milli:
+            per_gpu = WHOLE_MILLI // gpu_milli
+            tasks = Counter(position for position, _ in places)
+            held = {at: amount._replace(gpus=-(-tasks[at] // per_gpu)) for at, amount in held.items()}
         for position, amount in held.items():
             jobs = self._reserved.get(position)
             if jobs is None:
@@ -228,6 +241,19 @@ class Timeline:
             view.shared = self._shared(view, known, (now, until_us), gone)
         return view
 
+    def room(
+        self,
+        position: int,
+        window: tuple[int, int],
+        own: str,
+        ignore: Container[str],
+        without: Container[str],
+    ) -> Amount:
+        """GPUs, CPU and memory of one node that are free throughout `window` = (now, until); the rest as in `view`."""
+        now, until_us = window
+        gone = _Gone(own, without)
+        return self._profile(position, now, self._layer(ignore).ignored, gone).low(min(until_us, INFINITY))
+
     def earliest(
         self,
         asked: Resources,
@@ -236,14 +262,11 @@ class Timeline:
         find: Find,
         own: str = "",
         ignore: Container[str] = (),
-        colocate: bool = False,
-        domain: Sequence[int] | None = None,
+        where: Where = ANYWHERE,
     ) -> tuple[int, list[Place]] | None:
         """The earliest start from `now` on at which `find` gives places in what is free for `limit_us`, and these; None
-        if there is none. `find` must find places for `asked` wherever it finds some in less.
-
-        `colocate`: its tasks may share a node. `domain`: a number for each node, the same for all tasks of the gang.
-        """
+        if there is none. `find` must find places for `asked` wherever it finds some in less. What is known of `where` it
+        looks only saves searches."""
         layer = self._layer(ignore)
         serving = self._serving()
         grid = self._synced(layer, now)
@@ -252,8 +275,8 @@ class Timeline:
             for position, _ in self._reservations[own].places:
                 grid.put(position, self._profile(position, now, layer.ignored, gone))
                 layer.dirty[position] = None
-        needs = demands(asked, self._free.size, colocate)
-        starts = grid.starts(needs, (now, limit_us), serving, domain)
+        needs = demands(asked, self._free.size, where)
+        starts = grid.starts(needs, (now, limit_us), serving & where.within, where.domain)
         if asked.gpu_milli and (not starts or starts[0] > now):
             starts.insert(0, now)  # a part of a GPU that is shared already
         for start in _thinned(starts):

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which runs the shares of a tree cover, and how much. Called by preemption: what is covered is not taken.
+
+The *cover* of a set of runs at a leaf: pinned runs first, then by priority, start and number, each that fits in what is
+left of the share; others are skipped. At an inner node: first all that its children cover, then the rest by start and
+number, each with which the node still occupies no more than its share. The *amount* covered never falls by an act;
+which runs make it up may change. `docs/scheduling.md` has the definitions.
+
+Most answers need no walk over runs: a node within its share covers all of them, and runs of one charge cover as many as
+fit. Otherwise the walk stops where not even the smallest run fits.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from leitstand.core.shares import Held, Node, Tree
+
+Amount = Mapping[int, int]  # of a leaf: priority → charge covered; of an inner node: 0 → charge covered
+_Band = tuple[bool, int]  # not pinned, -priority: what a leaf covers in this order
+LAST: Final = (2**63, 0)  # the order of a job that would start now
+
+
+class Change:
+    """A set of runs that differs from what runs: without `gone`, with `more`. Usage of every node that it touches:
+    `running` and `occupied` after it, `count` more runs (less, if negative)."""
+
+    def __init__(self, gone: Iterable[Held] = (), more: Held | None = None) -> None:
+        self.gone = {held.id: held for held in gone}
+        self.more = more
+        self.running: dict[Node, int] = {}
+        self.occupied: dict[Node, int] = {}
+        self.count: dict[Node, int] = {}
+        self.leaves: dict[Node, list[Held]] = {}  # which runs are gone, by leaf
+        for held in self.gone.values():
+            self.leaves.setdefault(held.leaf, []).append(held)
+            self._count(held, -1)
+        if more is not None:
+            self.leaves.setdefault(more.leaf, [])
+            self._count(more, 1)
+        self._occupy()
+
+    def _count(self, held: Held, sign: int) -> None:
+        for node in held.leaf.path():
+            self.running[node] = self.running.get(node, node.running) + sign * held.charge
+            self.count[node] = self.count.get(node, 0) + sign
+
+    def _occupy(self) -> None:
+        below: dict[Node, int] = {}  # how much more its children occupy
+        for node in sorted(self.running, key=lambda node: -node.depth):
+            used = node.children_occupied + below.get(node, 0) if node.children else self.running[node]
+            after = self.occupied[node] = max(used, node.floor)
+            if node.parent is not None:
+                below[node.parent] = below.get(node.parent, 0) + after - node.occupied
+
+
+NONE: Final = Change()
+
+
+class _Sums(NamedTuple):
+    """How many runs of which charge run below a node, at a leaf also by band."""
+
+    version: int
+    charges: dict[int, int]
+    bands: dict[_Band, dict[int, int]]
+
+    def add(self, held: Held, more: int, by_band: bool) -> None:
+        _add(self.charges, held.charge, more)
+        if by_band:
+            band = band_of(held)
+            _add(self.bands.setdefault(band, {}), held.charge, more)
+            if not self.bands[band]:
+                del self.bands[band]
+
+
+class Cover:
+    """The covers of one tree, settled, whose entitlements stay as they are. `guaranteed`: of guarantees instead of
+    deserved shares. What was worked out is kept until the node changes."""
+
+    def __init__(self, tree: Tree, guaranteed: bool = False) -> None:
+        self.tree = tree
+        self.guaranteed = guaranteed
+        self._sums: dict[Node, _Sums] = {}
+        self._amounts: dict[Node, tuple[int, Amount]] = {}
+        self._empty: dict[Node, int] = {}  # what nodes occupy if nothing runs; 0 is left out
+        for node in sorted(tree.nodes.values(), key=lambda node: -node.depth):
+            below = sum(self._empty.get(child, 0) for child in node.children.values())
+            if max(below, node.floor):
+                self._empty[node] = max(below, node.floor)
+
+    def share(self, node: Node) -> int:
+        """What the node may cover."""
+        return node.guarantee if self.guaranteed else node.deserved
+
+    def amount(self, node: Node, change: Change = NONE) -> Amount:
+        """How much is covered at `node`, of what runs after `change`."""
+        if node in change.running:
+            return self._amount(node, change)
+        known = self._amounts.get(node)
+        if known is None or known[0] != node.version:
+            known = self._amounts[node] = node.version, self._amount(node, NONE)
+        return known[1]
+
+    def covered(self, job: Held) -> list[Node]:
+        """The nodes from the leaf of `job` up to the child of the root at which it would be covered beside all that
+        runs, had it started last."""
+        path = [node for node in job.leaf.path() if node.parent is not None]
+        for index, node in enumerate(path):
+            if self._covers(node, job):
+                return path[index:]  # what a child covers, its parent covers
+        return []
+
+    def runs(self, node: Node, change: Change = NONE) -> dict[str, Held]:
+        """The runs that are covered at `node`, by id."""
+        if not node.children:
+            return dict(self._fitting(node, change))
+        if change.occupied.get(node, node.occupied) <= self.share(node):
+            return {held.id: held for held in _below(node, change)}
+        chosen: dict[str, Held] = {}
+        for child in node.children.values():
+            chosen.update(self.runs(child, change))
+        occupancy = _Occupancy(node, self._empty)
+        for held in chosen.values():
+            occupancy.add(held)
+        rest = [held for held in _below(node, change) if held.id not in chosen]
+        rest.sort(key=lambda held: held.order)
+        share, free = self.share(node), node not in self._empty
+        smallest = min((held.charge for held in rest), default=0)
+        for held in rest:
+            if free and occupancy.total + smallest > share:
+                break
+            if occupancy.add(held, share):
+                chosen[held.id] = held
+        return chosen
+
+    def note(self, changes: Iterable[tuple[Held, bool]]) -> None:
+        """These runs, and no others, have just been started (true) or ended in the tree: what is known follows."""
+        changes = list(changes)
+        moved: dict[Node, int] = {}
+        for held, _ in changes:
+            for node in held.leaf.path():
+                moved[node] = moved.get(node, 0) + 1
+        for node, times in moved.items():
+            known = self._sums.pop(node, None)
+            if known is not None and known.version + times == node.version:
+                self._sums[node] = known._replace(version=node.version)
+        for held, started in changes:
+            for node in held.leaf.path():
+                known = self._sums.get(node)
+                if known is not None:
+                    known.add(held, 1 if started else -1, not node.children)
+
+    # ── how much ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _amount(self, node: Node, change: Change) -> Amount:
+        if not node.children:
+            return self._of_leaf(node, change)[0]
+        share = self.share(node)
+        if change.occupied.get(node, node.occupied) <= share:
+            return {0: change.running.get(node, node.running)}
+        if node in self._empty:
+            return {0: sum(held.charge for held in self.runs(node, change).values())}
+        charges = self._below(node).charges
+        more = change.more if node in change.running else None
+        if len(charges) == 1 and (more is None or more.leaf not in change.running or more.charge in charges):
+            ((charge, count),) = charges.items()
+            if charge:
+                return {0: min(count + change.count.get(node, 0), share // charge) * charge}
+        total = sum(sum(self.amount(child, change).values()) for child in node.children.values())
+        smallest = min(charges, default=share)
+        if more is not None:
+            smallest = min(smallest, more.charge)
+        if total + smallest > share:
+            return {0: total}
+        return {0: sum(held.charge for held in self.runs(node, change).values())}
+
+    def _of_leaf(self, leaf: Node, change: Change, last: _Band | None = None) -> tuple[Amount, int]:
+        """How much is covered by priority, and what is left of the share; `last`: up to and with this band."""
+        left = self.share(leaf)
+        amount: dict[int, int] = {}
+        bands = self._bands(leaf, change)
+        for band in sorted(bands):
+            if last is not None and band > last:
+                break
+            charges = bands[band]
+            if len(charges) == 1 and 0 not in charges:
+                ((charge, count),) = charges.items()
+                taken = min(count, max(left, 0) // charge) * charge
+            else:
+                taken = sum(held.charge for _, held in self._fitting_in(leaf, change, band, left))
+            left -= taken
+            amount[-band[1]] = amount.get(-band[1], 0) + taken
+        return amount, left
+
+    def _bands(self, leaf: Node, change: Change) -> Mapping[_Band, Mapping[int, int]]:
+        """The runs of a leaf after `change`, counted."""
+        bands = self._below(leaf).bands
+        if leaf not in change.leaves:
+            return bands
+        after = {band: dict(charges) for band, charges in bands.items()}
+        for held in change.leaves[leaf]:
+            _add(after[band_of(held)], held.charge, -1)
+        if change.more is not None and change.more.leaf is leaf:
+            _add(after.setdefault(band_of(change.more), {}), change.more.charge, 1)
+        return {band: charges for band, charges in after.items() if charges}
+
+    def _below(self, node: Node) -> _Sums:
+        known = self._sums.get(node)
+        if known is None or known.version != node.version:
+            known = self._sums[node] = _Sums(node.version, {}, {})
+            for child in node.children.values():
+                for charge, count in self._below(child).charges.items():
+                    _add(known.charges, charge, count)
+            for _, held in node.runs:
+                known.add(held, 1, True)
+        return known
+
+    # ── which ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _covers(self, node: Node, job: Held) -> bool:
+        """Whether a job that no child of `node` covers would be covered there."""
+        share = self.share(node)
+        if not node.children:
+            return (
+                node.running + job.charge <= share or self._of_leaf(node, NONE, band_of(job))[1] >= job.charge
+            )
+        if self.tree.occupied_with(node, job.leaf, job.charge) <= share:
+            return True
+        if node not in self._empty:
+            return self.amount(node)[0] + job.charge <= share
+        occupancy = _Occupancy(node, self._empty)
+        for held in self.runs(node).values():
+            occupancy.add(held)
+        return occupancy.add(job, share)
+
+    def _fitting(self, leaf: Node, change: Change) -> Iterator[tuple[str, Held]]:
+        left = self.share(leaf)
+        for band in sorted(self._bands(leaf, change)):
+            for id, held in self._fitting_in(leaf, change, band, left):
+                left -= held.charge
+                yield id, held
+
+    def _fitting_in(self, leaf: Node, change: Change, band: _Band, left: int) -> Iterator[tuple[str, Held]]:
+        """The runs of a band that fit into what is left, in their order."""
+        smallest = min(self._bands(leaf, change)[band])
+        for held in _of_band(leaf, change, band):
+            if held.charge <= left:
+                left -= held.charge
+                yield held.id, held
+            elif left < smallest:
+                return
+
+
+class _Occupancy:
+    """What a set of runs occupies below `node`, run by run."""
+
+    def __init__(self, node: Node, empty: Mapping[Node, int]) -> None:
+        self.node = node
+        self.empty = empty
+        self.used: dict[Node, int] = {}
+        self.total = empty.get(node, 0)
+
+    def add(self, held: Held, share: int | None = None) -> bool:
+        """Add a run, unless `node` would then occupy more than `share`."""
+        steps: list[tuple[Node, int]] = []
+        at, more = held.leaf, held.charge
+        while True:
+            used = self._used(at) + more
+            more = max(used, at.floor) - max(used - more, at.floor)
+            steps.append((at, used))
+            if at is self.node:
+                break
+            above = at.parent
+            assert above is not None, "the run lies below the node"
+            at = above
+        if share is not None and self.total + more > share:
+            return False
+        self.used.update(steps)
+        self.total += more
+        return True
+
+    def _used(self, node: Node) -> int:
+        known = self.used.get(node)
+        if known is None:
+            known = sum(self.empty.get(child, 0) for child in node.children.values()) if self.empty else 0
+        return known
+
+
+def band_of(held: Held) -> _Band:
+    """Which runs of its leaf are covered before it, whatever their start."""
+    return not held.pinned_us, -held.priority
+
+
+def falls(before: Amount, after: Amount) -> bool:
+    """Whether less is covered after than before: at the highest priority at which that differs."""
+    for priority in sorted({**before, **after}, reverse=True):
+        change = after.get(priority, 0) - before.get(priority, 0)
+        if change:
+            return change < 0
+    return False
+
+
+def _below(node: Node, change: Change) -> Iterator[Held]:
+    """All that runs below `node` after `change`."""
+    if node.children:
+        for child in node.children.values():
+            yield from _below(child, change)
+        return
+    for _, held in node.runs:
+        if held.id not in change.gone:
+            yield held
+    if change.more is not None and change.more.leaf is node:
+        yield change.more
+
+
+def _of_band(leaf: Node, change: Change, band: _Band) -> Iterator[Held]:
+    """The runs of one band after `change`, in their order; the new one is the last."""
+    runs = leaf.runs
+    at = bisect_left(runs, ((*band, -1, -1),))  # no two keys are equal: never compares a run
+    while at < len(runs):
+        held = runs[at][1]
+        if band_of(held) != band:
+            break
+        if held.id not in change.gone:
+            yield held
+        at += 1
+    more = change.more
+    if more is not None and more.leaf is leaf and band_of(more) == band:
+        yield more
+
+
+def _add(counts: dict[int, int], key: int, more: int) -> None:
+    after = counts.get(key, 0) + more
+    assert after >= 0, "fewer than no runs"
+    if after:
+        counts[key] = after
+    else:
+        del counts[key]
