@@ -49,6 +49,8 @@ GERMAN: Final[dict[str, str]] = {
     "the control plane does not take this:": "die Leitstelle nimmt das nicht an:",
     "`leitstand nodes` shows what there is; `leitstand plan` tells beforehand what would be admitted.": "`leitstand "
     "nodes` zeigt, was da ist; `leitstand plan` sagt vorher, was zugelassen würde.",
+    "`leitstand quota` shows what is left; ask for less time (--max-duration), or for a further budget.": "`leitstand "
+    "quota` zeigt, was noch da ist; verlangen Sie weniger Zeit (--max-duration) oder ein weiteres Budget.",
     "`leitstand jobs` lists the jobs.": "`leitstand jobs` nennt die Jobs.",
     "`leitstand tenants` lists the tenants, `leitstand tenants add` adds one.": "`leitstand tenants` nennt die "
     "Mandanten, `leitstand tenants add` fügt einen hinzu.",

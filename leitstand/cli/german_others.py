@@ -32,6 +32,7 @@ CODES: Final[dict[str, str]] = {
     "tenant_exit": "Mandant ausgeschieden",
     "project_closed": "Projekt geschlossen",
     "limit": "Grenze überschritten",
+    "budget": "Budget",
     "exited": "beendet",
     "time_limit": "Höchstdauer",
     "stopped": "gestoppt",
@@ -50,6 +51,8 @@ MESSAGES: Final[dict[str, str]] = {
     "lost": "lief, und sein Ende wurde nicht beobachtet",
     "tenant_suspended": "hält an, solange der Mandant gesperrt ist",
     "tenant_exit": "wurde beendet, weil der Mandant ausscheidet",
+    "budget": "wurde beendet, weil kein Budget, das bis zu seinem Ende gilt, einen weiteren Lauf oder einen späteren "
+    "Start bezahlen konnte",
 }
 
 # Problems of the API by their code, where the code says it all.

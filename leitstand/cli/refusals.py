@@ -189,6 +189,10 @@ def _hint(response: httpx2.Response, code: str, job: str, problem: Mapping[str, 
 def _of_rejection(code: str) -> str:
     if code in ("tenant_suspended", "tenant_exit", "project_closed"):
         return ""
+    if code == "budget":
+        return t(
+            "`leitstand quota` shows what is left; ask for less time (--max-duration), or for a further budget."
+        )
     return t(
         "`leitstand nodes` shows what there is; `leitstand plan` tells beforehand what would be admitted."
     )

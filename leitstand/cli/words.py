@@ -73,6 +73,10 @@ def hint(text: str) -> str:
 
 def amount(value: int, resource: str) -> str:
     """An amount of one of the resources that admission refuses, with its unit."""
+    if resource == "gpu_us":
+        return f"{value / 3_600_000_000:.6g} GPU-h"
+    if resource == "micro_eur":
+        return f"{value / 1_000_000:.2f} EUR"
     if resource.endswith("_us"):
         return show_duration(value / 1_000_000)
     if resource.startswith("cpus_milli"):

@@ -102,7 +102,8 @@ class ProjectClosed(Fact, frozen=True, gc=False):
 
 
 class BudgetGranted(Fact, frozen=True, gc=False):
-    """The tenant may use so many GPU·µs until `expires_us`. `origin`: paid | grant | subsidised."""
+    """The tenant may use so many GPU·µs, or so many millionths of a euro, for runs that end by `expires_us`; the other
+    amount is 0. `origin`: paid | grant | subsidised."""
 
     budget: str
     tenant: str
@@ -110,6 +111,7 @@ class BudgetGranted(Fact, frozen=True, gc=False):
     expires_us: int
     origin: str = "grant"
     by: str = ""
+    micro_eur: int = 0
 
 
 # ── the entitlement tree ──────────────────────────────────────────────────────────────────────────────────────────

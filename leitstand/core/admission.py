@@ -6,6 +6,8 @@ A refusal is a decision with a reason from `REASONS`, the amount asked and the l
 
 from typing import Final, NamedTuple
 
+from leitstand.core import budgets
+from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.facts import RETRIES_MAX, Resources, SubmitJob
 from leitstand.core.placement import tasks_held
 from leitstand.core.state import Pool, State
@@ -19,6 +21,7 @@ REASONS: Final = {
     "tenant_exit": "the tenant has left; its data can be fetched",
     "project_closed": "the project takes no new job",
     "no_such_capacity": "no fleet of this kind could ever hold the job",
+    "budget": "no budget that lasts until the job's end has enough left for its whole time limit",
 }
 # What `asked` and `limit` of a refusal count; '' where no single amount is to blame.
 RESOURCES: Final = (
@@ -33,6 +36,8 @@ RESOURCES: Final = (
     "memory_mib_per_node",
     "retries",
     "checkpoint_every_us",
+    "gpu_us",
+    "micro_eur",
     "",
 )
 
@@ -42,7 +47,8 @@ AMOUNT_MAX: Final = 2**53  # of CPU and memory: exact in every JSON reader
 
 
 class Verdict(NamedTuple):
-    """`reason` '': admitted to `pool` with `max_duration_us`; else refused, `asked` of `resource` against `limit`."""
+    """`reason` '': admitted to `pool` with `max_duration_us`, paid by `payment`; else refused, `asked` of `resource`
+    against `limit`."""
 
     reason: str
     asked: int = 0
@@ -50,10 +56,11 @@ class Verdict(NamedTuple):
     resource: str = ""
     pool: str = ""
     max_duration_us: int = 0
+    payment: Payment = Payment()
 
 
-def admit(state: State, job: SubmitJob) -> Verdict:
-    """The verdict on a job of a known tenant."""
+def admit(state: State, job: SubmitJob, now: int) -> Verdict:
+    """The verdict at `now` (µs) on a job of a known tenant."""
     fault = _shape_fault(job)
     if fault is not None:
         return fault
@@ -77,7 +84,11 @@ def admit(state: State, job: SubmitJob) -> Verdict:
         return Verdict("gang_too_wide", tasks, pool.tasks_max, "nodes")
     if not pool.could_hold(job.resources):
         return Verdict("no_such_capacity", *lacking(pool, job.resources))
-    return Verdict("", pool=name, max_duration_us=duration)
+    most = budgets.most(job.resources, 0) if budgets.has_gpus(state, name) else 0
+    payment = budgets.reserve(state, tenant, Need(most, duration), now)
+    if isinstance(payment, Short):
+        return Verdict("budget", *payment)
+    return Verdict("", pool=name, max_duration_us=duration, payment=payment)
 
 
 def _shape_fault(job: SubmitJob) -> Verdict | None:

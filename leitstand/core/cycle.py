@@ -13,8 +13,8 @@ from heapq import heappop, heapreplace
 from typing import Any, Final
 
 from leitstand.core import acts as a
+from leitstand.core import budgets, onboarding, people, tenancy
 from leitstand.core import facts as f
-from leitstand.core import onboarding, people, tenancy
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
@@ -44,8 +44,9 @@ class Core:
         self._facts = []
         if self.state.exits and min(self.state.exits.values()) <= now:
             self._advance_exits()
+        self._renew_budgets()
         self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
-        if self._touched:
+        if self._touched and not self._renews(now):
             self._plan()
         return self._facts
 
@@ -58,8 +59,11 @@ class Core:
         self._touched = dict.fromkeys(self.state.pools)
 
     def next_wake(self) -> int | None:
-        """When time alone will require a cycle (µs): a stage of a tenant's exit."""
-        return min(self.state.exits.values(), default=None)
+        """When time alone will require a cycle (µs): a stage of a tenant's exit, or that what pays for a job would
+        expire before its end, if it waited longer."""
+        latest = self.state.latest_starts.first()
+        times = [*self.state.exits.values(), *([] if latest is None else [latest + 1])]
+        return min(times, default=None)
 
     def _emit(self, fact: f.Fact) -> None:
         self.state.apply(self._now, fact)
@@ -124,6 +128,22 @@ class Core:
                 self._emit(fact)
             self._touched = dict.fromkeys(self.state.pools)
 
+    # ── budgets ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def _renew_budgets(self) -> None:
+        """Jobs that can no more end before what pays them expires reserve again, or end."""
+        for name in budgets.overdue(self.state, self._now):
+            job = self.state.jobs[name]
+            fact = budgets.renew(self.state, self._now, job)
+            assert fact is not None, "what is too late for its budget is not kept"
+            self._emit(fact)
+            if isinstance(fact, f.JobEnded):
+                self._touched[job.pool] = None  # a strict queue may have waited for it
+
+    def _renews(self, now: int) -> bool:
+        """Whether there are more of them, for the next cycle: nothing is placed before that."""
+        latest = self.state.latest_starts.first()
+        return latest is not None and latest < now
+
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _submit(self, asked: f.SubmitJob) -> Answer:
         state = self.state
@@ -164,11 +184,18 @@ class Core:
                 asked.checkpoint_every_us,
             )
         )
-        verdict = admit(state, asked)
+        verdict = admit(state, asked, self._now)
         if verdict.reason:
             self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit, verdict.resource))
         else:
-            self._emit(f.JobAdmitted(job, verdict.pool, verdict.max_duration_us))
+            admitted = f.JobAdmitted(
+                job,
+                verdict.pool,
+                verdict.max_duration_us,
+                reserved=verdict.payment.parts,
+                price_micro_eur=verdict.payment.price_micro_eur,
+            )
+            self._emit(admitted)
             if asked.resources not in self._asleep.get(verdict.pool, ()):
                 self._touched[verdict.pool] = None
         return Answer(job)
@@ -229,14 +256,23 @@ class Core:
             )
         )
         if run.has_started:
-            self._emit(meter(job, run, clipped))
+            posted = budgets.use(self.state, job, run, report.outcome, clipped)
+            self._emit(meter(job, run, clipped, posted))
         ended = _ended(job.id, report, run)
         if _runs_again(job, ended):
-            self._emit(f.JobRequeued(job.id, ended.reason, ended.exit_code))
+            self._requeue(job, f.JobRequeued(job.id, ended.reason, ended.exit_code))
         else:
             self._emit(ended)
         self._freed(job.pool)
         return NOTED
+
+    def _requeue(self, job: Job, again: f.JobRequeued) -> None:
+        """The job waits for another run, if budgets can pay one."""
+        paid = budgets.renew(self.state, self._now, job, again.exit_code)
+        if paid is not None:
+            self._emit(paid)
+        if not isinstance(paid, f.JobEnded):
+            self._emit(again)
 
     # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _writer_started(self, fact: f.WriterStarted) -> Answer:
@@ -348,6 +384,7 @@ _CANCELLED: Final = {"suspended": "tenant_suspended", "exit": "tenant_exit"}  # 
 
 DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
     **tenancy.DECIDE,
+    **budgets.DECIDE,
     **people.DECIDE,
     **onboarding.DECIDE,
     a.SecretSet: _secret,

@@ -2,8 +2,11 @@
 """Why not now, and what would happen: readings of the state with the same tests that decide. Called by the faces."""
 
 import msgspec
+from msgspec.structs import replace
 
+from leitstand.core import budgets
 from leitstand.core.admission import admit
+from leitstand.core.budgets import Payment
 from leitstand.core.facts import SubmitJob, Task
 from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT, rank
@@ -12,7 +15,8 @@ from leitstand.core.state import Pool, State
 
 class Plan(msgspec.Struct, frozen=True):
     """What a job would meet if it were submitted now. `waits_for`: '' (starts now), `order` (others come first) or
-    `capacity`; `jobs_ahead`: pending jobs of its pool that come first."""
+    `capacity`; `jobs_ahead`: pending jobs of its pool that come first; `payment`: what budgets would reserve for it;
+    `micro_eur`: what it would cost at most, 0: no price is in force."""
 
     admitted: bool
     reason: str = ""
@@ -23,25 +27,30 @@ class Plan(msgspec.Struct, frozen=True):
     waits_for: str = ""
     tasks: tuple[Task, ...] = ()
     jobs_ahead: int = 0
+    payment: Payment = Payment()
+    micro_eur: int = 0
 
 
-def plan(state: State, asked: SubmitJob) -> Plan:
-    """The plan for a job of a known tenant and project; changes nothing."""
-    verdict = admit(state, asked)
+def plan(state: State, asked: SubmitJob, now: int) -> Plan:
+    """The plan at `now` (µs) for a job of a known tenant and project; changes nothing."""
+    verdict = admit(state, asked, now)
     if verdict.reason:
         return Plan(False, *verdict[:4])
     pool = state.pools[verdict.pool]
+    price = budgets.price_of(state.rules, state.tenants[asked.tenant])
+    milli_us = budgets.most(asked.resources, 0) * verdict.max_duration_us
+    made = Plan(True, payment=verdict.payment, micro_eur=budgets.euros(milli_us, price))
     order = rank(state.rules.discipline, asked.priority, asked.expected_us, verdict.max_duration_us)
     ahead = _ahead(pool, order, state.submitted + 1)
     if state.rules.discipline in STRICT and ahead:
-        return Plan(True, waits_for="order", jobs_ahead=ahead)
+        return replace(made, waits_for="order", jobs_ahead=ahead)
     places = None
     if asked.resources not in pool.queue.classes:  # else one of its own class waits already
         places = pool.find(asked.resources)
     if places is None:
-        return Plan(True, waits_for="capacity", jobs_ahead=ahead)
+        return replace(made, waits_for="capacity", jobs_ahead=ahead)
     tasks = tasks_of(places, pool.free, pool.names)
-    return Plan(True, starts_now=True, tasks=tasks, jobs_ahead=ahead)
+    return replace(made, starts_now=True, tasks=tasks, jobs_ahead=ahead)
 
 
 def waits_for(state: State, job_id: str) -> str:

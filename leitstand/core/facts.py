@@ -22,6 +22,8 @@ from leitstand.core.acts import TenantAdded as TenantAdded
 from leitstand.core.fact import Fact as Fact
 from leitstand.core.rules import Rules
 
+Parts = tuple[tuple[str, int], ...]  # (budget, amount of it in its unit) of what budgets pay
+
 
 class Resources(
     msgspec.Struct, frozen=True, omit_defaults=True, gc=False, cache_hash=True, forbid_unknown_fields=True
@@ -184,12 +186,24 @@ class JobSubmitted(Fact, frozen=True, gc=False):
 class JobAdmitted(Fact, frozen=True, gc=False):
     """The job may run; it queues in `pool` and its runs are ended after `max_duration_us`. `charge_milli`: what it
     counts for while it runs, the largest of its GPU, CPU and memory share of its nodes, in thousandths of a GPU (of a
-    core in a pool without GPUs); 0: under rules that do not charge."""
+    core in a pool without GPUs); 0: under rules that do not charge. `reserved`: of which budgets how much for a run of
+    it, `price_micro_eur`: at so much for one GPU and hour."""
 
     job: str
     pool: str
     max_duration_us: int
     charge_milli: int = 0
+    reserved: Parts = ()
+    price_micro_eur: int = 0
+
+
+class BudgetReserved(Fact, frozen=True, gc=False):
+    """This is reserved for a run of the job from now on, instead of what was: it waits for another run, or what paid it
+    expires too early."""
+
+    job: str
+    reserved: Parts = ()
+    price_micro_eur: int = 0
 
 
 class JobRejected(Fact, frozen=True, gc=False):
@@ -309,7 +323,8 @@ class RunEnded(Fact, frozen=True, gc=False):
 
 
 class UsageMetered(Fact, frozen=True, gc=False):
-    """What a run used, from the engine's times: wall × what it held. Units: µs, GPU·µs, milli-core·µs, MiB·µs."""
+    """What a run used, from the engine's times: wall × what it held. Units: µs, GPU·µs, milli-core·µs, MiB·µs.
+    `posted`: what budgets pay for it, out of what they have reserved for its job."""
 
     run: str
     tenant: str
@@ -318,6 +333,7 @@ class UsageMetered(Fact, frozen=True, gc=False):
     gpu_us: int
     cpu_milli_us: int = 0
     memory_mib_us: int = 0
+    posted: Parts = ()
 
 
 Observation = (
@@ -342,6 +358,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     NodeRemoved,
     JobSubmitted,
     JobAdmitted,
+    BudgetReserved,
     JobRejected,
     CancelRequested,
     JobRequeued,
@@ -381,6 +398,7 @@ ENDED_REASONS: Final = (
     "lost",
     "tenant_suspended",
     "tenant_exit",
+    "budget",
 )
 RETRYABLE: Final = ("exit_code", "signal", "lost", "start_failed")
 RETRIES_MAX: Final = 100

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run used: the engine's wall time × what the run held. Called by the cycle when a run ends."""
 
-from leitstand.core.facts import UsageMetered
+from leitstand.core.facts import Parts, UsageMetered
 from leitstand.core.state import Job, Run
 
 
-def meter(job: Job, run: Run, ended_us: int) -> UsageMetered:
-    """Usage of a run that started; exact integers, nothing is rounded."""
+def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered:
+    """Usage of a run that started; exact integers, nothing is rounded. `posted`: what budgets pay for it."""
     wall_us = ended_us - run.started_us
     assert wall_us >= 0, "a run ended before it started"
     gpus = cpus_milli = memory_mib = 0
@@ -24,4 +24,5 @@ def meter(job: Job, run: Run, ended_us: int) -> UsageMetered:
         wall_us * gpus,
         wall_us * cpus_milli,
         wall_us * memory_mib,
+        posted,
     )

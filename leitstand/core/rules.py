@@ -18,6 +18,8 @@ CHECKS_MAX: Final = 100  # of an application
 AMOUNT_MAX: Final = 2**63 - 1
 WEIGHT_MAX: Final = 1_000_000
 RESERVATIONS_MAX: Final = 100_000
+PRICE_MAX: Final = 10**10  # millionths of a euro
+BUDGETS: Final = ("granted", "required", "off")
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
 
 
@@ -82,6 +84,8 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fie
 
     `discipline`: who starts next, one of `DISCIPLINES`. `static`: every tenant has only the nodes of its own pool.
     `max_duration_default_us`: per tenant class, for jobs that name none. Limits refuse, they never truncate.
+    `budgets`: who needs one: tenants that were ever granted one, every tenant but the built-in one, or nobody.
+    `price_micro_eur_per_gpu_h`: per tenant class, at which budgets in euros pay; 0: no price is in force.
     """
 
     name: str = "default"
@@ -98,6 +102,10 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fie
     onboarding: Onboarding = Onboarding()
     exit: Exit = Exit()
     sharing: Sharing = msgspec.field(default_factory=Sharing)
+    budgets: str = "granted"
+    price_micro_eur_per_gpu_h: dict[str, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(TENANT_CLASSES, 0)
+    )
     token_ttl_max_us: int = 366 * DAY_US
     invitation_ttl_max_us: int = 30 * DAY_US
     claim_again_us: int = HOUR_US  # how long a claim can be shown again, since an answer can be lost
@@ -126,6 +134,7 @@ def check(rules: Rules) -> list[str]:
             )
     faults += _onboarding_faults(rules.onboarding)
     faults += _sharing_faults(rules.sharing)
+    faults += _budget_faults(rules)
     for name, value in (
         ("first_budget_us", rules.onboarding.first_budget_us),
         ("exit.notice_us", rules.exit.notice_us),
@@ -139,6 +148,20 @@ def check(rules: Rules) -> list[str]:
     ):
         if not 0 < value <= SPAN_MAX_US:
             faults.append(f"{name} is {value}, not in 1..{SPAN_MAX_US}")
+    return faults
+
+
+def _budget_faults(rules: Rules) -> list[str]:
+    faults = []
+    if rules.budgets not in BUDGETS:
+        faults.append(f"budgets is {rules.budgets[:NAME_MAX]!r}; known: {', '.join(BUDGETS)}")
+    if set(rules.price_micro_eur_per_gpu_h) != set(TENANT_CLASSES):
+        faults.append(f"price_micro_eur_per_gpu_h names other classes than {', '.join(TENANT_CLASSES)}")
+    for name, price in rules.price_micro_eur_per_gpu_h.items():
+        if not 0 <= price <= PRICE_MAX:
+            faults.append(
+                f"price_micro_eur_per_gpu_h of {name[:NAME_MAX]!r} is {price}, not in 0..{PRICE_MAX}"
+            )
     return faults
 
 

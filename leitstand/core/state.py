@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from leitstand.core import acts as a
+from leitstand.core import budgets, onboarding, people, tenancy
 from leitstand.core import facts as f
-from leitstand.core import onboarding, people, tenancy
 from leitstand.core.fact import Fact
 from leitstand.core.fit import Availability
 from leitstand.core.onboarding import Onboarding
@@ -24,7 +24,7 @@ from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
 from leitstand.core.tenancy import Tenant
 
-PROJECTION_VERSION: Final = 2
+PROJECTION_VERSION: Final = 3
 
 _Held = tuple[int, int, int]
 
@@ -72,6 +72,9 @@ class Job(msgspec.Struct, gc=False):
     state: str = "submitted"
     runs: int = 0
     run: str = ""
+    charge_milli: int = 0
+    reserved: f.Parts = ()  # of budgets, in the order in which they pay
+    price_micro_eur: int = 0
 
 
 class Run(msgspec.Struct, gc=False):
@@ -171,6 +174,7 @@ class State:
         self.people = People()
         self.onboarding = Onboarding()
         self.budgets = 0  # ever granted
+        self.latest_starts = budgets.LatestStarts()  # of jobs that wait, for their budgets' sake; derived
         self.exits: dict[str, int] = {}  # tenants that leave → when their next stage begins; derived
         self.digests: dict[str, str] = {}  # of tokens, invitations and claims → their ids; derived
         self.access_version = 0  # rises whenever who may do what may have changed; never stored
@@ -290,15 +294,21 @@ class State:
         job = self.jobs[fact.job]
         job.pool = fact.pool
         job.max_duration_us = fact.max_duration_us
+        job.charge_milli = fact.charge_milli
         job.state = "pending"
         self.tenants[job.tenant].pending += 1
+        budgets.hold(self, job, fact.reserved, fact.price_micro_eur)
         self._enqueue(job)
 
     def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
         job = self.jobs[fact.job]
         job.state = "pending"
         self.tenants[job.tenant].pending += 1
+        budgets.watch(self, job)
         self._enqueue(job)
+
+    def _budget_reserved(self, at: int, fact: f.BudgetReserved) -> None:
+        budgets.hold(self, self.jobs[fact.job], fact.reserved, fact.price_micro_eur)
 
     def hold(self, tenant: str) -> None:
         """Take what the tenant has waiting out of the queues, just before it counts as suspended."""
@@ -326,6 +336,7 @@ class State:
 
     def _job_ended(self, at: int, fact: f.JobEnded) -> None:
         job = self.jobs.pop(fact.job)
+        budgets.hold(self, job, ())
         if job.state == "pending":
             self._leave_queue(job)
 
@@ -340,6 +351,7 @@ class State:
         job = self.jobs[fact.job]
         self._leave_queue(job)
         job.state = "starting"
+        budgets.watch(self, job)
         job.runs += 1
         job.run = fact.run
         self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
@@ -370,6 +382,10 @@ class State:
             left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
             free = self.pools[node.pool].free
             free.give(node.position, left, *job.resources.part(bits.bit_count()))
+
+    def _usage_metered(self, at: int, fact: f.UsageMetered) -> None:
+        if fact.posted:
+            budgets.spend(self, self.jobs[fact.run.rpartition(".")[0]], fact.posted)
 
     def _noted(self, at: int, fact: Fact) -> None:
         """Only readings need it."""
@@ -431,6 +447,7 @@ class State:
         for node in self.nodes.values():
             self._serve(node, held)
         for job in self.jobs.values():
+            budgets.watch(self, job)
             if job.state == "pending":
                 self._enqueue(job)
 
@@ -454,6 +471,7 @@ def _counted(change: _Change) -> _Change:
 
 _ACTS: Final[dict[type[Fact], _Change]] = {
     **tenancy.APPLY,
+    **budgets.APPLY,
     **people.APPLY,
     **onboarding.APPLY,
     a.LegalIdentityChanged: State._noted,
@@ -471,6 +489,7 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     f.NodeRemoved: State._node_removed,
     f.JobSubmitted: State._job_submitted,
     f.JobAdmitted: State._job_admitted,
+    f.BudgetReserved: State._budget_reserved,
     f.JobRejected: State._job_rejected,
     f.CancelRequested: State._noted,
     f.JobRequeued: State._job_requeued,
@@ -479,5 +498,5 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     f.RunStopOrdered: State._run_stop_ordered,
     f.RunStarted: State._run_started,
     f.RunEnded: State._run_ended,
-    f.UsageMetered: State._noted,
+    f.UsageMetered: State._usage_metered,
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tenants: their life from the first fact to their exit, their projects and budgets. Called by the cycle (decides) and
+"""Tenants: their life from the first fact to their exit, and their projects. Called by the cycle (decides) and
 the state (applies).
 
     active ─▶ notice ─▶ transition ─▶ retrieval ─▶ closed            suspended: beside every stage but the last two
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from leitstand.core import acts as a
+from leitstand.core.budgets import Budget
 from leitstand.core.decision import Decision, is_id, record, refuse
 from leitstand.core.fact import Fact
 from leitstand.core.facts import JobEnded, RunStopOrdered
@@ -25,21 +26,10 @@ if TYPE_CHECKING:
 DEFAULT_PROJECT: Final = "default"
 STAGES: Final = ("active", "notice", "transition", "retrieval", "closed")
 WORKING: Final = ("active", "notice", "transition")  # jobs are taken and run
-ORIGINS: Final = ("paid", "grant", "subsidised")
 EXTENDERS: Final = ("customer", "provider")
 PROJECTS_MAX: Final = 10_000  # of a tenant
-BUDGETS_MAX: Final = 1_000
 DRAINED_MAX: Final = 10_000  # facts of exits in one cycle, and what one tenant's pending jobs add
 AMOUNT_MAX: Final = 2**63 - 1
-
-
-class Budget(msgspec.Struct, gc=False):
-    """GPU·µs that may be used until `expires_us`."""
-
-    id: str
-    gpu_us: int
-    expires_us: int
-    origin: str
 
 
 class Tenant(msgspec.Struct):
@@ -207,20 +197,6 @@ def _close_project(state: "State", now: int, asked: a.ProjectClosed) -> Decision
     return record(asked, made=asked.project)
 
 
-def _grant_budget(state: "State", now: int, asked: a.BudgetGranted) -> Decision:
-    tenant = state.tenants.get(asked.tenant)
-    if tenant is None:
-        return refuse("unknown_tenant", asked.tenant[:64])
-    if not 0 < asked.gpu_us <= AMOUNT_MAX or not now < asked.expires_us <= AMOUNT_MAX:
-        return refuse("invalid", f"{asked.gpu_us} GPU·µs until {asked.expires_us}")
-    if asked.origin not in ORIGINS:
-        return refuse("invalid", asked.origin[:64])
-    if len(tenant.budgets) >= BUDGETS_MAX:
-        return refuse("busy", str(BUDGETS_MAX))
-    budget = f"b{state.budgets + 1}"
-    return record(msgspec.structs.replace(asked, budget=budget), made=budget)
-
-
 DECIDE: Final[dict[type, Callable[["State", int, Any], Decision]]] = {
     a.TenantAdded: _add,
     a.TenantSuspended: _suspend,
@@ -231,7 +207,6 @@ DECIDE: Final[dict[type, Callable[["State", int, Any], Decision]]] = {
     a.TenantExported: _note,
     a.ProjectAdded: _add_project,
     a.ProjectClosed: _close_project,
-    a.BudgetGranted: _grant_budget,
 }
 
 
@@ -283,12 +258,6 @@ def _project_closed(state: "State", at: int, fact: a.ProjectClosed) -> None:
     state.tenants[fact.tenant].projects[fact.project] = False
 
 
-def _budget_granted(state: "State", at: int, fact: a.BudgetGranted) -> None:
-    state.budgets += 1
-    budget = Budget(fact.budget, fact.gpu_us, fact.expires_us, fact.origin)
-    state.tenants[fact.tenant].budgets.append(budget)
-
-
 APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {
     a.TenantAdded: _added,
     a.TenantSuspended: _suspended,
@@ -298,5 +267,4 @@ APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {
     a.TenantExitAdvanced: _exit_advanced,
     a.ProjectAdded: _project_added,
     a.ProjectClosed: _project_closed,
-    a.BudgetGranted: _budget_granted,
 }

@@ -16,18 +16,20 @@ from leitstand.api import decode, examples, schema
 from leitstand.api.amounts import duration_us, span
 from leitstand.api.codes import CODES
 from leitstand.api.decode import Input
-from leitstand.api.jobs.messages import refusal, sentence
+from leitstand.api.jobs.messages import BUDGET, refusal, sentence
 from leitstand.api.onboarding import legalinput
 from leitstand.core import decision
 from leitstand.core.admission import REASONS, RESOURCES
 from leitstand.core.facts import ENDED_REASONS
-from leitstand.core.units import DAY_US, SECOND_US
+from leitstand.core.units import DAY_US, HOUR_US, SECOND_US
 from leitstand.views.rows import JobRow
 
 
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
+        (("budget", 8 * HOUR_US, HOUR_US // 2, "gpu_us"), BUDGET.format(asked="8 GPU-h", limit="0.5 GPU-h")),
+        (("budget", 20_000_000, 5_500_000, "micro_eur"), BUDGET.format(asked="20.00 EUR", limit="5.50 EUR")),
         (("no_such_capacity", 9, 8, "gpus"), "asks for 9 GPUs; there are 8 GPUs in all"),
         (("no_such_capacity", 2, 1, "gpus_per_node"), "asks for 2 GPUs on a node; the largest has 1 GPU"),
         (
@@ -66,6 +68,8 @@ def test_every_reason_and_resource_of_the_core_has_a_sentence() -> None:
         "expected_us",
         "retries",
         "checkpoint_every_us",
+        "gpu_us",
+        "micro_eur",
     )
     for reason in REASONS:
         for resource in RESOURCES:

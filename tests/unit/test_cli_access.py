@@ -18,7 +18,7 @@ from leitstand.api.onboarding.applicationview import happens_next
 from leitstand.cli import applications, apply, can_i, credentials, people, projects, tenants, tokens
 from leitstand.cli.german_access import ACCESS_CODES, NEXT
 from leitstand.cli.german_others import CODES
-from leitstand.core import acts, onboarding, rules, tenancy
+from leitstand.core import acts, budgets, onboarding, rules
 from leitstand.core import people as core_people
 from leitstand.core.onboarding import Application, Check
 from tests.unit.cli_story import APPLICATION, PLAN, TENANT, URL, USERS, WHO, bearers, problem, typed
@@ -228,7 +228,7 @@ def test_the_closed_lists_are_those_of_the_control_plane() -> None:
     assert tuple(ACTIONS) == can_i.ACTIONS
     assert tuple(core_people.ROLES) == people.ROLES
     assert tokens.SCOPES == core_people.SCOPES
-    assert projects.ORIGINS == tenancy.ORIGINS
+    assert projects.ORIGINS == budgets.ORIGINS
     assert tenants.CLASSES == rules.TENANT_CLASSES
     assert tenants.SUSPENSIONS == acts.SUSPENSIONS
     assert applications.REFUSALS == onboarding.REFUSALS
@@ -239,7 +239,7 @@ def test_every_code_of_people_tenants_and_applications_has_its_german() -> None:
     codes = {
         *core_people.ROLES,
         *core_people.KINDS,
-        *tenancy.ORIGINS,
+        *budgets.ORIGINS,
         *acts.SUSPENSIONS,
         *onboarding.REFUSALS,
     }

@@ -421,11 +421,11 @@ class TestExplain:
     def test_the_plan_says_what_submitting_would_do(self) -> None:
         core = cluster(4)
         before = core.state.digest()
-        assert plan(core.state, ask(9)).reason == "no_such_capacity"
-        now = plan(core.state, ask(2))
+        assert plan(core.state, ask(9), 0).reason == "no_such_capacity"
+        now = plan(core.state, ask(2), 0)
         assert (now.starts_now, [task.gpus for task in now.tasks]) == (True, [(0, 1)])
         assert core.state.digest() == before
         at(core, 0, ask(3), ask(2))
-        later = plan(core.state, ask(2))
+        later = plan(core.state, ask(2), 0)
         assert (later.starts_now, later.waits_for, later.jobs_ahead) == (False, "capacity", 1)
-        assert plan(core.state, ask(1)).starts_now
+        assert plan(core.state, ask(1), 0).starts_now

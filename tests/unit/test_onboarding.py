@@ -10,9 +10,9 @@ from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core import onboarding
 from leitstand.core.acts import ClaimApplication, Grant
+from leitstand.core.budgets import Budget
 from leitstand.core.cycle import Core
 from leitstand.core.rules import Onboarding, Rules, check
-from leitstand.core.tenancy import Budget
 from leitstand.core.units import HOUR_US, SECOND_US
 from tests.unit.story import act, at, cluster, names, refused, sha
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from leitstand.core import acts as a
+from leitstand.core import budgets, tenancy
 from leitstand.core import facts as f
-from leitstand.core import tenancy
 from leitstand.core.cycle import Core
 from leitstand.core.explain import plan, waits_for
 from leitstand.core.rules import Exit, Rules
@@ -145,7 +145,7 @@ class TestSuspension:
         at(core, 0, ask(4), ask(1), ask(1, tenant="beta"))
         assert names(at(core, 1, a.TenantSuspended("acme", "unpaid", by="u1"))) == ["TenantSuspended"]
         assert waits_for(core.state, "acme-2") == "tenant_suspended"
-        assert plan(core.state, ask(1)).reason == "tenant_suspended"
+        assert plan(core.state, ask(1), 0).reason == "tenant_suspended"
         assert list(placed(at(core, 2, ended("acme-1.1", 2)))) == ["beta-1.1"]
         facts = at(core, 3, ask(1))
         assert facts[1] == f.JobRejected("acme-3", "tenant_suspended")
@@ -212,7 +212,7 @@ class TestSuspension:
         for second in (1, 3, 5):
             at(core, second, a.TenantSuspended("acme", "unpaid"))
             at(core, second + 1, a.TenantResumed("acme"))
-        assert plan(core.state, ask(1)).jobs_ahead == 2
+        assert plan(core.state, ask(1), 0).jobs_ahead == 2
 
     def test_twice_is_a_conflict(self) -> None:
         core = cluster(1)
@@ -420,7 +420,7 @@ class TestProjects:
 
 
 def test_budgets_are_numbered_across_tenants_and_limited_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenancy, "BUDGETS_MAX", 2)
+    monkeypatch.setattr(budgets, "BUDGETS_MAX", 2)
     core = cluster(4)
     granted = a.BudgetGranted("", "acme", 5, s(9), "paid", "u1")
     assert act(core, 0, granted) == "b1"
@@ -428,8 +428,8 @@ def test_budgets_are_numbered_across_tenants_and_limited_in_each(monkeypatch: py
     assert act(core, 0, granted) == "b3"
     assert refused(core, 0, granted) == ("busy", "2")
     assert core.state.tenants["acme"].budgets == [
-        tenancy.Budget("b1", 5, s(9), "paid"),
-        tenancy.Budget("b3", 5, s(9), "paid"),
+        budgets.Budget("b1", 5, s(9), "paid"),
+        budgets.Budget("b3", 5, s(9), "paid"),
     ]
 
 

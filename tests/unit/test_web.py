@@ -11,10 +11,10 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from leitstand.api import permission
+from leitstand.core.budgets import ORIGINS
 from leitstand.core.onboarding import REFUSALS
 from leitstand.core.people import ROLES
 from leitstand.core.rules import TENANT_CLASSES, Onboarding
-from leitstand.core.tenancy import ORIGINS
 from leitstand.stores.legal import Contact, LegalIdentity, Linked
 from leitstand.views.rows import STATES
 from leitstand.web.pages import FOLDER, PAGES, TITLES

@@ -7,6 +7,7 @@ Called by the answers about jobs and by the plan. Reason codes are stable; these
 from typing import Final
 
 from leitstand.api.amounts import span
+from leitstand.core.units import HOUR_US
 from leitstand.views.rows import JobRow
 
 WAITING: Final = {
@@ -25,12 +26,17 @@ ENDED: Final = {
     "lost": "was running, and its end was not witnessed",
     "tenant_suspended": "was ended because its tenant was suspended",
     "tenant_exit": "was ended because its tenant leaves",
+    "budget": "was ended because no budget that lasts until its end could pay a further run or a later start",
 }
 REFUSED: Final = {
     "tenant_suspended": "belongs to a tenant that is suspended",
     "tenant_exit": "belongs to a tenant that has left",
     "project_closed": "belongs to a project that is closed",
 }
+BUDGET: Final = (
+    "asks for {asked} (its GPUs for its whole time limit); budgets that last until its end have {limit} left: "
+    "ask for a shorter max_duration, or for a further budget"
+)
 NO_SUCH_CAPACITY: Final = {
     "gpus": "asks for {asked}; there are {limit} in all",
     "nodes": "asks for {asked} that each hold a task of it; {limit} could",
@@ -58,6 +64,8 @@ def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
         return REFUSED[reason]
     if reason == "no_such_capacity":
         return NO_SUCH_CAPACITY[resource].format(asked=amount(asked, resource), limit=amount(limit, resource))
+    if reason == "budget":
+        return BUDGET.format(asked=amount(asked, resource), limit=amount(limit, resource))
     if reason == "shape":
         if resource == "gpus" and not asked:
             return "asks for no GPU on as few nodes as hold them"
@@ -69,6 +77,10 @@ def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
 
 def amount(value: int, resource: str) -> str:
     """An amount of one of `leitstand.core.admission.RESOURCES` with its unit."""
+    if resource == "gpu_us":
+        return f"{value / HOUR_US:.6g} GPU-h"
+    if resource == "micro_eur":
+        return f"{value / 1_000_000:.2f} EUR"
     if resource.endswith("_us"):
         return span(value)
     if resource.startswith("cpus_milli"):

@@ -96,7 +96,8 @@ def check_expected(faces: Faces, who: Identity, asked: JobRequest, if_match: byt
 
 
 def _plan(faces: Faces, who: Identity, asked: JobRequest) -> explain.Plan:
-    return explain.plan(faces.follower.state, observation(asked, faces.cpus_milli_default, user=who.subject))
+    asked_for = observation(asked, faces.cpus_milli_default, user=who.subject)
+    return explain.plan(faces.follower.state, asked_for, faces.now())
 
 
 def _expected(faces: Faces, who: Identity, asked: JobRequest, made: explain.Plan) -> str:

@@ -19,7 +19,7 @@ from leitstand.api.preconditions import IF_MATCH, check_match
 from leitstand.api.problems import Fault, Problem
 from leitstand.api.tenancy.tenants import BudgetAnswer, budget_answer, tag_of, tenant_permitted
 from leitstand.core.acts import BudgetGranted
-from leitstand.core.tenancy import ORIGINS
+from leitstand.core.budgets import ORIGINS
 from leitstand.core.units import HOUR_US
 
 GPU_HOURS_MAX: Final = 1_000_000_000

@@ -22,9 +22,10 @@ from leitstand.api.paging import PageQuery, one_by_one, page_of
 from leitstand.api.permission import PLATFORM, absent, inside, permit
 from leitstand.api.preconditions import etag
 from leitstand.api.problems import Problem
+from leitstand.core.budgets import Budget
 from leitstand.core.facts import TenantAdded
 from leitstand.core.rules import TENANT_CLASSES
-from leitstand.core.tenancy import Budget, Tenant
+from leitstand.core.tenancy import Tenant
 from leitstand.core.units import HOUR_US
 from leitstand.stores.legal import LegalIdentity
 
@@ -163,7 +164,7 @@ def tag_of(tenant: Tenant) -> str:
         tenant.stage,
         times,
         tenant.projects,
-        tenant.budgets,
+        [one.id for one in tenant.budgets],  # what jobs take of them is no act
     )
 
 

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Budgets: what a tenant may use until when, what is reserved of it for jobs, and what was used. Called by admission
+and the cycle (decide), by the state (applies) and by the faces (read).
+
+    granted = available + reserved + posted
+
+At admission a job reserves what one run of it can cost at most: charge × time limit. When a run ends, what it used is
+posted; when the job ends, the rest is void. A budget is GPU·µs or millionths of a euro; the sums are made in milli·µs
+(thousandths of a GPU × µs) and rounded up once, when they become an amount of a budget. What expires first pays first,
+several budgets can pay one job, and a budget pays no run whose time limit ends after it expires.
+"""
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from leitstand.core.acts import BudgetGranted
+from leitstand.core.decision import Decision, record, refuse
+from leitstand.core.fact import Fact
+from leitstand.core.facts import BudgetReserved, JobEnded, Parts, Resources
+from leitstand.core.units import GPU_HOUR_MILLI_US
+
+if TYPE_CHECKING:
+    from leitstand.core.rules import Rules
+    from leitstand.core.state import Job, Run, State
+    from leitstand.core.tenancy import Tenant
+
+ORIGINS: Final = ("paid", "grant", "subsidised")
+BUDGETS_MAX: Final = 1_000  # of a tenant, ever
+RENEWED_MAX: Final = 10_000  # jobs that reserve again in one cycle because a budget ends
+AMOUNT_MAX: Final = 2**63 - 1
+OPERATOR: Final = "operator"  # the built-in tenant: the cloud itself has no budget
+UNPAID: Final = ("lost", "start_failed")  # outcomes of runs that the operator pays
+_MILLI: Final = 1000
+
+
+class Budget(msgspec.Struct, gc=False):
+    """`gpu_us` GPU·µs or `micro_eur` millionths of a euro, the other is 0, for runs that end by `expires_us`.
+    `reserved` for jobs that live, `posted` for what runs used, in the same unit."""
+
+    id: str
+    gpu_us: int
+    expires_us: int
+    origin: str
+    micro_eur: int = 0
+    posted: int = 0
+    reserved: int = 0
+
+    @property
+    def granted(self) -> int:
+        """The whole amount in its unit."""
+        return self.micro_eur or self.gpu_us
+
+    @property
+    def free(self) -> int:
+        """What is neither reserved nor posted."""
+        return self.granted - self.posted - self.reserved
+
+    def available(self, now: int) -> int:
+        """What a new job can reserve; 0 once the budget has expired."""
+        return self.free if now < self.expires_us else 0
+
+    def covers(self, amount: int, price_micro_eur: int) -> int:
+        """The milli·µs that `amount` pays, at so much for one GPU and hour; 0 for euros without a price."""
+        if not self.micro_eur:
+            return amount * _MILLI
+        return amount * GPU_HOUR_MILLI_US // price_micro_eur if price_micro_eur else 0
+
+    def cost(self, milli_us: int, price_micro_eur: int) -> int:
+        """The amount that pays `milli_us`, rounded up."""
+        if not self.micro_eur:
+            return -(-milli_us // _MILLI)
+        return euros(milli_us, price_micro_eur)
+
+
+class Payment(NamedTuple):
+    """`parts`: (budget, amount) in the order in which they pay; none for a job that no budget limits. Euros at
+    `price_micro_eur` for one GPU and hour."""
+
+    parts: Parts = ()
+    price_micro_eur: int = 0
+
+
+class Short(NamedTuple):
+    """The budgets that last long enough do not reach: `asked` of `resource` (gpu_us | micro_eur) against `limit`."""
+
+    asked: int
+    limit: int
+    resource: str
+
+
+class Need(NamedTuple):
+    """What one run can use at most."""
+
+    charge_milli: int
+    limit_us: int
+
+
+# ── reserve and post ──────────────────────────────────────────────────────────────────────────────────────────────
+def reserve(state: "State", tenant: "Tenant", need: Need, now: int, own: Parts = ()) -> Payment | Short:
+    """Who pays a run that starts at `now` or later; `own`: what its job has reserved, which it may use again."""
+    left = need.charge_milli * need.limit_us
+    if not left or not is_limited(state.rules, tenant):
+        return Payment()
+    price = price_of(state.rules, tenant)
+    lasting = [one for one in tenant.budgets if now + need.limit_us <= one.expires_us]
+    lasting.sort(key=lambda one: one.expires_us)  # of equal ones the oldest
+    mine, parts = dict(own), []
+    for budget in lasting:
+        take = min(left, budget.covers(budget.free + mine.get(budget.id, 0), price))
+        if take:
+            parts.append((budget.id, budget.cost(take, price)))
+            left -= take
+        if not left:
+            return Payment(tuple(parts), price)
+    return _short(tenant, need, [(one, one.free + mine.get(one.id, 0)) for one in lasting], price)
+
+
+def renew(state: "State", now: int, job: "Job", exit_code: int | None = None) -> Fact | None:
+    """What lets a job wait for a run from now on: nothing, if what it has reserved is still good for one; another
+    reservation; or its end, if no budget can pay."""
+    tenant = state.tenants[job.tenant]
+    need = Need(most(job.resources, job.charge_milli), job.max_duration_us)
+    known = {one.id: one for one in tenant.budgets}
+    paid = sum(known[budget].covers(amount, job.price_micro_eur) for budget, amount in job.reserved)
+    lasts = all(now + need.limit_us <= known[budget].expires_us for budget, _ in job.reserved)
+    if job.reserved and lasts and paid >= need.charge_milli * need.limit_us:
+        return None
+    if not job.reserved and not has_gpus(state, job.pool):
+        return None
+    found = reserve(state, tenant, need, now, job.reserved)
+    if isinstance(found, Short):
+        return JobEnded(job.id, "failed", "budget", exit_code)
+    return None if found.parts == job.reserved else BudgetReserved(job.id, *found)
+
+
+def use(state: "State", job: "Job", run: "Run", outcome: str, ended_us: int) -> Parts:
+    """What the end of a run posts. Its time counts up to its limit: how long the engine then takes to stop it is not
+    its tenant's, and neither is a run that the cloud lost."""
+    if outcome in UNPAID or not job.reserved:
+        return ()
+    wall_us = min(ended_us - run.started_us, job.max_duration_us)
+    left = charge(job.resources, job.charge_milli, len(run.tasks)) * wall_us
+    known = {one.id: one for one in state.tenants[job.tenant].budgets}
+    posted = []
+    for name, amount in job.reserved:
+        budget = known[name]
+        take = min(left, budget.covers(amount, job.price_micro_eur))
+        if take:
+            posted.append((name, min(amount, budget.cost(take, job.price_micro_eur))))
+            left -= take
+    return tuple(posted)
+
+
+def overdue(state: "State", now: int) -> list[str]:
+    """The waiting jobs whose runs would outlast what pays them, if they started now; the first RENEWED_MAX."""
+    return state.latest_starts.before(now, RENEWED_MAX)
+
+
+# ── readings ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def is_limited(rules: "Rules", tenant: "Tenant") -> bool:
+    """Whether the tenant's jobs need a budget."""
+    if rules.budgets == "off" or tenant.id == OPERATOR:
+        return False
+    return bool(tenant.budgets) or rules.budgets == "required"
+
+
+def price_of(rules: "Rules", tenant: "Tenant") -> int:
+    """Millionths of a euro for one GPU and hour, 0: no price is in force."""
+    return rules.price_micro_eur_per_gpu_h.get(tenant.tenant_class, 0)
+
+
+def euros(milli_us: int, price_micro_eur: int) -> int:
+    """What `milli_us` cost, in millionths of a euro, rounded up."""
+    return -(-milli_us * price_micro_eur // GPU_HOUR_MILLI_US)
+
+
+def has_gpus(state: "State", pool: str) -> bool:
+    """Whether the pool charges GPUs; budgets are of GPU time, so a pool without any costs none."""
+    return state.pools[pool].whole.size > 0
+
+
+def charge(asked: Resources, charge_milli: int, tasks: int) -> int:
+    """What a job counts for while it runs with so many tasks, in milli-GPU. `charge_milli`: at its least size, 0 under
+    rules that do not charge: its GPUs then."""
+    least = charge_milli or asked.gpus * _MILLI or asked.gpu_milli * max(asked.nodes, 1)
+    return -(-least * tasks // asked.nodes) if asked.nodes_max > asked.nodes > 0 else least
+
+
+def most(asked: Resources, charge_milli: int) -> int:
+    """What it counts for at its largest size."""
+    return charge(asked, charge_milli, asked.nodes_max)
+
+
+def latest_start_us(state: "State", job: "Job") -> int | None:
+    """Until when a run may start to end, at its limit, before what pays it expires; None: at any time."""
+    names = {name for name, _ in job.reserved}
+    ends = [one.expires_us for one in state.tenants[job.tenant].budgets if one.id in names]
+    return min(ends) - job.max_duration_us if ends else None
+
+
+class LatestStarts:
+    """Waiting jobs by the time by which they have to start. Derived; a heap whose stale entries go when they come up,
+    or when they outnumber the living."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+
+    def put(self, job: str, due: int | None) -> None:
+        """The job has to start by `due`; None: it need not, or it waits no more."""
+        if due is None:
+            self._due.pop(job, None)
+        elif self._due.get(job) != due:
+            self._due[job] = due
+            heappush(self._heap, (due, job))
+        if len(self._heap) > 2 * len(self._due) + 1024:
+            self._heap = [(due, job) for job, due in self._due.items()]
+            heapify(self._heap)
+
+    def first(self) -> int | None:
+        """The earliest of them, None if nobody waits for a budget's sake."""
+        heap = self._heap
+        while heap and self._due.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def before(self, now: int, limit: int) -> list[str]:
+        """The jobs that are too late at `now`, by time and id, at most `limit`."""
+        found: dict[str, int] = {}
+        while len(found) < limit and (due := self.first()) is not None and due < now:
+            found[self._heap[0][1]] = due
+            heappop(self._heap)
+        for job, due in found.items():  # they go when their job changes, not by being read
+            heappush(self._heap, (due, job))
+        return list(found)
+
+
+def _short(tenant: "Tenant", need: Need, lasting: list[tuple[Budget, int]], price: int) -> Short:
+    """In euros if the tenant has no budget but in euros, else in GPU time."""
+    milli_us = need.charge_milli * need.limit_us
+    if price and tenant.budgets and all(one.micro_eur for one in tenant.budgets):
+        asked, limit, resource = euros(milli_us, price), sum(free for _, free in lasting), "micro_eur"
+    else:
+        covered = sum(budget.covers(free, price) for budget, free in lasting)
+        asked, limit, resource = -(-milli_us // _MILLI), covered // _MILLI, "gpu_us"
+    return Short(min(asked, AMOUNT_MAX), min(limit, AMOUNT_MAX), resource)
+
+
+# ── decide ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _grant(state: "State", now: int, asked: BudgetGranted) -> Decision:
+    tenant = state.tenants.get(asked.tenant)
+    if tenant is None:
+        return refuse("unknown_tenant", asked.tenant[:64])
+    in_unit = 0 < asked.gpu_us <= AMOUNT_MAX if not asked.micro_eur else asked.gpu_us == 0
+    if not in_unit or not 0 <= asked.micro_eur <= AMOUNT_MAX or not now < asked.expires_us <= AMOUNT_MAX:
+        euro = f" and {asked.micro_eur} millionths of a euro" if asked.micro_eur else ""
+        return refuse("invalid", f"{asked.gpu_us} GPU·µs{euro} until {asked.expires_us}")
+    if asked.origin not in ORIGINS:
+        return refuse("invalid", asked.origin[:64])
+    if asked.micro_eur and not price_of(state.rules, tenant):
+        return refuse(
+            "conflict",
+            f"no price for a GPU and hour is in force for the class {tenant.tenant_class}, so a budget in euros "
+            "would pay nothing",
+        )
+    if len(tenant.budgets) >= BUDGETS_MAX:
+        return refuse("busy", str(BUDGETS_MAX))
+    budget = f"b{state.budgets + 1}"
+    return record(msgspec.structs.replace(asked, budget=budget), made=budget)
+
+
+DECIDE: Final[dict[type, Callable[["State", int, Any], Decision]]] = {BudgetGranted: _grant}
+
+
+# ── apply ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def hold(state: "State", job: "Job", parts: Parts, price_micro_eur: int = 0) -> None:
+    """From now on this is reserved for the job, instead of what was."""
+    if job.reserved or parts:
+        known = {one.id: one for one in state.tenants[job.tenant].budgets}
+        for name, amount in job.reserved:
+            known[name].reserved -= amount
+        for name, amount in parts:
+            known[name].reserved += amount
+            assert known[name].free >= 0, "a budget is overdrawn"
+    job.reserved, job.price_micro_eur = parts, price_micro_eur
+    watch(state, job)
+
+
+def spend(state: "State", job: "Job", posted: Parts) -> None:
+    """What a run used is posted, out of what was reserved for its job."""
+    if not posted:
+        return
+    known = {one.id: one for one in state.tenants[job.tenant].budgets}
+    used = dict(posted)
+    for name, amount in posted:
+        known[name].reserved -= amount
+        known[name].posted += amount
+    rest = [(name, amount - used.get(name, 0)) for name, amount in job.reserved]
+    assert min(amount for _, amount in rest) >= 0, "more is posted than was reserved"
+    job.reserved = tuple((name, amount) for name, amount in rest if amount)
+
+
+def watch(state: "State", job: "Job") -> None:
+    """Note until when the job has to start, if it waits."""
+    waits = job.state == "pending" and job.id in state.jobs
+    state.latest_starts.put(job.id, latest_start_us(state, job) if waits and job.reserved else None)
+
+
+def _granted(state: "State", at: int, fact: BudgetGranted) -> None:
+    state.budgets += 1
+    budget = Budget(fact.budget, fact.gpu_us, fact.expires_us, fact.origin, fact.micro_eur)
+    state.tenants[fact.tenant].budgets.append(budget)
+
+
+APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {BudgetGranted: _granted}
