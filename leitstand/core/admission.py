@@ -6,7 +6,7 @@ A refusal is a decision with a reason from `REASONS`, the amount asked and the l
 
 from typing import Final, NamedTuple
 
-from leitstand.core import budgets
+from leitstand.core import budgets, entitlements
 from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.facts import RETRIES_MAX, Resources, SubmitJob
 from leitstand.core.placement import tasks_held
@@ -21,6 +21,7 @@ REASONS: Final = {
     "tenant_exit": "the tenant has left; its data can be fetched",
     "project_closed": "the project takes no new job",
     "no_such_capacity": "no fleet of this kind could ever hold the job",
+    "entitlement": "more than the entitlements of its project, tenant or class ever let run at once",
     "budget": "no budget that lasts until the job's end has enough left for its whole time limit",
 }
 # What `asked` and `limit` of a refusal count; '' where no single amount is to blame.
@@ -36,6 +37,7 @@ RESOURCES: Final = (
     "memory_mib_per_node",
     "retries",
     "checkpoint_every_us",
+    "charge_milli",
     "gpu_us",
     "micro_eur",
     "",
@@ -84,7 +86,13 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
         return Verdict("gang_too_wide", tasks, pool.tasks_max, "nodes")
     if not pool.could_hold(job.resources):
         return Verdict("no_such_capacity", *lacking(pool, job.resources))
-    most = budgets.most(job.resources, 0) if budgets.has_gpus(state, name) else 0
+    charge = state.charge(name, job.resources)
+    if pool.standing is not None:
+        tree = pool.standing.tree
+        entitled = tree.most(tree.node(entitlements.node_of(tenant, job.project)))
+        if charge > entitled and not entitlements.changes(state, name):
+            return Verdict("entitlement", charge, entitled, "charge_milli")
+    most = budgets.most(job.resources, charge) if budgets.has_gpus(state, name) else 0
     payment = budgets.reserve(state, tenant, Need(most, duration), now)
     if isinstance(payment, Short):
         return Verdict("budget", *payment)

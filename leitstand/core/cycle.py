@@ -13,15 +13,16 @@ from heapq import heappop, heapreplace
 from typing import Any, Final
 
 from leitstand.core import acts as a
-from leitstand.core import budgets, onboarding, people, tenancy
+from leitstand.core import budgets, granting, onboarding, people, tenancy
 from leitstand.core import facts as f
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
-from leitstand.core.metering import meter
+from leitstand.core.fair import Fair
+from leitstand.core.metering import kept, meter
 from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT
-from leitstand.core.state import Job, Pool, Run, State
+from leitstand.core.state import Job, Node, Pool, Run, State
 from leitstand.core.tenancy import Tenant
 
 
@@ -37,16 +38,23 @@ class Core:
         # with it empty and every pool touched, the plan decides the same.
         self._asleep: dict[str, set[f.Resources]] = {}
         self._touched: dict[str, None] = dict.fromkeys(self.state.pools)
+        self._fair: dict[str, Fair] = {}  # the plans of pools under the discipline `fair`: caches, too
 
     def cycle(self, now: int, observations: Iterable[f.Observation]) -> list[f.Fact]:
         """Everything that is decided at `now` (µs, never before the last cycle's), in order; already applied."""
         self._now = now
         self._facts = []
+        for plan in self._plans():
+            plan.tick(now)
         if self.state.exits and min(self.state.exits.values()) <= now:
             self._advance_exits()
         self._renew_budgets()
         self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
-        if self._touched and not self._renews(now):
+        if self._renews(now):
+            return self._facts
+        if self.state.rules.discipline == "fair":
+            self._plan_fairly()
+        elif self._touched:
             self._plan()
         return self._facts
 
@@ -56,25 +64,46 @@ class Core:
         for at, fact in facts:
             apply(at, fact)
         self._asleep.clear()
+        self._fair.clear()
         self._touched = dict.fromkeys(self.state.pools)
 
     def next_wake(self) -> int | None:
-        """When time alone will require a cycle (µs): a stage of a tenant's exit, or that what pays for a job would
-        expire before its end, if it waited longer."""
+        """When time alone will require a cycle (µs): a stage of a tenant's exit, a reserved start, a tick of shares, or
+        that what pays for a waiting job would expire before its end."""
+        due = list(self.state.exits.values())
         latest = self.state.latest_starts.first()
-        times = [*self.state.exits.values(), *([] if latest is None else [latest + 1])]
-        return min(times, default=None)
+        if latest is not None:
+            due.append(latest + 1)
+        due += [time for plan in self._plans() if (time := plan.next_wake(self._now)) is not None]
+        return min(due, default=None)
 
     def _emit(self, fact: f.Fact) -> None:
         self.state.apply(self._now, fact)
         self._facts.append(fact)
 
-    def _freed(self, pool: str) -> None:
-        """Capacity or order of the pool changed for the better: every class may fit again."""
+    def _freed(self, pool: str, positions: Iterable[int] | None = None) -> None:
+        """Capacity (at these positions) or order of the pool changed for the better: every class may fit again."""
         self._asleep.pop(pool, None)
         self._touched[pool] = None
+        if pool in self._fair:
+            self._fair[pool].wake(positions)
+
+    def _plans(self) -> list[Fair]:
+        """The plans of all pools, in the order of the fleet; none under another discipline."""
+        if self.state.rules.discipline != "fair":
+            return []
+        for name in self.state.pools:
+            if name not in self._fair:
+                self._fair[name] = Fair(self.state, name, self._emit)
+        return list(self._fair.values())
 
     # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _plan_fairly(self) -> None:
+        touched, self._touched = self._touched, {}
+        for plan in self._plans():
+            if plan.name in touched or plan.ticked or plan.is_due(self._now):
+                plan.plan(self._now)
+
     def _plan(self) -> None:
         strict = self.state.rules.discipline in STRICT
         touched, self._touched = self._touched, {}
@@ -184,19 +213,17 @@ class Core:
                 asked.checkpoint_every_us,
             )
         )
+        for pool in state.pools:
+            state.refresh(pool, self._now)
         verdict = admit(state, asked, self._now)
         if verdict.reason:
             self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit, verdict.resource))
         else:
-            admitted = f.JobAdmitted(
-                job,
-                verdict.pool,
-                verdict.max_duration_us,
-                reserved=verdict.payment.parts,
-                price_micro_eur=verdict.payment.price_micro_eur,
+            charge_milli = state.charge(verdict.pool, asked.resources)
+            self._emit(
+                f.JobAdmitted(job, verdict.pool, verdict.max_duration_us, charge_milli, *verdict.payment)
             )
-            self._emit(admitted)
-            if asked.resources not in self._asleep.get(verdict.pool, ()):
+            if state.rules.discipline == "fair" or asked.resources not in self._asleep.get(verdict.pool, ()):
                 self._touched[verdict.pool] = None
         return Answer(job)
 
@@ -241,6 +268,7 @@ class Core:
         if report.started_us and not run.has_started:
             self._start(run.id, run.placed_us, report.started_us)
         job = self.state.jobs[run.job]
+        positions = [position for position, _ in self.state.places(run.tasks)]
         earliest = run.started_us if run.has_started else run.placed_us
         clipped = min(max(report.at_us, earliest), self._now)
         self._emit(
@@ -259,11 +287,13 @@ class Core:
             posted = budgets.use(self.state, job, run, report.outcome, clipped)
             self._emit(meter(job, run, clipped, posted))
         ended = _ended(job.id, report, run)
-        if _runs_again(job, ended):
-            self._requeue(job, f.JobRequeued(job.id, ended.reason, ended.exit_code))
+        if run.stopping in f.YIELDS and report.outcome == "stopped":
+            self._requeue(job, f.JobRequeued(job.id, run.stopping, ended.exit_code, kept(job, run, clipped)))
+        elif _runs_again(job, ended):
+            self._requeue(job, f.JobRequeued(job.id, ended.reason, ended.exit_code, kept(job, run, clipped)))
         else:
             self._emit(ended)
-        self._freed(job.pool)
+        self._freed(job.pool, positions)
         return NOTED
 
     def _requeue(self, job: Job, again: f.JobRequeued) -> None:
@@ -286,6 +316,7 @@ class Core:
         digest = bundle.digest(fact.rules)
         if digest != self.state.rules_digest:
             self._emit(f.RulesSet(fact.rules, digest, fact.by))
+            self._fair.clear()
             for pool in self.state.pools:
                 self._freed(pool)
         return NOTED
@@ -312,7 +343,16 @@ class Core:
         if node is None or _amounts(fact) != _amounts(node) or not node.in_service:
             self._emit(fact)
             self._freed(fact.pool)
+            if node is not None:
+                self._lose(node)
         return NOTED
+
+    def _lose(self, node: Node) -> None:
+        """What was to start on a node that is gone, or another than it was, has to start elsewhere."""
+        for plan in self._plans():
+            if plan.name == node.pool:
+                plan.lose(node.position)
+                self._freed(node.pool)
 
     def _node_removed(self, fact: f.NodeRemoved) -> Answer:
         node = self.state.nodes.get(fact.node)
@@ -320,6 +360,7 @@ class Core:
             return Answer(refused="invalid", detail=fact.node)
         if node.in_service:
             self._emit(fact)
+            self._lose(node)
         return NOTED
 
 
@@ -385,6 +426,7 @@ _CANCELLED: Final = {"suspended": "tenant_suspended", "exit": "tenant_exit"}  # 
 DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
     **tenancy.DECIDE,
     **budgets.DECIDE,
+    **granting.DECIDE,
     **people.DECIDE,
     **onboarding.DECIDE,
     a.SecretSet: _secret,

@@ -19,7 +19,7 @@ import msgspec
 from leitstand.core import acts as a
 from leitstand.core.acts import Entitlement
 from leitstand.core.fact import Fact
-from leitstand.core.rules import TENANT_CLASSES
+from leitstand.core.rules import TENANT_CLASSES, Sharing
 from leitstand.core.shares import Tree
 from leitstand.core.units import INT64_MAX
 
@@ -70,7 +70,11 @@ class Contracts(msgspec.Struct):
 def in_force(state: "State", pool: str, at: int) -> dict[str, Entitlement]:
     """By node, what it is entitled to at `at` (µs): the root, all classes, and every node that a contract or a contract
     below names. Guarantees are whole, commitments included; `lend_milli` and `borrow_milli` as they were said."""
-    contracts = contracts_of(state, pool)
+    return effective(contracts_of(state, pool), state.rules.sharing, at)
+
+
+def effective(contracts: Contracts, sharing: Sharing, at: int) -> dict[str, Entitlement]:
+    """The same of these contracts under these rules."""
     base = Guarantees(contracts.entitlements.values())
     for change in contracts.scheduled:
         if change.from_us > at:
@@ -78,16 +82,15 @@ def in_force(state: "State", pool: str, at: int) -> dict[str, Entitlement]:
         base.put(change.entitlement)
     more: dict[str, int] = {}
     recall: dict[str, int] = {}
-    default = state.rules.sharing.recall_us
+    default = sharing.recall_us
     for one in contracts.commitments.values():
         if one.from_us <= at < one.to_us:
             for node in upwards(one.node):
                 more[node] = more.get(node, 0) + one.milli
             recall[one.node] = min(one.recall_us or default, recall.get(one.node, INT64_MAX))
-    weights = state.rules.sharing.weights
     found = {}
     for node in sorted({"", *TENANT_CLASSES, *base.of, *more}):
-        said = base.said.get(node) or Entitlement(node, weight=weights.get(node, 1))
+        said = base.said.get(node) or Entitlement(node, weight=sharing.weights.get(node, 1))
         least = min(said.recall_us or default, recall.get(node, INT64_MAX))
         found[node] = Entitlement(
             node,
@@ -104,6 +107,11 @@ def next_change(state: "State", pool: str, at: int) -> int | None:
     """When, after `at` (µs), time alone changes what is in force; None: never."""
     contracts = contracts_of(state, pool)
     return min((due for due in times(contracts) if due > at), default=None)
+
+
+def changes(state: "State", pool: str) -> bool:
+    """Whether time alone will change what is in force, or did after the last change was settled."""
+    return any(True for _ in times(contracts_of(state, pool)))
 
 
 def refresh(tree: Tree, state: "State", pool: str, at: int) -> None:

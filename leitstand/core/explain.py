@@ -38,7 +38,8 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
         return Plan(False, *verdict[:4])
     pool = state.pools[verdict.pool]
     price = budgets.price_of(state.rules, state.tenants[asked.tenant])
-    milli_us = budgets.most(asked.resources, 0) * verdict.max_duration_us
+    charge_milli = state.charge(verdict.pool, asked.resources)
+    milli_us = budgets.most(asked.resources, charge_milli) * verdict.max_duration_us
     made = Plan(True, payment=verdict.payment, micro_eur=budgets.euros(milli_us, price))
     order = rank(state.rules.discipline, asked.priority, asked.expected_us, verdict.max_duration_us)
     ahead = _ahead(pool, order, state.submitted + 1)

@@ -51,7 +51,15 @@ class Availability:
         self.shared: dict[int, dict[int, int]] = {}
         self.size = 0
 
-    def put(self, position: int, size: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
+    def put(
+        self,
+        position: int,
+        size: int,
+        gpus: int,
+        cpus_milli: int,
+        memory_mib: int,
+        shared: dict[int, int] | None = None,
+    ) -> None:
         """Set what is free of the `size` GPUs at `position` (the next one, or one that exists); in service from now."""
         if position == len(self.gpus):
             self.gpus.append(0)
@@ -65,6 +73,9 @@ class Availability:
         self.gpus[position] = gpus
         self.cpus_milli[position] = cpus_milli
         self.memory_mib[position] = memory_mib
+        self.shared.pop(position, None)
+        if shared:
+            self.shared[position] = shared
         self.levels[count] |= 1 << position
 
     def withdraw(self, position: int) -> None:
@@ -73,22 +84,38 @@ class Availability:
         count = self.gpus[position].bit_count()
         self.levels[count] &= keep
 
-    def take(self, position: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
-        """Occupy; AssertionError if a GPU of the mask `gpus` is not free or the node would be oversold."""
-        before = self.gpus[position]
-        assert before & gpus == gpus, "a GPU would be sold twice"
+    def take(self, position: int, gpus: int, cpus_milli: int, memory_mib: int, gpu_milli: int = 0) -> None:
+        """Occupy the GPUs of the mask `gpus`, or `gpu_milli` thousandths of the one in it; AssertionError if one is not
+        free or the node would be oversold."""
         self.cpus_milli[position] -= cpus_milli
         self.memory_mib[position] -= memory_mib
         assert self.cpus_milli[position] >= 0 or not cpus_milli, "CPU would be oversold"
         assert self.memory_mib[position] >= 0 or not memory_mib, "memory would be oversold"
+        before = self.gpus[position]
+        if gpu_milli and not before & gpus:
+            parts = self.shared[position]
+            parts[gpus.bit_length() - 1] -= gpu_milli
+            assert parts[gpus.bit_length() - 1] >= 0, "a shared GPU would be oversold"
+            return
+        assert before & gpus == gpus, "a GPU would be sold twice"
+        if gpu_milli:
+            self.shared.setdefault(position, {})[gpus.bit_length() - 1] = WHOLE_MILLI - gpu_milli
         self._change(position, before, before ^ gpus)
 
-    def give(self, position: int, gpus: int, cpus_milli: int, memory_mib: int) -> None:
-        """Free what `take` occupied."""
-        before = self.gpus[position]
-        assert before & gpus == 0, "a free GPU would be freed"
+    def give(self, position: int, gpus: int, cpus_milli: int, memory_mib: int, gpu_milli: int = 0) -> None:
+        """Free what `take` occupied; a GPU that nobody shares any more is whole again."""
         self.cpus_milli[position] += cpus_milli
         self.memory_mib[position] += memory_mib
+        before = self.gpus[position]
+        assert before & gpus == 0, "a free GPU would be freed"
+        if gpu_milli and gpus:
+            parts, index = self.shared[position], gpus.bit_length() - 1
+            parts[index] += gpu_milli
+            if parts[index] < WHOLE_MILLI:
+                return
+            del parts[index]
+            if not parts:
+                del self.shared[position]
         self._change(position, before, before | gpus)
 
     def _change(self, position: int, before: int, after: int) -> None:

@@ -190,7 +190,8 @@ def _amount_faults(sharing: Sharing, one: Entitlement) -> list[str]:
     ]
     if 0 <= one.guarantee_milli < one.lend_milli:
         faults.append(
-            f"{_name(one.node)}: lend_milli is {one.lend_milli}, more than the guarantee of {one.guarantee_milli}"
+            f"{_name(one.node)}: {shown(one.lend_milli)} to lend is more than the guarantee of "
+            f"{shown(one.guarantee_milli)}"
         )
     if one.guarantee_milli or one.recall_us:
         faults += _recall_faults(sharing, one.node, one.recall_us)
@@ -203,9 +204,8 @@ def _recall_faults(sharing: Sharing, node: str, recall_us: int) -> list[str]:
     least = sharing.until_freed_us + CYCLE_US
     if recall >= least:
         return []
-    return [
-        f"{_name(node)}: recall_us is {recall}; protected runtime, grace, stop and a cycle take {least} µs"
-    ]
+    took = "protected runtime, grace, stop and a cycle take"
+    return [f"{_name(node)}: back within {recall / SECOND_US:g} s; {took} {least / SECOND_US:g} s"]
 
 
 def _is_so(contracts: Contracts, now: int, asked: a.EntitlementsChanged) -> bool:
@@ -235,15 +235,15 @@ def _misfits(before: Contracts, after: Contracts, now: int, room: int, changed: 
         for node in dict.fromkeys(node for one in touched for node in upwards(one)):
             if base.below.get(node, 0) > base.of.get(node, 0):
                 faults.append(
-                    f"{_name(node)}: its children would be guaranteed {base.below[node]} together, "
-                    f"more than its guarantee of {base.of[node]}{when}"
+                    f"{_name(node)}: its children would be guaranteed {shown(base.below[node])} together, "
+                    f"more than its guarantee of {shown(base.of[node])}{when}"
                 )
         touched.clear()
         promised = base.of.get("", 0) + committed[index]
         if promised > max(room, earlier[index]):
             faults.append(
-                f"{_name('')}: {promised} would be guaranteed, more than the {max(room, 0)} that the pool has "
-                f"less its spare{when}"
+                f"{_name('')}: {shown(promised)} would be guaranteed, more than the {shown(max(room, 0))} that "
+                f"the pool has less its spare{when}"
             )
         if len(faults) >= FAULTS_MAX:
             break
@@ -348,6 +348,12 @@ class _Shrink:
             return self.base.of[node]
         inside = self.children.get(node, [])
         return self.base.of[node] - sum(self.base.of[child] - self._stays(child) for child in inside)
+
+
+def shown(milli: int) -> str:
+    """A charge in GPUs (cores in a pool without GPUs), exact: 0.5, 64."""
+    whole, rest = divmod(milli, 1000)
+    return f"{whole}.{rest:03d}".rstrip("0") if rest else str(whole)
 
 
 def _name(node: str) -> str:

@@ -26,3 +26,15 @@ def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered
         wall_us * memory_mib,
         posted,
     )
+
+
+def kept(job: Job, run: Run, ended_us: int) -> int:
+    """How much of a job's work (µs) its checkpoints keep when a run of it ends; nothing of a run without any."""
+    worked = ended_us - run.started_us if run.has_started else 0
+    return job.kept_us + worked - lost(job, run, ended_us)
+
+
+def lost(job: Job, run: Run, ended_us: int) -> int:
+    """How much of a run's work (µs) its end would lose: what it did since the last checkpoint."""
+    worked = ended_us - run.started_us if run.has_started else 0
+    return worked % job.checkpoint_every_us if job.checkpoint_every_us else worked

@@ -1,26 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which nodes: a pure search for the places of a gang, all or none. Called by the plan, admission and explanations.
 
-This is the seam for topology, fractions and elastic jobs: whatever comes, `place` stays one pure function from what
-is free and what is asked to tasks or None.
+`place` is one pure function from what is free and what is asked to places or None. In a pool without domains, plain
+shapes go to the tightest nodes. Else the choice is, in this order (see `siting`, `packing`): the preferred level, the
+lowest domain that fits, the least that is broken, fewest nodes, least left free, position.
 """
 
 from typing import Final
 
 from leitstand.core.facts import Resources, Task
-from leitstand.core.fit import Availability, Free
+from leitstand.core.fit import WHOLE_MILLI, Availability, Free
+from leitstand.core.siting import Part, allowed, site_fewest, site_gang, site_one
+from leitstand.core.topology import Topology
 
-Place = tuple[int, int]  # position of the node in its pool, GPUs on it
+Place = tuple[int, int]  # position of the node in its pool, GPUs on it: 1 for a part of a GPU
 
 RECORD_BYTES_MAX: Final = 64 * 1024 - 512  # of the tasks of one placement: a fact has 64 KiB
 
 
-def place(free: Free, asked: Resources, colocate: bool = False) -> list[Place] | None:
+def place(
+    free: Free, asked: Resources, topology: Topology | None = None, colocate: bool = False
+) -> list[Place] | None:
     """Places of every task of the gang, in rank order, or None if it does not fit.
 
     Best fit: the node with the fewest free GPUs that holds a task, lowest position on ties. `colocate`: if the tasks
-    do not find nodes of their own, they may share.
+    do not find nodes of their own, they may share. `topology`: where the nodes stand; without it no level and no GPU
+    type is known.
     """
+    if topology is None:
+        topology = Topology()
+    if not topology.flat or _is_special(asked):
+        return _sited(free, asked, topology, colocate)
     if asked.nodes == 1 or (asked.nodes == 0 and asked.gpus <= free.size):
         position = free.tightest(asked.gpus, asked.cpus_milli, asked.memory_mib)
         return None if position < 0 else [(position, asked.gpus)]
@@ -30,6 +40,39 @@ def place(free: Free, asked: Resources, colocate: bool = False) -> list[Place] |
     if places is None and colocate:
         places = _equal_tasks(free, asked, share=True)
     return places
+
+
+def _is_special(asked: Resources) -> bool:
+    """Whether the shape asks for more than amounts."""
+    return bool(
+        asked.gpu_milli
+        or asked.gpu_type
+        or asked.level
+        or asked.prefer
+        or asked.slice_nodes
+        or asked.nodes_max
+    )
+
+
+def _sited(free: Free, asked: Resources, topology: Topology, colocate: bool) -> list[Place] | None:
+    """The same with regard to where the nodes stand."""
+    size = topology.largest(free, allowed(asked, topology)) if asked.nodes == 0 else 0
+    if (asked.nodes == 1 and asked.nodes_max <= 1) or (asked.nodes == 0 and asked.gpus <= size):
+        part = Part(asked.gpus, asked.cpus_milli, asked.memory_mib, asked.gpu_milli)
+        position = site_one(free, part, asked, topology)
+        return None if position < 0 else [(position, 1 if asked.gpu_milli else asked.gpus)]
+    if asked.nodes == 0:
+        found = site_fewest(free, asked, topology, size) if size else None
+        if found is None:
+            return None
+        taken, last = found
+        places = [(position, size) for position, _ in taken]
+        return places if last < 0 else [*places, (last, asked.gpus % size)]
+    gang = site_gang(free, asked, topology, colocate)
+    if gang is None:
+        return None
+    gpus = 1 if asked.gpu_milli else asked.gpus // asked.nodes
+    return [(position, gpus) for position, tasks in gang for _ in range(tasks)]
 
 
 def _fewest_nodes(free: Free, asked: Resources) -> list[Place] | None:
@@ -76,24 +119,51 @@ def tasks_held(free: Free, position: int, asked: Resources) -> int:
     gpus = asked.gpus // count
     cpus_milli, memory_mib = asked.part(gpus)
     return min(
-        free.gpus[position].bit_count() // gpus if gpus else count,
+        _gpu_room(free, position, asked),
         free.cpus_milli[position] // cpus_milli if cpus_milli else count,
         free.memory_mib[position] // memory_mib if memory_mib else count,
     )
 
 
-def tasks_of(places: list[Place], free: Availability, names: list[str]) -> tuple[Task, ...]:
-    """Places with names and GPU indices (the lowest free ones of each node). `names`: node ids by position."""
+def _gpu_room(free: Free, position: int, asked: Resources) -> int:
+    whole, gpus, milli = free.gpus[position].bit_count(), asked.gpus // asked.nodes, asked.gpu_milli
+    if milli:
+        parts = free.shared.get(position, {})
+        return sum(left // milli for left in parts.values()) + whole * (WHOLE_MILLI // milli)
+    return whole // gpus if gpus else asked.nodes
+
+
+def tasks_of(
+    places: list[Place], free: Availability, names: list[str], gpu_milli: int = 0
+) -> tuple[Task, ...]:
+    """Places with names and GPU indices: the lowest free ones of each node, or for a part of a GPU the shared one with
+    least left that holds it. `names`: node ids by position."""
     left: dict[int, int] = {}
+    shared: dict[int, dict[int, int]] = {}
     tasks = []
     for position, count in places:
         bits = left.get(position, free.gpus[position])
+        if gpu_milli:
+            parts = shared.get(position)
+            if parts is None:
+                parts = shared[position] = dict(free.shared.get(position, ()))
+            index = _shared_gpu(parts, bits, gpu_milli)
+            parts[index] = parts.get(index, WHOLE_MILLI) - gpu_milli
+            left[position] = bits & ~(1 << index)
+            tasks.append(Task(names[position], format(1 << index, "x")))
+            continue
         rest = bits
         for _ in range(count):
             rest &= rest - 1  # without its lowest bit
         left[position] = rest
         tasks.append(Task(names[position], format(bits ^ rest, "x")))
     return tuple(tasks)
+
+
+def _shared_gpu(parts: dict[int, int], whole: int, gpu_milli: int) -> int:
+    """The index of the GPU for a part of one: of shared ones that hold it that with least left, else a whole one."""
+    fitting = [(left, index) for index, left in parts.items() if left >= gpu_milli]
+    return min(fitting)[1] if fitting else (whole & -whole).bit_length() - 1
 
 
 def tasks_max(size: int, name_bytes: int) -> int:

@@ -410,16 +410,16 @@ class Scene:
         if self._within_limits(case, self._change(case, ())):
             order = _still_needed(case, order, places)
         places = self._places(case, order)
-        if places is None:
-            return None
+        if places is None or len(order) == 1:  # without anybody it does not fit, as was seen
+            return None if places is None else (order, places)
         spare = self._spare_tasks(case, order)
         needless: dict[object, None] = {}  # patterns that cannot stay
         tries = 0
         for run in list(order):
-            rest = [other for other in order if other is not run]
             pattern = (run.leaf, tuple(run.places), tuple(run.parts), run.charge)
-            if pattern in needless or tries >= PUT_BACKS_MAX or not self._could_stay(case, run, rest, spare):
+            if pattern in needless or tries >= PUT_BACKS_MAX or not self._could_stay(case, run, spare):
                 continue
+            rest = [other for other in order if other is not run]
             tries += 1
             found = self._places(case, rest)
             if found is None:
@@ -447,14 +447,11 @@ class Scene:
         self,
         case: _Case,
         run: Yielding,
-        rest: Sequence[Yielding],
         spare: tuple[int, dict[int, list[Yielding]]],
     ) -> bool:
         """Whether the job may fit beside `run` too, as far as a count of tasks tells."""
         surplus, by_position = spare
         need, nodes = need_of(case.wanted.asked, case.room.size)
-        if not self._within_limits(case, self._change(case, rest)):
-            return False
         for position in dict.fromkeys(position for position, _ in run.places):
             leaving = by_position[position]
             others = [other for other in leaving if other is not run]

@@ -63,7 +63,8 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     its engine has stopped it `stop_us` (e) later. `recall_us`: R where an entitlement names none. `half_life_us`: H of
     the lag; `tick_us`: Δ. `spare_milli`: kept out of all guarantees, for failures. `restart_us`: what a restart costs
     each GPU of a run. `reservations_leaf_max`, `reservations_max`: of a project, of a pool. `moves_max`: runs that one
-    tick stops for rebalancing. `weights`: of the tenant classes."""
+    tick stops for rebalancing. `start_interval_us`: from one start to the next, for engines that take no more; 0: none.
+    `weights`: of the tenant classes."""
 
     protected_us: int = 10 * MINUTE_US
     grace_us: int = 30 * SECOND_US
@@ -76,7 +77,18 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reservations_leaf_max: int = 4
     reservations_max: int = 2_000
     moves_max: int = 10_000
+    start_interval_us: int = 0
     weights: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(TENANT_CLASSES, 1))
+
+    @property
+    def tick_s(self) -> int:
+        """The interval of ticks in seconds, rounded up: the unit of lag is a charge times a second."""
+        return -(-self.tick_us // SECOND_US)
+
+    @property
+    def until_freed_us(self) -> int:
+        """How long it can take from the start of a run until its capacity is free for another (M)."""
+        return self.protected_us + self.grace_us + self.stop_us
 
 
 class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True):

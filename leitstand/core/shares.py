@@ -50,6 +50,7 @@ class Node:
         "changed",
         "children",
         "children_demand",
+        "children_guarantee",
         "children_occupied",
         "demand",
         "depth",
@@ -77,6 +78,7 @@ class Node:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.children: dict[str, Node] = {}
         self.guarantee = 0
+        self.children_guarantee = 0
         self.weight = 1
         self.borrow = -1
         self.recall_us = 0
@@ -123,6 +125,8 @@ class Tree:
         self.nodes: dict[str, Node] = {"": self.root}
         self.capacity = 0
         self.held: dict[str, Held] = {}
+        self.shows: tuple[object, ...] = ()  # the contracts that are in force here (`entitlements.refresh`),
+        self.shows_until_us = 0  # and until when they are
         self._dirty = True
 
     # ── shape ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -143,6 +147,8 @@ class Tree:
     def entitle(self, asked: Entitlement) -> None:
         """Put an entitlement in force."""
         node = self.node(asked.node)
+        if node.parent is not None:
+            node.parent.children_guarantee += asked.guarantee_milli - node.guarantee
         node.guarantee, node.weight, node.borrow = asked.guarantee_milli, asked.weight, asked.borrow_milli
         lend = asked.guarantee_milli if asked.lend_milli < 0 else min(asked.lend_milli, asked.guarantee_milli)
         node.floor = asked.guarantee_milli - lend
@@ -155,8 +161,9 @@ class Tree:
 
     def resize(self, capacity: int) -> None:
         """Capacity in charges, from now on."""
-        self.capacity = capacity
-        self._dirty = True
+        if capacity != self.capacity:
+            self.capacity = capacity
+            self._dirty = True
 
     # ── usage ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def start(self, held: Held) -> None:
@@ -274,6 +281,18 @@ class Tree:
                 return node
         return None
 
+    def most(self, leaf: Node) -> int:
+        """The greatest charge that `leaf` could use if nobody else used anything: within all limits, and beside what
+        others do not lend."""
+        most, kept = self.capacity, 0
+        below: Node | None = None
+        for node in leaf.path():
+            kept += sum(_unlendable(child) for child in node.children.values() if child is not below)
+            if node.borrow >= 0:
+                most = min(most, node.guarantee + node.borrow)
+            below = node
+        return min(most, self.capacity - kept)
+
     # ── lag ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def tick(self, ticks: int, interval_s: int, kept: int) -> None:
         """`ticks` intervals passed with usage and shares as they are. `kept`: what stays of a lag after one, × 2³²."""
@@ -296,6 +315,11 @@ def kept_per_tick(tick_us: int, half_life_us: int) -> int:
         return int(kept.to_integral_value(ROUND_HALF_EVEN))
 
 
+def _unlendable(node: Node) -> int:
+    """What others can never use of the node's guarantee."""
+    return max(node.floor, sum(_unlendable(child) for child in node.children.values()))
+
+
 def _towards_zero(lag: int, kept: int) -> int:
     return lag * kept >> _SHIFT if lag >= 0 else -(-lag * kept >> _SHIFT)
 
@@ -313,7 +337,7 @@ def _divide(node: Node) -> dict[str, Node]:
         and all(_still_waits(child, *node.level) for child in changed.values())
     ):
         return {}
-    every = list(children.values())
+    every = sorted(children.values(), key=lambda child: child.id)
     for child in every:
         child.base = max(min(child.guarantee, child.demand), child.pinned)
         child.waits = False
@@ -361,7 +385,6 @@ def _filled(node: Node, children: list[Node], surplus: int) -> list[tuple[Node, 
     for child in waiting:
         child.waits = child.weight > 0
     node.level = (surplus, sum(child.weight for child in waiting))
-    waiting.sort(key=lambda child: child.id)
     parts = apportion([child.weight or 1 for child in waiting], surplus)
     for child, part in zip(waiting, parts, strict=True):
         shares[child.id] += part

@@ -13,20 +13,24 @@ from typing import Any, Final
 import msgspec
 
 from leitstand.core import acts as a
-from leitstand.core import budgets, onboarding, people, tenancy
+from leitstand.core import budgets, entitlements, onboarding, people, tenancy
 from leitstand.core import facts as f
+from leitstand.core.entitlements import Contracts
 from leitstand.core.fact import Fact
-from leitstand.core.fit import Availability
+from leitstand.core.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.onboarding import Onboarding
 from leitstand.core.people import People
 from leitstand.core.placement import Place, place, tasks_max
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
+from leitstand.core.shares import kept_per_tick
+from leitstand.core.standing import Reserved, Standing, charge, until_us
 from leitstand.core.tenancy import Tenant
+from leitstand.core.topology import Topology
 
 PROJECTION_VERSION: Final = 3
 
-_Held = tuple[int, int, int]
+_Held = tuple[int, int, int, dict[int, int]]
 
 
 class Site(msgspec.Struct, gc=False):
@@ -35,6 +39,7 @@ class Site(msgspec.Struct, gc=False):
     logical: bool
     colocate: bool
     jurisdiction: str
+    levels: tuple[str, ...] = ()
 
 
 class Node(msgspec.Struct, gc=False):
@@ -49,6 +54,7 @@ class Node(msgspec.Struct, gc=False):
     gpu_type: str
     in_service: bool
     position: int
+    domains: tuple[str, ...] = ()
 
 
 class Job(msgspec.Struct, gc=False):
@@ -73,12 +79,14 @@ class Job(msgspec.Struct, gc=False):
     runs: int = 0
     run: str = ""
     charge_milli: int = 0
+    kept_us: int = 0  # of its work, by checkpoints
     reserved: f.Parts = ()  # of budgets, in the order in which they pay
     price_micro_eur: int = 0
 
 
 class Run(msgspec.Struct, gc=False):
-    """`started_us`: the engine's time, 0 until it reported."""
+    """`started_us`: the engine's time, 0 until it reported. `stopped_us`: when it was told to end. Until `pinned_us`
+    nobody may take it: its start was promised."""
 
     id: str
     job: str
@@ -87,6 +95,25 @@ class Run(msgspec.Struct, gc=False):
     started_us: int = 0
     has_started: bool = False
     stopping: str = ""  # the cause
+    stopped_us: int = 0
+    pinned_us: int = 0
+
+
+class Reservation(msgspec.Struct, gc=False):
+    """Places held for a waiting job from `start_us` on, decided at `at_us`. `kind`: claim | promise | plan."""
+
+    job: str
+    kind: str
+    start_us: int
+    tasks: tuple[f.Task, ...]
+    at_us: int
+
+
+class Lags(msgspec.Struct):
+    """What the shares of a pool remember: lag by node of the tree, taken up last at `ticked_us`."""
+
+    ticked_us: int
+    nodes: list[tuple[str, int]]
 
 
 class Remembered(msgspec.Struct, gc=False):
@@ -113,12 +140,27 @@ class Projection(msgspec.Struct):
     people: People
     onboarding: Onboarding
     budgets: int
+    reservations: list[Reservation] = []
+    lags: dict[str, Lags] = {}
+    paced_us: int = 0
+    contracts: dict[str, Contracts] = {}
 
 
 class Pool:
-    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran."""
+    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran; `standing`: under the discipline `fair`."""
 
-    __slots__ = ("colocate", "free", "name_bytes", "names", "queue", "tasks_max", "whole")
+    __slots__ = (
+        "_amounts",
+        "colocate",
+        "free",
+        "name_bytes",
+        "names",
+        "queue",
+        "standing",
+        "tasks_max",
+        "topology",
+        "whole",
+    )
 
     def __init__(self) -> None:
         self.free = Availability()
@@ -127,15 +169,22 @@ class Pool:
         self.name_bytes = 0  # of the longest node id
         self.tasks_max = 0  # of one gang, so that a fact can hold its placement
         self.queue = Queue()
+        self.topology = Topology()
         self.colocate = False
+        self.standing: Standing | None = None
+        self._amounts: tuple[int, int, int] | None = None  # derived
 
     def find(self, asked: f.Resources) -> list[Place] | None:
         """Places for a gang now, or None."""
-        return self._recordable(place(self.free, asked, self.colocate))
+        return self.place(asked, self.free)
+
+    def place(self, asked: f.Resources, free: Free) -> list[Place] | None:
+        """Places for a gang on what is free, or None."""
+        return self._recordable(place(free, asked, self.topology, self.colocate))
 
     def could_hold(self, asked: f.Resources) -> bool:
         """Whether the gang would find places if nothing ran."""
-        return self._recordable(place(self.whole, asked, self.colocate)) is not None
+        return self._recordable(place(self.whole, asked, self.topology, self.colocate)) is not None
 
     def _recordable(self, places: list[Place] | None) -> list[Place] | None:
         return None if places is None or len(places) > self.tasks_max else places
@@ -146,8 +195,21 @@ class Pool:
         self.whole.withdraw(position)
         self.resize()
 
+    def amounts(self) -> tuple[int, int, int]:
+        """(GPUs, cpus_milli, memory_mib) in service."""
+        if self._amounts is None:
+            whole = self.whole
+            positions = list(whole.ascending(0))
+            self._amounts = (
+                sum(whole.gpus[position].bit_count() for position in positions),
+                sum(whole.cpus_milli[position] for position in positions),
+                sum(whole.memory_mib[position] for position in positions),
+            )
+        return self._amounts
+
     def resize(self) -> None:
         """Note the size of the largest node in service, and what follows from it."""
+        self._amounts = None
         levels = self.whole.levels
         size = max((size for size, mask in enumerate(levels) if mask), default=0)
         self.free.size = self.whole.size = size
@@ -175,6 +237,9 @@ class State:
         self.onboarding = Onboarding()
         self.budgets = 0  # ever granted
         self.latest_starts = budgets.LatestStarts()  # of jobs that wait, for their budgets' sake; derived
+        self.paced_us = 0  # no start before, if the rules set a pace
+        self.reservations: dict[str, Reservation] = {}  # by job, in the order in which they were made
+        self.contracts: dict[str, Contracts] = {}  # by pool
         self.exits: dict[str, int] = {}  # tenants that leave → when their next stage begins; derived
         self.digests: dict[str, str] = {}  # of tokens, invitations and claims → their ids; derived
         self.access_version = 0  # rises whenever who may do what may have changed; never stored
@@ -189,21 +254,32 @@ class State:
         self.rules_digest = fact.digest
         for pool in self.pools.values():
             pool.queue = Queue()
+        self._stand(self._lags())
+        self._queue()
+
+    def _queue(self) -> None:
+        """Put all that waits into the queues, but for what has a claim."""
         for job in self.jobs.values():
-            if job.state == "pending":
+            made = self.reservations.get(job.id)
+            if job.state == "pending" and (made is None or made.kind != "claim"):
                 self._enqueue(job)
 
     def _site_added(self, at: int, fact: f.SiteAdded) -> None:
-        self.sites[fact.site] = Site(fact.site, fact.engine, fact.logical, fact.colocate, fact.jurisdiction)
+        self.sites[fact.site] = Site(
+            fact.site, fact.engine, fact.logical, fact.colocate, fact.jurisdiction, fact.levels
+        )
         for node in self.nodes.values():
             if node.site == fact.site:
                 self.pools[node.pool].colocate = fact.colocate
+        for pool in self.pools.values():
+            pool.topology.name(fact.site, fact.levels)
 
     def _node_added(self, at: int, fact: f.NodeAdded) -> None:
         node = self.nodes.get(fact.node)
         pool = self.pools.get(fact.pool)
         if pool is None:
             pool = self.pools[fact.pool] = Pool()
+            pool.standing = self._standing(pool)
         position = len(pool.names) if node is None else node.position
         self.nodes[fact.node] = Node(
             fact.node,
@@ -215,6 +291,7 @@ class State:
             fact.gpu_type,
             True,
             position,
+            fact.domains,
         )
         self._serve(self.nodes[fact.node], self._held())
 
@@ -229,9 +306,12 @@ class State:
         if node.position == len(pool.names):
             pool.names.append(node.id)
             pool.name_bytes = max(pool.name_bytes, len(node.id))
-        pool.colocate = node.site in self.sites and self.sites[node.site].colocate
+        site = self.sites.get(node.site)
+        pool.colocate = site is not None and site.colocate
+        pool.topology.name(node.site, site.levels if site is not None else ())
+        pool.topology.add(node.position, node)
         every = (1 << node.gpus) - 1
-        gpus, cpus_milli, memory_mib = held.get(node.id, (0, 0, 0))
+        gpus, cpus_milli, memory_mib, parts = held.get(node.id, (0, 0, 0, {}))
         pool.whole.put(node.position, node.gpus, every, node.cpus_milli, node.memory_mib)
         pool.free.put(
             node.position,
@@ -239,21 +319,25 @@ class State:
             every & ~gpus,
             node.cpus_milli - cpus_milli,
             node.memory_mib - memory_mib,
+            {index: WHOLE_MILLI - milli for index, milli in parts.items() if index < node.gpus},
         )
         pool.resize()
         if not node.in_service:
             pool.withdraw(node.position)
 
     def _held(self) -> dict[str, _Held]:
-        """By node: the GPUs (mask), CPU and memory that runs hold."""
+        """By node: the GPUs (mask), CPU and memory that runs hold, and of GPUs that they share the thousandths."""
         held: dict[str, _Held] = {}
         for run in self.runs.values():
             resources = self.jobs[run.job].resources
             for task in run.tasks:
-                gpus, cpus_milli, memory_mib = held.get(task.node, (0, 0, 0))
+                gpus, cpus_milli, memory_mib, parts = held.get(task.node, (0, 0, 0, {}))
                 bits = task.bits
                 part = resources.part(bits.bit_count())
-                held[task.node] = gpus | bits, cpus_milli + part[0], memory_mib + part[1]
+                if resources.gpu_milli:
+                    index = bits.bit_length() - 1
+                    parts[index] = parts.get(index, 0) + resources.gpu_milli
+                held[task.node] = gpus | bits, cpus_milli + part[0], memory_mib + part[1], parts
         return held
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -303,6 +387,7 @@ class State:
     def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
         job = self.jobs[fact.job]
         job.state = "pending"
+        job.kept_us = fact.kept_us
         self.tenants[job.tenant].pending += 1
         budgets.watch(self, job)
         self._enqueue(job)
@@ -314,7 +399,8 @@ class State:
         """Take what the tenant has waiting out of the queues, just before it counts as suspended."""
         for job in self.jobs.values():
             if job.tenant == tenant and job.state == "pending":
-                self.pools[job.pool].queue.leave(job.resources, job.id)
+                self._leave_queue(job)
+                self._drop(job)
         for pool in self.pools.values():
             pool.queue.compact()
 
@@ -327,9 +413,13 @@ class State:
     def _enqueue(self, job: Job) -> None:
         if self.tenants[job.tenant].suspended:
             return
+        pool = self.pools[job.pool]
+        if pool.standing is not None:
+            pool.standing.wait(job, self.leaf(job))
+            return
         order = rank(self.rules.discipline, job.priority, job.expected_us, job.max_duration_us)
         key: Key = (order, job.number, job.id)
-        self.pools[job.pool].queue.add(job.resources, key)
+        pool.queue.add(job.resources, key)
 
     def _job_rejected(self, at: int, fact: f.JobRejected) -> None:
         del self.jobs[fact.job]
@@ -339,31 +429,166 @@ class State:
         budgets.hold(self, job, ())
         if job.state == "pending":
             self._leave_queue(job)
+            self._drop(job)
+            self.tenants[job.tenant].pending -= 1
+        standing = self.pools[job.pool].standing if job.pool else None
+        if standing is not None:
+            standing.forget(job.id)
 
     def _leave_queue(self, job: Job) -> None:
-        tenant = self.tenants[job.tenant]
-        if not tenant.suspended:
-            self.pools[job.pool].queue.leave(job.resources, job.id)
-        tenant.pending -= 1
+        pool = self.pools[job.pool]
+        if pool.standing is None:
+            if not self.tenants[job.tenant].suspended:
+                pool.queue.leave(job.resources, job.id)
+        elif job.id in pool.standing.waiting:
+            pool.standing.leave(job)
+
+    def leaf(self, job: Job) -> str:
+        """Where the job stands in the entitlement tree."""
+        return f"{self.tenants[job.tenant].tenant_class}/{job.tenant}/{job.project}"
+
+    # ── reservations ──────────────────────────────────────────────────────────────────────────────────────────────
+    def _capacity_reserved(self, at: int, fact: f.CapacityReserved) -> None:
+        job = self.jobs[fact.job]
+        self._release(job)
+        if fact.kind == "claim":
+            self._leave_queue(job)
+        self._reserve(job, Reservation(fact.job, fact.kind, fact.start_us, fact.tasks, at))
+
+    def _reserve(self, job: Job, made: Reservation) -> None:
+        self.reservations[job.id] = made
+        standing = self.pools[job.pool].standing
+        if standing is not None:
+            places = self.places(made.tasks)
+            standing.reserve(job, self.leaf(job), Reserved(made.kind, places, made.start_us, made.at_us))
+
+    def _reservation_dropped(self, at: int, fact: f.ReservationDropped) -> None:
+        job = self.jobs[fact.job]
+        claimed = self.reservations[fact.job].kind == "claim"
+        self._drop(job)
+        if claimed:
+            self._enqueue(job)
+
+    def _drop(self, job: Job) -> None:
+        if self.reservations.pop(job.id, None) is not None:
+            self._release(job)
+
+    def _release(self, job: Job) -> None:
+        """Give back what is held for a job, in its pool; a claim counts as running no more."""
+        standing = self.pools[job.pool].standing
+        if standing is not None:
+            standing.drop(job.id, self.leaf(job))
+
+    def places(self, tasks: tuple[f.Task, ...]) -> list[Place]:
+        """Positions and numbers of GPUs."""
+        return [(self.nodes[task.node].position, task.bits.bit_count()) for task in tasks]
+
+    def _stand(self, lags: dict[str, Lags]) -> None:
+        """Make anew what the fair plan knows of each pool; nothing under another discipline. What waits is not in it."""
+        for name, pool in self.pools.items():
+            standing = pool.standing = self._standing(pool)
+            known = lags.get(name)
+            if standing is not None and known is not None:
+                standing.ticked_us = known.ticked_us
+                for node, lag in known.nodes:
+                    standing.tree.node(node).lag = lag
+        if self.rules.discipline != "fair":
+            self.reservations.clear()
+            return
+        for job in self.jobs.values():
+            if job.pool and not job.charge_milli:  # admitted under rules that do not charge
+                job.charge_milli = self.charge(job.pool, job.resources)
+        for run in self.runs.values():
+            job = self.jobs[run.job]
+            standing = self.pools[job.pool].standing
+            assert standing is not None, "every pool has a standing"
+            standing.place(job, run, self.leaf(job), self.places(run.tasks), run.pinned_us)
+            if run.has_started:
+                standing.timeline.until(run.id, until_us(job, run.started_us))
+            if run.stopping:
+                standing.stop(job, run, self._stopped_by(run), run.stopping in f.YIELDS)
+        for made in self.reservations.values():
+            self._reserve(self.jobs[made.job], made)
+
+    def _standing(self, pool: Pool) -> Standing | None:
+        if self.rules.discipline != "fair":
+            return None
+        standing = Standing(pool.free)
+        for name, weight in self.rules.sharing.weights.items():
+            standing.tree.node(name, weight)
+        return standing
+
+    def charge(self, name: str, asked: f.Resources) -> int:
+        """What a job counts for in a pool, milli; 0 under rules that do not charge."""
+        return charge(asked, self.pools[name].amounts()) if self.rules.discipline == "fair" else 0
+
+    def refresh(self, name: str, at: int) -> None:
+        """Bring the shares of a pool up to date with its nodes and with what time alone changes."""
+        pool = self.pools[name]
+        standing = pool.standing
+        if standing is not None:
+            gpus, cpus_milli, _ = pool.amounts()
+            standing.tree.resize(gpus * 1000 or cpus_milli)
+            entitlements.refresh(standing.tree, self, name, at)
+            standing.unpin(at)
+
+    def _stopped_by(self, run: Run) -> int:
+        return run.stopped_us + self.rules.sharing.grace_us + self.rules.sharing.stop_us
+
+    def _lags(self) -> dict[str, Lags]:
+        return {
+            name: Lags(
+                pool.standing.ticked_us,
+                sorted((node.id, node.lag) for node in pool.standing.tree.nodes.values() if node.lag),
+            )
+            for name, pool in self.pools.items()
+            if pool.standing is not None
+        }
+
+    def _shares_ticked(self, at: int, fact: f.SharesTicked) -> None:
+        sharing = self.rules.sharing
+        standing = self.pools[fact.pool].standing
+        if standing is not None:
+            self.refresh(fact.pool, at)
+            kept = kept_per_tick(sharing.tick_us, sharing.half_life_us)
+            standing.tree.tick(fact.ticks, sharing.tick_s, kept)
+            standing.ticked_us = at - at % sharing.tick_us
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _run_placed(self, at: int, fact: f.RunPlaced) -> None:
         job = self.jobs[fact.job]
         self._leave_queue(job)
+        self.tenants[job.tenant].pending -= 1
+        if self.rules.sharing.start_interval_us:
+            self.paced_us = max(self.paced_us, at) + self.rules.sharing.start_interval_us
         job.state = "starting"
         budgets.watch(self, job)
         job.runs += 1
         job.run = fact.run
-        self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
+        run = self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
+        reservation = self.reservations.get(job.id)
+        if reservation is not None and reservation.kind == "promise":
+            run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.until_freed_us)
+        standing = self.pools[job.pool].standing
+        if standing is not None:
+            standing.place(job, run, self.leaf(job), self.places(fact.tasks), run.pinned_us)
+            self.reservations.pop(job.id, None)
         for task in fact.tasks:
             node, bits = self.nodes[task.node], task.bits
             free = self.pools[node.pool].free
-            free.take(node.position, bits, *job.resources.part(bits.bit_count()))
+            free.take(node.position, bits, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
 
     def _run_stop_ordered(self, at: int, fact: f.RunStopOrdered) -> None:
         run = self.runs[fact.run]
+        job = self.jobs[run.job]
+        standing = self.pools[job.pool].standing
+        run.stopped_us = at
+        if standing is not None and not run.stopping:
+            standing.stop(job, run, self._stopped_by(run), fact.cause in f.YIELDS)
+        elif standing is not None and fact.cause not in f.YIELDS:
+            standing.forget(job.id)
         run.stopping = fact.cause
-        self.jobs[run.job].state = "stopping"
+        job.state = "stopping"
 
     def _run_started(self, at: int, fact: f.RunStarted) -> None:
         run = self.runs[fact.run]
@@ -372,16 +597,22 @@ class State:
         job = self.jobs[run.job]
         if job.state == "starting":
             job.state = "running"
+        standing = self.pools[job.pool].standing
+        if standing is not None and not run.stopping:
+            standing.timeline.until(run.id, until_us(job, run.started_us))
 
     def _run_ended(self, at: int, fact: f.RunEnded) -> None:
         run = self.runs.pop(fact.run)
         job = self.jobs[run.job]
         job.run = ""
+        standing = self.pools[job.pool].standing
+        if standing is not None:
+            standing.end(job, run)
         for task in run.tasks:
             node, bits = self.nodes[task.node], task.bits
             left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
             free = self.pools[node.pool].free
-            free.give(node.position, left, *job.resources.part(bits.bit_count()))
+            free.give(node.position, left, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
 
     def _usage_metered(self, at: int, fact: f.UsageMetered) -> None:
         if fact.posted:
@@ -407,6 +638,10 @@ class State:
             people=self.people,
             onboarding=self.onboarding,
             budgets=self.budgets,
+            reservations=list(self.reservations.values()),
+            lags=self._lags(),
+            paced_us=self.paced_us,
+            contracts=self.contracts,
         )
 
     @classmethod
@@ -430,10 +665,13 @@ class State:
         for node in projection.nodes:
             state.nodes[node.id] = node
             state.pools.setdefault(node.pool, Pool())
-        state._derive()
+        state.paced_us = projection.paced_us
+        state.reservations = {made.job: made for made in projection.reservations}
+        state.contracts = projection.contracts
+        state._derive(projection.lags)
         return state
 
-    def _derive(self) -> None:
+    def _derive(self, lags: dict[str, Lags]) -> None:
         """Make pools and indexes anew, in one pass over each of what they are made of."""
         digests = self.digests
         digests.update((one.digest, one.id) for one in self.people.tokens.values())
@@ -446,10 +684,10 @@ class State:
         held = self._held()
         for node in self.nodes.values():
             self._serve(node, held)
+        self._stand(lags)
+        self._queue()
         for job in self.jobs.values():
             budgets.watch(self, job)
-            if job.state == "pending":
-                self._enqueue(job)
 
     def digest(self) -> str:
         """SHA-256 of the projection's JSON, hexadecimal: equal states, equal digests."""
@@ -472,6 +710,7 @@ def _counted(change: _Change) -> _Change:
 _ACTS: Final[dict[type[Fact], _Change]] = {
     **tenancy.APPLY,
     **budgets.APPLY,
+    **entitlements.APPLY,
     **people.APPLY,
     **onboarding.APPLY,
     a.LegalIdentityChanged: State._noted,
@@ -494,6 +733,10 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     f.CancelRequested: State._noted,
     f.JobRequeued: State._job_requeued,
     f.JobEnded: State._job_ended,
+    f.CapacityReserved: State._capacity_reserved,
+    f.ReservationDropped: State._reservation_dropped,
+    f.PromiseBroken: State._noted,
+    f.SharesTicked: State._shares_ticked,
     f.RunPlaced: State._run_placed,
     f.RunStopOrdered: State._run_stop_ordered,
     f.RunStarted: State._run_started,

@@ -95,19 +95,37 @@ class Demand(NamedTuple):
     shapes: tuple[Amount, ...]
 
 
-def demands(asked: Resources, size: int, colocate: bool) -> list[Demand]:
-    """What a gang needs of nodes with at most `size` GPUs; with `colocate` its tasks may share a node."""
+class Where(NamedTuple):
+    """What is known of where a gang may go. `colocate`: its tasks may share a node; `within`: bit mask of the nodes
+    that it may have; `size`: GPUs of the largest of them, 0: not known; `domain`: a number for each node, if all of it
+    must be on nodes with the same."""
+
+    colocate: bool = True
+    within: int = -1
+    size: int = 0
+    domain: Sequence[int] | None = None
+
+
+ANYWHERE: Final = Where()
+
+
+def demands(asked: Resources, largest: int, where: Where) -> list[Demand]:
+    """What a gang needs of nodes with at most `largest` GPUs."""
     gpus = asked.gpus
-    if asked.nodes == 0 and gpus > size > 0:
-        whole, rest = divmod(gpus, size)
-        needs = [Demand(whole, ((size, *asked.part(size)),))]
-        if rest:
-            needs.append(Demand(whole + 1, ((rest, *asked.part(rest)),)))
-        return needs
+    size = where.size or largest
+    if asked.nodes == 0:
+        if not where.size and (asked.gpu_type or asked.level or asked.slice_level):
+            return [Demand(1, ())]  # the largest node that it may have decides how it is cut
+        if gpus > size > 0:
+            whole, rest = divmod(gpus, size)
+            needs = [Demand(whole, ((size, *asked.part(size)),))]
+            if rest:
+                needs.append(Demand(whole + 1, ((rest, *asked.part(rest)),)))
+            return needs
     count = max(asked.nodes, 1)
     gpus, cpus_milli, memory_mib = gpus // count, asked.cpus_milli // count, asked.memory_mib // count
     per_gpu = WHOLE_MILLI // asked.gpu_milli if asked.gpu_milli else 0  # tasks that share one
-    if count == 1 or not colocate:
+    if count == 1 or not where.colocate:
         return [Demand(count, ((gpus or min(per_gpu, 1), cpus_milli, memory_mib),))]
     most = count
     if gpus or per_gpu:

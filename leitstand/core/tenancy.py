@@ -16,6 +16,7 @@ import msgspec
 from leitstand.core import acts as a
 from leitstand.core.budgets import Budget
 from leitstand.core.decision import Decision, is_id, record, refuse
+from leitstand.core.entitlements import leave
 from leitstand.core.fact import Fact
 from leitstand.core.facts import JobEnded, RunStopOrdered
 from leitstand.core.rules import TENANT_CLASSES
@@ -243,6 +244,8 @@ def _exit_extended(state: "State", at: int, fact: a.TenantExitExtended) -> None:
 def _exit_advanced(state: "State", at: int, fact: a.TenantExitAdvanced) -> None:
     tenant = state.tenants[fact.tenant]
     tenant.stage = fact.stage
+    if fact.stage == "retrieval":
+        leave(state, at, tenant)
     stage, due = next_stage(tenant)
     if stage:
         state.exits[tenant.id] = due

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 from leitstand.core.facts import Resources
 from leitstand.core.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.placement import Place
-from leitstand.core.steps import INFINITY as INFINITY
 from leitstand.core.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
+from leitstand.core.steps import INFINITY as INFINITY
 from leitstand.core.window import View, laid_over, whole_left
 
 Part = tuple[int, int]  # cpus_milli, memory_mib at one place
@@ -265,8 +265,8 @@ class Timeline:
         where: Where = ANYWHERE,
     ) -> tuple[int, list[Place]] | None:
         """The earliest start from `now` on at which `find` gives places in what is free for `limit_us`, and these; None
-        if there is none. `find` must find places for `asked` wherever it finds some in less. What is known of `where` it
-        looks only saves searches."""
+        if there is none. `find` must find places for `asked` wherever it finds some in less. What is known of `where`
+        it looks only saves searches."""
         layer = self._layer(ignore)
         serving = self._serving()
         grid = self._synced(layer, now)

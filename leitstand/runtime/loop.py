@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from leitstand.core.cycle import Core
 from leitstand.core.decision import Answer
 from leitstand.core.facts import Fact, Observation, RunPlaced, RunStopOrdered
-from leitstand.core.state import Run, State
+from leitstand.core.state import Job, Run, State
 from leitstand.runtime.ports import Clock, Engine, Head, Journal, Order, Source, StartRun, StopRun
 
 
@@ -96,9 +96,16 @@ def start_order(state: State, run: Run) -> StartRun:
         job.spec,
         job.max_duration_us,
         run.placed_us,
-        job.expected_us,
+        _expected_us(state, job),
         run.started_us,
     )
+
+
+def _expected_us(state: State, job: Job) -> int:
+    """How long a run is expected to take: what is left of the job, and the restart of one that was taken."""
+    if not job.expected_us or job.runs == 1 or state.rules.discipline != "fair":
+        return job.expected_us
+    return max(job.expected_us - job.kept_us, 0) + state.rules.sharing.restart_us
 
 
 def resume(engine: Engine, state: State) -> None:

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of one pool under the discipline `fair`: who starts, who waits for what, who yields. Called by the cycle
+when something changed in the pool.
+
+    due reservations start · whose turn it is: start, or take back what is owed, or reserve · at ticks: rebalance
+
+What it keeps between cycles is a cache: with it empty it decides the same. `docs/scheduling.md` tells the algorithm.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from leitstand.core import facts as f
+from leitstand.core.entitlements import next_change
+from leitstand.core.fit import Free
+from leitstand.core.metering import lost
+from leitstand.core.placement import Place, tasks_of
+from leitstand.core.preemption import Act, Scene, Wanted, Yielding
+from leitstand.core.promises import Bound, safe
+from leitstand.core.shares import Node
+from leitstand.core.standing import Class, Standing, parts_of
+from leitstand.core.steps import INFINITY
+from leitstand.core.turns import Head, Turns
+
+if TYPE_CHECKING:
+    from leitstand.core.state import Job, Pool, Run, State
+
+RESERVED_PER_PLAN: Final = 16  # further ones are made in later cycles
+
+
+class Fair:
+    """The plan of the pool `name`. `emit` records a fact and applies it."""
+
+    def __init__(self, state: "State", name: str, emit: Callable[[f.Fact], None]) -> None:
+        self.state = state
+        self.name = name
+        self.emit = emit
+        self.asleep: dict[Class, None] = {}  # classes that found no place since capacity was last freed
+        self.served: dict[
+            str, None
+        ] = {}  # jobs for which nothing can be taken or reserved, until something changes
+        self.tried: dict[str, None] = {}  # due reservations that wait for capacity on their nodes
+        self.ticked = False
+        self.freed: dict[int, None] | None = (
+            None  # positions where capacity was freed; None: anything may have changed
+        )
+
+    # ── called by the cycle ───────────────────────────────────────────────────────────────────────────────────────
+    def wake(self, positions: Iterable[int] | None = None) -> None:
+        """Capacity at these positions was freed; without positions: anything may have changed."""
+        self.asleep.clear()
+        if positions is None:
+            self.freed = None
+        elif self.freed is not None:
+            self.freed.update(dict.fromkeys(positions))
+
+    def tick(self, now: int) -> None:
+        """Take up the intervals that are over, before anything else changes usage or demand."""
+        standing, tick_us = self.standing, self.state.rules.sharing.tick_us
+        ticks = (now - standing.ticked_us) // tick_us
+        if ticks > 0:
+            self.emit(f.SharesTicked(self.name, ticks if standing.ticked_us else 0))
+            self.ticked = True
+
+    def is_due(self, now: int) -> bool:
+        """Whether there is something to look at: a reservation that starts, or what the pace did not allow before."""
+        due = self.standing.timeline.next_start()
+        return (due is not None and due <= now) or bool(
+            self.freed is None or self.freed or self.standing.fresh
+        )
+
+    def next_wake(self, now: int) -> int | None:
+        """When time alone will let something start, or shares move."""
+        standing = self.standing
+        due = standing.timeline.next_start(now)
+        if self.state.paced_us > now and standing.waiting:
+            due = self.state.paced_us if due is None else min(due, self.state.paced_us)
+        change = next_change(self.state, self.name, now)
+        if change is not None and standing.waiting:
+            due = change if due is None else min(due, change)
+        if standing.waiting and standing.tree.held:
+            tick = standing.ticked_us + self.state.rules.sharing.tick_us
+            due = tick if due is None else min(due, tick)
+        return due
+
+    def plan(self, now: int) -> None:
+        """Decide all that can be decided at `now`."""
+        self.now, self._reserved = now, 0
+        self.state.refresh(self.name, now)
+        self.standing.tree.settle()
+        self._scene: Scene | None = None
+        if self.ticked:
+            self.served.clear()
+            self.tried.clear()
+        self._start_due()
+        self._take_turns()
+        self.ticked = False
+        if self._may_start():
+            self.freed = {}
+            self.standing.fresh.clear()
+
+    # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
+    def _start_due(self) -> None:
+        standing, freed = self.standing, self.freed
+        due = standing.timeline.due(self.now)
+        for job_id in sorted(due, key=self._due_order):
+            if not self._may_start():
+                return
+            if job_id in self.tried and freed is not None:
+                known = standing.timeline.reservation(job_id)
+                assert known is not None, "what is due is reserved"
+                if not any(position in freed for position, _ in known.places):
+                    continue
+            self.tried[job_id] = None
+            self._start_reserved(self.state.jobs[job_id])
+
+    def _due_order(self, job_id: str) -> tuple[bool, int, int]:
+        made = self.state.reservations[job_id]
+        return made.kind != "claim", made.start_us, self.state.jobs[job_id].number
+
+    def _start_reserved(self, job: "Job") -> None:
+        made = self.state.reservations[job.id]
+        leaf = self.standing.tree.node(self.state.leaf(job))
+        if made.kind != "claim" and self._forbidden(leaf, job.charge_milli):
+            return
+        view = self.standing.timeline.view(self.now, _limit(job), own=job.id)
+        places = self.pool.place(job.resources, view)
+        if places is not None:
+            self._start(job, places, view)
+
+    # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _take_turns(self) -> None:
+        """Heads in the order of shares: each starts, or takes back what it is owed, or gets a reservation."""
+        lines = {leaf: self._line(leaf) for leaf in self._leaves()}
+        turns = Turns(self.standing.tree, lines, self.state.rules.sharing.tick_s)
+        while self._may_start() and (turn := turns.next()) is not None:
+            job = self.state.jobs[turn.job]
+            moved = (turn.cls not in self.asleep and self._try(job, turn.leaf, turn.cls)) or self._serve(
+                job, turn.leaf
+            )
+            turns.done(self._line(turn.leaf.id) if moved else None)
+
+    def _may_start(self) -> bool:
+        """Whether the pace that the rules set allows another start now."""
+        return self.state.paced_us <= self.now or not self.state.rules.sharing.start_interval_us
+
+    def _leaves(self) -> dict[str, None]:
+        """Leaves where somebody may start, or whose head nobody looked at."""
+        standing = self.standing
+        if self.ticked or self.freed is None:
+            return dict.fromkeys(standing.lines)
+        leaves = dict.fromkeys(leaf for leaf in standing.fresh if leaf in standing.lines)
+        if self.freed:
+            for cls, where in standing.classes.items():
+                if self.pool.place(cls.asked, self.pool.free) is None:
+                    self.asleep[cls] = None
+                else:
+                    leaves.update(dict.fromkeys(where))
+        return leaves
+
+    def _line(self, leaf: str) -> list[Head]:
+        """Whom to consider in a leaf, in its order: the heads of classes that may fit, and for the rest as many as can
+        have a reservation."""
+        line = self.standing.lines.get(leaf, {})
+        most = self.state.rules.sharing.reservations_leaf_max
+        keys = [(key, cls) for cls, waiting in line.items() for key in waiting[: 1 + most]]
+        keys.sort()
+        jobs, served, asleep = self.state.jobs, self.served, self.asleep
+        return [
+            (key[-1], cls, jobs[key[-1]].charge_milli)
+            for ahead, (key, cls) in enumerate(keys)
+            if cls not in asleep or (ahead < most and key[-1] not in served)
+        ]
+
+    def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
+        """Start the job if that is allowed and delays nobody's reservation."""
+        if self._forbidden(leaf, job.charge_milli):
+            return False
+        view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
+        places = self.pool.place(cls.asked, view)
+        if places is None:
+            if job.id not in self.state.reservations:
+                self.asleep[cls] = None
+            return False
+        self._start(job, places, view)
+        return True
+
+    def _forbidden(self, leaf: Node, charge: int) -> str:
+        """'' or why shares forbid a start: limit | lending."""
+        if self.standing.tree.over_limit(leaf, charge) is not None:
+            return "limit"
+        return "" if self.standing.tree.lends(leaf, charge) else "lending"
+
+    def _start(self, job: "Job", places: list[Place], view: Free) -> None:
+        tasks = tasks_of(places, view, self.pool.names)
+        self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
+
+    # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
+    def _serve(self, job: "Job", leaf: Node) -> bool:
+        """Take back for the job what it is owed, or else reserve; whether it waits no more."""
+        if job.id in self.served:
+            return False
+        self.served[job.id] = None
+        if self.standing.tree.over_limit(leaf, job.charge_milli) is not None:
+            return False
+        act = self._act(job, leaf)
+        if act is not None:
+            self._carry_out(job, act)
+            return True
+        if job.id not in self.state.reservations and self.standing.tree.lends(leaf, job.charge_milli):
+            self._reserve(job, leaf)
+        return False
+
+    def _act(self, job: "Job", leaf: Node) -> Act | None:
+        if not any(self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth):
+            return None
+        if self._scene is None:
+            self._scene = self._make_scene()
+        causes = f.YIELDS if self.ticked else ("recall", "priority")
+        wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
+        return self._scene.act(wanted, causes)
+
+    def _may_cover(self, node: Node, leaf: Node, charge: int) -> bool:
+        """Whether the job may be covered at the node: surely not if all runs there are and it does not fit."""
+        return (
+            node.running > node.deserved
+            or self.standing.tree.occupied_with(node, leaf, charge) <= node.deserved
+        )
+
+    def _carry_out(self, job: "Job", act: Act) -> None:
+        self.emit(f.CapacityReserved(job.id, "claim", self.now, counted(act.places, self.pool.names)))
+        self._displace(act.places)
+        for victim in act.victims:
+            self.emit(f.RunStopOrdered(victim, act.cause, job.id))
+            self.served.pop(self.state.runs[victim].job, None)
+        assert self._scene is not None, "an act has a scene"
+        self._scene.done(act)
+
+    def _displace(self, places: list[Place]) -> None:
+        """Plans that a claim leaves no room for; promises it leaves alone."""
+        timeline = self.standing.timeline
+        for position in dict.fromkeys(position for position, _ in places):
+            plans = [job for job in timeline.on(position) if self.state.reservations[job].kind == "plan"]
+            while plans and position in timeline.oversold(self.now):
+                last = plans.pop()
+                self.emit(f.ReservationDropped(last, "recalled"))
+                self.served.pop(last, None)
+
+    def _make_scene(self) -> Scene:
+        state = self.state
+        runs = {
+            run.id: self._yielding(run, state.jobs[run.job])
+            for run in state.runs.values()
+            if state.jobs[run.job].pool == self.name
+        }
+        return Scene(
+            self.standing.tree, self.standing.timeline, runs, self.now, state.rules.sharing, self.pool.place
+        )
+
+    def _yielding(self, run: "Run", job: "Job") -> Yielding:
+        places = self.state.places(run.tasks)
+        lost_us = lost(job, run, self.now) + self.state.rules.sharing.restart_us
+        return Yielding(
+            run.id,
+            self.standing.tree.node(self.state.leaf(job)),
+            places,
+            parts_of(job.resources, places),
+            job.charge_milli,
+            lost_us * max(job.charge_milli, 1),
+            run.placed_us,
+            bool(run.stopping),
+        )
+
+    def _reserve(self, job: "Job", leaf: Node) -> None:
+        state, sharing = self.state, self.state.rules.sharing
+        standing = self.standing
+        if standing.reserved.get(leaf.id, 0) >= sharing.reservations_leaf_max:
+            return
+        if len(state.reservations) >= sharing.reservations_max:
+            return
+        if self._reserved >= RESERVED_PER_PLAN:
+            del self.served[job.id]  # another cycle has room
+            return
+        self._reserved += 1
+        found = standing.timeline.earliest(
+            job.resources, self.now, _limit(job), lambda view: self.pool.place(job.resources, view)
+        )
+        if found is None:
+            return
+        start_us, places = found
+        kind = "promise" if self._is_safe(job, leaf, start_us) else "plan"
+        self.emit(f.CapacityReserved(job.id, kind, start_us, counted(places, self.pool.names)))
+
+    def _is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
+        sharing, tree = self.state.rules.sharing, self.standing.tree
+        until = min(job.max_duration_us or INFINITY, sharing.until_freed_us)
+        asked = Bound(leaf, job.charge_milli, start_us, start_us + until)
+        return safe(tree, asked, self._bounds(), tree.capacity - sharing.spare_milli)
+
+    def _bounds(self) -> list[Bound]:
+        """What nobody can take: promises, and runs whose start was promised."""
+        state, tree = self.state, self.standing.tree
+        until_us = state.rules.sharing.until_freed_us
+        bounds = []
+        for made in state.reservations.values():
+            job = state.jobs[made.job]
+            if made.kind == "promise" and job.pool == self.name:
+                until = made.start_us + min(job.max_duration_us or INFINITY, until_us)
+                bounds.append(Bound(tree.node(state.leaf(job)), job.charge_milli, made.start_us, until))
+        for held in tree.held.values():
+            if held.pinned_us > self.now:
+                bounds.append(Bound(held.leaf, held.charge, self.now, held.pinned_us))
+        return bounds
+
+    # ── nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def lose(self, position: int) -> None:
+        """The node at `position` is out of service: what was to start there has to start elsewhere."""
+        for job in self.standing.timeline.on(position):
+            made = self.state.reservations[job]
+            if made.kind == "promise":
+                self.emit(f.PromiseBroken(job, "node_failed", made.start_us))
+            self.emit(f.ReservationDropped(job, "failed"))
+
+    @property
+    def pool(self) -> "Pool":
+        return self.state.pools[self.name]
+
+    @property
+    def standing(self) -> Standing:
+        standing = self.pool.standing
+        assert standing is not None, "the discipline is fair"
+        return standing
+
+
+def counted(places: Iterable[Place], names: list[str]) -> tuple[f.Task, ...]:
+    """Places as tasks of which only the number of GPUs counts."""
+    return tuple(f.Task(names[position], format((1 << gpus) - 1, "x")) for position, gpus in places)
+
+
+def _limit(job: "Job") -> int:
+    return job.max_duration_us or INFINITY

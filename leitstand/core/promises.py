@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which reservations are promises: starts on capacity that nobody can call back. Called by the fair plan.
+
+A reservation from s is *safe* if, at every moment at which its run could not be taken back yet, all guarantees can be
+called at once and everything promised or pinned still runs: W(root, t) <= C - spare, where W(n, t) is the greater of
+n's guarantee and what its children need, at a leaf the greater of its guarantee and what is promised or pinned there.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from leitstand.core.shares import Node, Tree
+
+
+class Bound(NamedTuple):
+    """Charge in `leaf` that nobody can take in [from_us, until_us): a promise, or a run that is pinned."""
+
+    leaf: Node
+    charge: int
+    from_us: int
+    until_us: int
+
+
+def safe(tree: Tree, asked: Bound, others: Iterable[Bound], capacity: int) -> bool:
+    """Whether `asked` can be promised beside `others`. `capacity`: what all guarantees share, without the spare."""
+    near = [one for one in others if one.from_us < asked.until_us and one.until_us > asked.from_us]
+    moments = {asked.from_us, *(one.from_us for one in near if one.from_us > asked.from_us)}
+    return all(_needed(tree, [asked, *near], moment) <= capacity for moment in sorted(moments))
+
+
+def _needed(tree: Tree, bound: list[Bound], at: int) -> int:
+    """W(root, at): what is needed if every guarantee is called."""
+    more: dict[Node, int] = {}  # beyond the guarantee, of the nodes of one level after another
+    for one in bound:
+        if one.from_us <= at < one.until_us:
+            more[one.leaf] = more.get(one.leaf, 0) + one.charge
+    over = {leaf: charge - leaf.guarantee for leaf, charge in more.items() if charge > leaf.guarantee}
+    for depth in range(max((leaf.depth for leaf in over), default=0), 0, -1):
+        for node in [node for node in over if node.depth == depth]:
+            parent = node.parent
+            assert parent is not None, "only the root has no parent"
+            over[parent] = over.get(parent, parent.children_guarantee - parent.guarantee) + over.pop(node)
+        over = {node: beyond for node, beyond in over.items() if node.depth != depth - 1 or beyond > 0}
+    root = tree.root
+    return root.guarantee + max(over.get(root, root.children_guarantee - root.guarantee), 0)

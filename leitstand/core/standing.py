@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fair plan knows of one pool: who waits, who runs, and what is held from when on. Kept by the state with
+every fact and read by the plan; all of it follows from the facts.
+
+A job is *waiting* while nothing but capacity keeps it from running, *yielding* between the order that stops its run for
+another job and the end of that run (it counts as demand then, not as usage), and *running* from its placement, or from
+the claim that capacity is being freed for.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from leitstand.core import facts as f
+from leitstand.core.fit import Availability
+from leitstand.core.placement import Place
+from leitstand.core.shares import Held, Node, Tree
+from leitstand.core.steps import INFINITY
+from leitstand.core.timeline import Timeline
+
+if TYPE_CHECKING:
+    from leitstand.core.state import Job, Run
+
+Key = tuple[int, int, int, str]  # of a waiting job in its project: the lower the earlier
+
+
+class Class(NamedTuple):
+    """What jobs have in common if none of them fits when one does not."""
+
+    asked: f.Resources
+    limit_us: int  # INFINITY for a job without
+
+
+class Standing:
+    """See the module. `lines`: leaf → class → keys in order; `classes`: class → leaf → how many wait there."""
+
+    def __init__(self, free: Availability) -> None:
+        self.tree = Tree()
+        self.timeline = Timeline(free)
+        self.lines: dict[str, dict[Class, list[Key]]] = {}
+        self.classes: dict[Class, dict[str, int]] = {}
+        self.waiting: dict[str, tuple[str, Class]] = {}  # job → where it stands
+        self.yielding: dict[str, tuple[Node, int]] = {}
+        self.pins: list[tuple[int, str]] = []  # heap of (end of the pin, job)
+        self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
+        self.ticked_us = 0
+        self.fresh: dict[str, None] = {}  # leaves with a head that nobody looked at
+
+    # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def wait(self, job: "Job", leaf: str) -> None:
+        """The job waits for capacity."""
+        cls = Class(job.resources, job.max_duration_us or INFINITY)
+        insort(self.lines.setdefault(leaf, {}).setdefault(cls, []), key_of(job))
+        at = self.classes.setdefault(cls, {})
+        at[leaf] = at.get(leaf, 0) + 1
+        self.waiting[job.id] = leaf, cls
+        self.fresh[leaf] = None
+        if self.yielding.pop(job.id, None) is None:
+            self.tree.wait(self.tree.node(leaf), job.charge_milli)
+
+    def leave(self, job: "Job") -> None:
+        """It waits no more: it starts, has a claim, was cancelled or is held."""
+        leaf, cls = self.waiting.pop(job.id)
+        line, at = self.lines[leaf], self.classes[cls]
+        keys = line[cls]
+        del keys[bisect_left(keys, key_of(job))]
+        at[leaf] -= 1
+        if not keys:
+            del at[leaf], line[cls]
+            if not at:
+                del self.classes[cls]
+            if not line:
+                del self.lines[leaf]
+        self.fresh[leaf] = None
+        self.tree.wait(self.tree.node(leaf), -job.charge_milli)
+
+    # ── running ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def place(self, job: "Job", run: "Run", leaf: str, places: Sequence[Place], pinned_us: int) -> None:
+        """The job runs; a reservation that it had is used up. It waits no more already."""
+        self.drop(job.id, leaf)
+        held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, (run.placed_us, job.number))
+        held.pinned_us = pinned_us
+        if pinned_us:
+            heappush(self.pins, (pinned_us, job.id))
+        self.tree.start(held)
+        self.timeline.occupy(run.id, places, parts_of(job.resources, places), until_us(job, run.placed_us))
+
+    def stop(self, job: "Job", run: "Run", by_us: int, yields: bool) -> None:
+        """Its run was told to end, and will have by then."""
+        held = self.tree.end(job.id)
+        self.timeline.until(run.id, by_us)
+        if yields:
+            self.yielding[job.id] = held.leaf, held.charge
+            self.tree.wait(held.leaf, held.charge)
+
+    def end(self, job: "Job", run: "Run") -> None:
+        """Its run is over."""
+        self.timeline.vacate(run.id)
+        if not run.stopping:
+            self.tree.end(job.id)
+
+    def forget(self, job: str) -> None:
+        """The job is over: it will not wait again."""
+        where = self.yielding.pop(job, None)
+        if where is not None:
+            self.tree.wait(where[0], -where[1])
+
+    # ── reservations ──────────────────────────────────────────────────────────────────────────────────────────────
+    def reserve(self, job: "Job", leaf: str, reservation: "Reserved") -> None:
+        """Hold places for a job; a job with a claim counts as running, others go on waiting."""
+        self.drop(job.id, leaf)
+        end_us = min(reservation.start_us + (job.max_duration_us or INFINITY), INFINITY)
+        parts = parts_of(job.resources, reservation.places)
+        self.timeline.reserve(
+            job.id, reservation.kind, reservation.places, parts, reservation.start_us, end_us
+        )
+        if reservation.kind == "claim":
+            order = (reservation.at_us, job.number)
+            self.tree.start(Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, order))
+        else:
+            self.reserved[leaf] = self.reserved.get(leaf, 0) + 1
+
+    def drop(self, job: str, leaf: str) -> None:
+        """Nothing is held for the job any more."""
+        known = self.timeline.reservation(job)
+        if known is None:
+            return
+        self.timeline.release(job)
+        if known.kind == "claim":
+            self.tree.end(job)
+            return
+        self.reserved[leaf] -= 1
+        if not self.reserved[leaf]:
+            del self.reserved[leaf]
+
+    def unpin(self, now: int) -> None:
+        """Runs whose pin is over can be taken."""
+        while self.pins and self.pins[0][0] <= now:
+            until, job = heappop(self.pins)
+            held = self.tree.held.get(job)
+            if held is not None and held.pinned_us == until:
+                self.tree.pin(job, 0)
+
+
+class Reserved(NamedTuple):
+    """`at_us`: when it was decided."""
+
+    kind: str
+    places: Sequence[Place]
+    start_us: int
+    at_us: int
+
+
+def key_of(job: "Job") -> Key:
+    """Priority, then age; the shorter a job is expected to be, the older it counts."""
+    return (-job.priority, job.submitted_us, job.number, job.id)
+
+
+def until_us(job: "Job", start_us: int) -> int:
+    """When a run that starts then is over at the latest."""
+    return start_us + job.max_duration_us if job.max_duration_us else INFINITY
+
+
+def parts_of(asked: f.Resources, places: Iterable[Place]) -> list[tuple[int, int]]:
+    """CPU and memory of each place."""
+    return [asked.part(gpus) for _, gpus in places]
+
+
+def charge(asked: f.Resources, whole: tuple[int, int, int]) -> int:
+    """What a job counts for, milli: the largest of its GPU, CPU and memory share of a pool with `whole` = (GPUs,
+    cpus_milli, memory_mib), rounded up; at least 1. In a pool without GPUs thousandths of a core."""
+    gpus, cpus_milli, memory_mib = whole
+    own = asked.gpus * _GPU or asked.gpu_milli * max(asked.nodes, 1)
+    unit = gpus * _GPU or cpus_milli
+    by_cpu = -(-asked.cpus_milli * unit // cpus_milli) if cpus_milli else 0
+    by_memory = -(-asked.memory_mib * unit // memory_mib) if memory_mib else 0
+    return max(own, by_cpu, by_memory, 1)
+
+
+_GPU: Final = 1000
