@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from leitstand.core.facts import Resources
 from leitstand.core.fit import Availability, Free
 from leitstand.core.placement import Place
+from leitstand.core.steps import ANYWHERE, Where
 from leitstand.core.timeline import INFINITY, KINDS, Timeline
 
 NOW = 5
@@ -206,17 +207,16 @@ ignored = st.sampled_from([(), ("plan",), ("plan", "promise")])
 
 
 @settings(max_examples=400, deadline=None)
-@given(worlds(), asks(), owns, ignored)
+@given(worlds(), asks(), owns, ignored, st.booleans())
 def test_the_earliest_start_is_the_earliest_that_brute_force_finds(
-    world: World, ask: Ask, own: str, ignore: tuple[str, ...]
+    world: World, ask: Ask, own: str, ignore: tuple[str, ...], told: bool
 ) -> None:
     domain = None if ask.domain is None else ask.domain[: len(world.free.gpus)]
     ask = Ask(ask.resources, ask.limit_us, ask.colocate, domain)
     expected = world.earliest(ask, own, ignore)
+    where = Where(ask.colocate, domain=domain) if told else ANYWHERE
     for _ in range(2):  # asked again it says the same: nothing of a question stays
-        found = world.timeline.earliest(
-            ask.resources, NOW, ask.limit_us, finder(ask), own, ignore, ask.colocate, domain
-        )
+        found = world.timeline.earliest(ask.resources, NOW, ask.limit_us, finder(ask), own, ignore, where)
         assert (None if found is None else found[0]) == expected
         if found is not None:
             seen = world.throughout(found[0], ask.limit_us, own, ignore)
@@ -276,7 +276,7 @@ class Story:
             self.start(job, ask, places, view)
             return
         found = self.timeline.earliest(
-            ask.resources, self.now, ask.limit_us, lambda free: self.find(free, ask), colocate=ask.colocate
+            ask.resources, self.now, ask.limit_us, lambda free: self.find(free, ask)
         )
         if found is None:
             return
@@ -284,7 +284,8 @@ class Story:
         assert start > self.now
         parts = [ask.resources.part(gpus) for _, gpus in places]
         until = min(start + ask.limit_us, INFINITY)
-        self.timeline.reserve(job, KINDS[self.made % 3], places, parts, start, until)
+        milli = ask.resources.gpu_milli
+        self.timeline.reserve(job, KINDS[self.made % 3], places, parts, start, until, milli)
         self.asks[job] = ask
 
     def start(self, job: str, ask: Ask, places: list[Place], view: Free) -> None:
