@@ -85,6 +85,7 @@ def populate(settings: Settings) -> None:
     for part in PARTS:
         if part.tenant not in known:
             client.post("/v1/tenants", {"id": part.tenant, "class": part.tenant_class})
+            client.post(f"/v1/tenants/{part.tenant}/budgets", {"gpu_hours": 1000, "expires_in": "365d"})
         job = submit(client, part)
         click.echo(
             f"  {part.tenant:<10} {part.tenant_class:<9} {part.example:<14} {job['id']}: {job['state']}"

@@ -40,6 +40,11 @@ ACCESS: Final[dict[str, str]] = {
     "Approve: the tenant is there, with its first user and its first budget.": "Genehmigen: der Mandant ist da, "
     "mit seiner ersten Person und seinem ersten Budget.",
     "BUDGET": "BUDGET",
+    "GRANTED": "GEGEBEN",
+    "AVAILABLE": "FREI",
+    "POSTED": "VERBUCHT",
+    "RESERVED": "RESERVIERT",
+    "reserves": "reserviert",
     "BY": "VON",
     "CHECK": "PRÜFUNG",
     "CHECKS": "PRÜFUNGEN",

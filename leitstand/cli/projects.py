@@ -16,7 +16,7 @@ from leitstand.cli.table import as_json, plain, print_json, print_table
 from leitstand.cli.tenant import tenant_option
 from leitstand.cli.tenants import expecting
 from leitstand.cli.text import t
-from leitstand.cli.words import word
+from leitstand.cli.words import amount, word
 from leitstand.client import path
 
 ORIGINS: Final = ("paid", "grant", "subsidised")
@@ -132,8 +132,22 @@ def quota(tenant: str | None, json_wanted: bool) -> None:
 
 def print_budgets(rows: list[dict[str, Any]]) -> None:
     """A table of budgets."""
-    headers = [t("BUDGET"), t("GPU-H"), t("ORIGIN"), t("EXPIRES")]
+    headers = [
+        t("BUDGET"),
+        t("GRANTED"),
+        t("AVAILABLE"),
+        t("RESERVED"),
+        t("POSTED"),
+        t("ORIGIN"),
+        t("EXPIRES"),
+    ]
     cells = [
-        (row["id"], f"{row['gpu_hours']:g}", word(row["origin"]), show_ago(row["expires_at"])) for row in rows
+        (
+            row["id"],
+            *(amount(row[part], row["unit"]) for part in ("granted", "available", "reserved", "posted")),
+            word(row["origin"]),
+            show_ago(row["expires_at"]),
+        )
+        for row in rows
     ]
     print_table(headers, cells, t("No budgets."))

@@ -145,7 +145,7 @@ def _print_plan(answer: dict[str, Any], *, err: bool = False) -> None:
 
 def _print_start(answer: dict[str, Any], *, err: bool) -> None:
     if answer["starts_now"]:
-        print_fields([(t("admitted"), True), (t("starts"), t("now")), (t("price"), _price(answer))], err=err)
+        print_fields([(t("admitted"), True), (t("starts"), t("now")), *_paid(answer)], err=err)
         rows = [(rank, task["node"], _gpus(task)) for rank, task in enumerate(answer["tasks"])]
         print_table([t("TASK"), t("NODE"), t("GPUS")], rows, "", err=err)
         return
@@ -156,7 +156,7 @@ def _print_start(answer: dict[str, Any], *, err: bool) -> None:
             (t("starts"), t("later")),
             (t("waits"), waits.get(answer["waits_for"], answer["waits_for"])),
             (t("jobs ahead"), answer["jobs_ahead"]),
-            (t("price"), _price(answer)),
+            *_paid(answer),
         ],
         err=err,
     )
@@ -171,6 +171,14 @@ def _print_refusal(answer: dict[str, Any], *, err: bool) -> None:
         unit = resource or ("duration_us" if reason == "limit" else "")
         fields += [(t("asked"), amount(answer["asked"], unit)), (t("limit"), amount(answer["limit"], unit))]
     print_fields(fields, err=err)
+
+
+def _paid(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """The price, and which budgets would reserve how much."""
+    parts = [
+        f"{plain(one['budget'])}: {amount(one['amount'], one['unit'])}" for one in answer.get("budgets", [])
+    ]
+    return [(t("price"), _price(answer)), *([(t("reserves"), ", ".join(parts))] if parts else [])]
 
 
 def _price(answer: dict[str, Any]) -> str:

@@ -54,6 +54,11 @@ class Budget(msgspec.Struct, gc=False):
         return self.micro_eur or self.gpu_us
 
     @property
+    def unit(self) -> str:
+        """gpu_us or micro_eur."""
+        return "micro_eur" if self.micro_eur else "gpu_us"
+
+    @property
     def free(self) -> int:
         """What is neither reserved nor posted."""
         return self.granted - self.posted - self.reserved

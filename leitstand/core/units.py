@@ -10,6 +10,7 @@ SECOND_US: Final = 1_000_000
 MINUTE_US: Final = 60 * SECOND_US
 HOUR_US: Final = 60 * MINUTE_US
 DAY_US: Final = 24 * HOUR_US
+MICRO: Final = 1_000_000  # millionths of a euro in one
 GPU_HOUR_MILLI_US: Final = 1000 * HOUR_US  # thousandths of a GPU × µs
 
 INT64_MAX: Final = 2**63 - 1

@@ -12,7 +12,10 @@ import pytest
 from leitstand.access import tokens
 from leitstand.api.onboarding.applicationview import record_of
 from leitstand.core import acts as a
+from leitstand.core.facts import RulesSet
+from leitstand.core.rules import TENANT_CLASSES, Rules
 from leitstand.core.state import State
+from leitstand.core.units import HOUR_US
 from leitstand.runtime.follower import Follower
 from leitstand.runtime.spec import RunSpec
 from leitstand.stores.people import Person
@@ -261,18 +264,49 @@ def test_a_budget_is_exact_and_granted_once_with_if_match(plant: Plant, acme: st
     assert (answer.status_code, answer.json()) == (
         201,
         {"id": "b1", "gpu_hours": 2.5, "gpu_us": 9_000_000_000, "expires_at": "1970-06-01T00:00:00Z",
-         "origin": "subsidised"},
+         "origin": "subsidised", "eur": 0.0, "micro_eur": 0, "unit": "gpu_us", "granted": 9_000_000_000, "reserved": 0,
+         "posted": 0, "available": 9_000_000_000},
     )  # fmt: skip
     problem(post(plant, "acme/budgets", body, **{"If-Match": tag}), 412, "changed")
     assert len(plant.ask("GET", "/v1/tenants/acme/budgets", acme).json()["items"]) == 1
     for wrong in (
         {"gpu_hours": 1},
+        {"expires_in": "1d"},
+        {"gpu_hours": 1, "eur": 1, "expires_in": "1d"},
+        {"eur": 0.001, "expires_in": "1d"},
         {"gpu_hours": 1, "expires_in": "1d", "expires_at": "1970-06-01T00:00:00Z"},
         {"gpu_hours": 0, "expires_in": "1d"},
         {"gpu_hours": 1, "expires_at": "1970-01-01T00:00:00Z"},
         {"gpu_hours": 1, "expires_at": "1970-06-01T00:00:00"},
     ):
         problem(post(plant, "acme/budgets", wrong), 400, "invalid-request")
+
+
+def test_a_budget_in_euros_needs_a_price(plant: Plant, acme: str) -> None:
+    problem(post(plant, "acme/budgets", {"eur": 10, "expires_in": "1d"}), 409, "conflict")
+    plant.writer.cycle(
+        RulesSet(Rules(price_micro_eur_per_gpu_h=dict.fromkeys(TENANT_CLASSES, 2_500_000)), "")
+    )
+    answer = post(plant, "acme/budgets", {"eur": 10, "expires_in": "1d"}).json()
+    assert (answer["eur"], answer["unit"], answer["available"]) == (10.0, "micro_eur", 10_000_000)
+    job = {"run": "true", "resources": {"gpus": 4}, "max_duration": "30m", "tenant": "acme"}
+    plan = plant.ask("POST", "/v1/plan", json=job).json()
+    assert plan["price"] == {"eur": 5.0, "note": "at most, for its whole time limit"}
+    assert plan["budgets"] == [{"budget": "b1", "amount": 5_000_000, "unit": "micro_eur"}]
+
+
+def test_a_job_reserves_and_one_too_many_is_refused_with_the_remedy(plant: Plant, acme: str) -> None:
+    post(plant, "acme/budgets", {"gpu_hours": 5, "expires_in": "1d"})
+    tag = plant.ask("GET", "/v1/tenants/acme").headers["etag"]
+    job = {"run": "true", "resources": {"gpus": 4}, "max_duration": "1h", "tenant": "acme"}
+    assert plant.ask("POST", "/v1/jobs", json=job).status_code == 201
+    answer = plant.ask("GET", "/v1/tenants/acme")
+    (budget,) = answer.json()["budgets"]
+    assert [budget[part] / HOUR_US for part in ("granted", "available", "reserved", "posted")] == [5, 1, 4, 0]
+    assert answer.headers["etag"] == tag
+    refusal = problem(plant.ask("POST", "/v1/jobs", json=job), 422, "budget")
+    assert "asks for 4 GPU-h" in refusal["detail"]
+    assert "1 GPU-h left: ask for a shorter max_duration" in refusal["detail"]
 
 
 def test_members_come_in_pages_that_split_nobody(plant: Plant, acme: str) -> None:

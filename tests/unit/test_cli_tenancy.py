@@ -314,7 +314,10 @@ def test_a_file_that_is_no_mapping_is_refused_in_words(tmp_path: Path, content: 
 
 
 def test_the_quota_counts_valid_budgets_and_what_was_used() -> None:
-    budget = {"id": "b1", "gpu_hours": 100.0, "expires_at": "2999-01-01T00:00:00Z", "origin": "grant"}
+    budget = {
+        "id": "b1", "gpu_hours": 100.0, "expires_at": "2999-01-01T00:00:00Z", "origin": "grant",
+        "unit": "gpu_us", "granted": 360_000_000_000, "reserved": 0, "posted": 0, "available": 360_000_000_000,
+    }  # fmt: skip
     over = {**budget, "id": "b0", "expires_at": "2020-01-01T00:00:00Z"}
     plane = Plane(
         **{

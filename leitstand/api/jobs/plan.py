@@ -19,6 +19,7 @@ from leitstand.api.permission import permit
 from leitstand.api.problems import Problem
 from leitstand.core import explain
 from leitstand.core.state import State
+from leitstand.core.units import MICRO
 from leitstand.runtime.wire import Settled
 
 
@@ -29,9 +30,18 @@ class Price(msgspec.Struct, frozen=True):
     note: str = "no price plan is in force"
 
 
+class BudgetPart(msgspec.Struct, frozen=True):
+    """What a budget would reserve, in `unit`: gpu_us (GPU·µs) or micro_eur (millionths of a euro)."""
+
+    budget: str
+    amount: int
+    unit: str
+
+
 class PlanAnswer(msgspec.Struct, frozen=True):
     """`reason`: why it would be refused: `asked` of `resource` against `limit`, in words in `message`; `waits_for`:
-    capacity or order; `jobs_ahead`: pending jobs that come first. `expected`: names this request with its outcome
+    capacity or order; `jobs_ahead`: pending jobs that come first; `budgets`: which would pay, in order, and reserve how
+    much; none for a tenant without budgets. `expected`: names this request with its outcome
     (admitted, reason, starts_now, waits_for, price); sent as `If-Match` of the submission, it makes sure of it."""
 
     admitted: bool
@@ -45,6 +55,7 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     tasks: list[TaskAnswer]
     jobs_ahead: int
     price: Price
+    budgets: list[BudgetPart]
     expected: str
 
 
@@ -74,7 +85,8 @@ async def plan(request: Request[Any, Any, Any]) -> PlanAnswer:
         made.waits_for,
         [TaskAnswer(task.node, task.gpus) for task in made.tasks],
         made.jobs_ahead,
-        Price(),
+        _price(made),
+        _parts(faces.follower.state, asked.tenant, made),
         _expected(faces, who, asked, made),
     )
 
@@ -102,8 +114,17 @@ def _plan(faces: Faces, who: Identity, asked: JobRequest) -> explain.Plan:
 
 def _expected(faces: Faces, who: Identity, asked: JobRequest, made: explain.Plan) -> str:
     """Keyed, for a request may hold what nobody should be able to guess from its digest."""
-    outcome = msgspec.json.encode((made.admitted, made.reason, made.starts_now, made.waits_for, Price()))
+    outcome = msgspec.json.encode((made.admitted, made.reason, made.starts_now, made.waits_for, _price(made)))
     return faces.records.digest(who.subject, b"plan", asked.canonical(), outcome)
+
+
+def _price(made: explain.Plan) -> Price:
+    return Price(made.micro_eur / MICRO, "at most, for its whole time limit") if made.micro_eur else Price()
+
+
+def _parts(state: State, tenant: str, made: explain.Plan) -> list[BudgetPart]:
+    units = {one.id: one.unit for one in state.tenants[tenant].budgets}
+    return [BudgetPart(name, amount, units[name]) for name, amount in made.payment.parts]
 
 
 def _check_place(state: State, asked: JobRequest) -> None:

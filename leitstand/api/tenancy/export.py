@@ -50,7 +50,7 @@ legal.json       the legal identity, if there is one
 people.json      name and e-mail address of everybody with a role in the tenant, by id
 members.json     who has which role, in which project
 projects.json    the projects
-budgets.json     the budgets, GPU-hours with origin and end
+budgets.json     the budgets with origin and end, and what is reserved and used of them
 usage.json       what each project used; _us exact, gpu_us: time times GPUs, cpu_milli_us: times thousandths of a core
 secrets.json     names and versions of secrets by project; values are not given out
 jobs.jsonl       the jobs, newest first, with runs and usage; "spec" names the file with what it runs
@@ -164,7 +164,7 @@ def _described(faces: Faces, who: Identity, tenant: Tenant) -> Iterator[tuple[st
     for name, value in (
         ("tenant", whole(faces, who, tenant)),
         ("projects", [ProjectAnswer(*one) for one in tenant.projects.items()]),
-        ("budgets", [budget_answer(one) for one in tenant.budgets]),
+        ("budgets", [budget_answer(one, faces.now()) for one in tenant.budgets]),
         ("members", members),
         ("usage", faces.reading.usage(((tenant.id, ""),))),
     ):

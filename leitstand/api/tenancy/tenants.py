@@ -26,7 +26,7 @@ from leitstand.core.budgets import Budget
 from leitstand.core.facts import TenantAdded
 from leitstand.core.rules import TENANT_CLASSES
 from leitstand.core.tenancy import Tenant
-from leitstand.core.units import HOUR_US
+from leitstand.core.units import HOUR_US, MICRO
 from leitstand.stores.legal import LegalIdentity
 
 
@@ -63,13 +63,22 @@ class ProjectAnswer(msgspec.Struct, frozen=True):
 
 
 class BudgetAnswer(msgspec.Struct, frozen=True):
-    """GPU-hours that may be used until `expires_at`; `gpu_us`: the exact amount. `origin`: paid, grant, subsidised."""
+    """GPU-hours (`gpu_us`: exact) or EUR (`micro_eur`: millionths, exact) for runs that end by `expires_at`. `origin`:
+    paid, grant, subsidised. Exact in `unit` (gpu_us or micro_eur): `granted`; `reserved` for jobs that live; `posted`
+    for what runs used; `available` to new jobs, 0 once it has expired."""
 
     id: str
     gpu_hours: float
     gpu_us: int
     expires_at: datetime
     origin: str
+    eur: float
+    micro_eur: int
+    unit: str
+    granted: int
+    reserved: int
+    posted: int
+    available: int
 
 
 class ExitTimes(msgspec.Struct, frozen=True):
@@ -182,7 +191,7 @@ def whole(faces: Faces, who: Identity, tenant: Tenant) -> TenantWhole:
         running=running(faces, tenant.id),
         times=exit_times(tenant),
         projects=projects,
-        budgets=[budget_answer(one) for one in budgets],
+        budgets=[budget_answer(one, faces.now()) for one in budgets],
     )
 
 
@@ -198,10 +207,21 @@ def exit_times(tenant: Tenant) -> ExitTimes | None:
     )
 
 
-def budget_answer(budget: Budget) -> BudgetAnswer:
-    """A budget as clients see it."""
+def budget_answer(budget: Budget, now: int) -> BudgetAnswer:
+    """A budget as clients see it at `now` (µs)."""
     return BudgetAnswer(
-        budget.id, budget.gpu_us / HOUR_US, budget.gpu_us, moment(budget.expires_us), budget.origin
+        budget.id,
+        budget.gpu_us / HOUR_US,
+        budget.gpu_us,
+        moment(budget.expires_us),
+        budget.origin,
+        budget.micro_eur / MICRO,
+        budget.micro_eur,
+        budget.unit,
+        budget.granted,
+        budget.reserved,
+        budget.posted,
+        budget.available(now),
     )
 
 

@@ -11,6 +11,8 @@ export const sentences = {
   "Address": "Anschrift",
   "All checks have passed. An operator decides next.": "Alle Prüfungen sind bestanden. Als Nächstes entscheidet der Betreiber.",
   "Amount": "Menge",
+  "Available": "Frei",
+  "Reserved": "Reserviert",
   "Another application": "Ein anderer Antrag",
   "Applicant": "Antragsteller",
   "Application": "Antrag",

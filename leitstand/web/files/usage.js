@@ -12,7 +12,7 @@ export async function usage({ main }) {
   const granted = budgets.filter(([, found]) => found.length);
   fill(main, h("div", { class: "title" }, h("h1", {}, t("Usage and budgets"))),
     card(t("Used by project"), rows.length ? usedTable(rows) : h("p", { class: "quiet" }, t("Nothing has been used yet."))),
-    granted.length ? granted.map(([tenant, found]) => card(t("Budgets of {tenant}", { tenant: tenant.name || tenant.id }), left(found, rows.filter((row) => row.tenant === tenant.id)), budgetTable(found))) : null);
+    granted.length ? granted.map(([tenant, found]) => card(t("Budgets of {tenant}", { tenant: tenant.name || tenant.id }), left(found), budgetTable(found))) : null);
 }
 
 function usedTable(rows) {
@@ -21,12 +21,11 @@ function usedTable(rows) {
 }
 
 /** How much is left, if all that was granted is still in force: else a sum over time tells nothing. */
-function left(found, rows) {
+function left(found) {
   const now = Date.now();
-  if (found.some((one) => Date.parse(one.expires_at) <= now)) return null;
-  const total = found.reduce((sum, one) => sum + one.gpu_us / 1e6, 0);
-  const used = rows.reduce((sum, row) => sum + row.gpu_s, 0);
-  const rest = Math.max(total - used, 0);
+  if (found.some((one) => Date.parse(one.expires_at) <= now || one.unit !== "gpu_us")) return null;
+  const sum = (part) => found.reduce((all, one) => all + one[part] / 1e6, 0);
+  const total = sum("granted"), used = sum("posted"), rest = sum("available");
   return h("div", { class: "left" },
     h("p", {}, h("b", {}, gpuTime(rest)), " ", t("of {total} are left; {used} were used.", { total: gpuTime(total), used: gpuTime(used) })),
     h("meter", { min: 0, max: total, value: rest, low: total / 5, "aria-label": t("GPU time left") }));
@@ -34,7 +33,7 @@ function left(found, rows) {
 
 function budgetTable(found) {
   const now = Date.now();
-  return table(t("Budgets"), [t("Budget"), t("Amount"), t("Origin"), t("Valid until")], found.map((one) => [
-    one.id, gpuTime(one.gpu_us / 1e6), word("origin", one.origin),
+  return table(t("Budgets"), [t("Budget"), t("Amount"), t("Available"), t("Reserved"), t("Used"), t("Origin"), t("Valid until")], found.map((one) => [
+    one.id, ...["granted", "available", "reserved", "posted"].map((part) => one.unit === "gpu_us" ? gpuTime(one[part] / 1e6) : `${number(one[part] / 1e6)} EUR`), word("origin", one.origin),
     Date.parse(one.expires_at) <= now ? t("{day} (over)", { day: day(one.expires_at) }) : day(one.expires_at)]));
 }
