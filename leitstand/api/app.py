@@ -18,7 +18,16 @@ from leitstand.api.jobs import blobs, events, jobs, logs, nodes, plan, usage
 from leitstand.api.onboarding import agreement, applications, reviews
 from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
-from leitstand.api.tenancy import budgets, export, legal, projects, tenantlife, tenants
+from leitstand.api.tenancy import (
+    budgets,
+    commitments,
+    entitlements,
+    export,
+    legal,
+    projects,
+    tenantlife,
+    tenants,
+)
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")  # no browser takes a log for a page
@@ -63,6 +72,11 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     projects.list_members,
     budgets.list_budgets,
     budgets.grant_budget,
+    entitlements.read_entitlements,
+    entitlements.change_entitlements,
+    commitments.list_commitments,
+    commitments.make_commitment,
+    commitments.end_commitment,
     usage.usage,
     *identity.ROUTES,
 )

@@ -76,9 +76,11 @@ _CODES: Final = (
         "there is no such tenant",
         (
             "tenant:", "legal:", "project:", "member:", "budget:", "blob:", "secret:", "role:", "user:", "token:",
-            "invitation:", "audit:", "access:", "job:submit", "job:plan",
+            "invitation:", "audit:", "access:", "job:submit", "job:plan", "entitlement:read", "commitment:list",
         ),
     ),
+    Code("unknown-pool", 404, "there is no such pool", ("entitlement:", "commitment:"), ("query", "If-Match")),
+    Code("unknown-commitment", 404, "there is no such commitment, or no longer", ("commitment:end",)),
     Code("unknown-legal", 404, "nothing is known of the legal identity", ("legal:", "tenant:")),
     Code("unknown-user", 404, "there is no such user", ("user:", "token:", "role:", "invitation:", "access:")),
     Code("unknown-token", 404, "there is no such token", ("token:",)),

@@ -21,6 +21,11 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "example": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     },
+    "commitment_id": {
+        "description": "as c3",
+        "schema": {"type": "string", "maxLength": 40},
+        "example": "c3",
+    },
     "tenant_id": {"description": "id of a tenant", "schema": _ID, "example": "acme"},
     "project": {"description": "name of a project", "schema": _ID, "example": "default"},
     "user_id": {
@@ -111,6 +116,34 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "ExtendRequest": _one({"until": "2027-03-01T00:00:00Z", "whose": "customer"}),
     "LegalIdentity": _one(_LEGAL),
     "ProjectRequest": _one({"name": "turbines"}),
+    "EntitlementRequest": {
+        "two classes": {
+            "value": {
+                "entitlements": [
+                    {"node": "industry", "guarantee": 2, "weight": 2},
+                    {"node": "research", "guarantee": 1, "borrow": 4, "recall": "20m"},
+                ],
+                "dry_run": True,
+            }
+        },
+        "scaled, from a date on": {
+            "value": {
+                "entitlements": [{"node": "startup", "guarantee": 8}],
+                "from_at": "2027-03-01T00:00:00Z",
+                "scale": True,
+            }
+        },
+    },
+    "CommitmentRequest": _one(
+        {
+            "node": "industry",
+            "amount": 1,
+            "from_at": "2027-03-01T00:00:00Z",
+            "to_at": "2027-04-01T00:00:00Z",
+            "price_eur": 1.9,
+        }
+    ),
+    "CommitmentEnd": _one({"at": "2027-03-15T00:00:00Z"}),
     "BudgetRequest": _one({"gpu_hours": 1000, "expires_in": "90d", "origin": "grant"}),
     "UserRequest": _one({"name": "Ada Lovelace", "email": "ada@example.org"}),
     "RoleRequest": _one({"role": "member", "tenant": "acme", "project": "default"}),

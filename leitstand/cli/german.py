@@ -5,6 +5,7 @@ from typing import Final
 
 from leitstand.cli.german_access import ACCESS
 from leitstand.cli.german_jobfile import JOBFILE
+from leitstand.cli.german_shares import SHARES
 
 GERMAN: Final[dict[str, str]] = {
     # the group
@@ -409,4 +410,6 @@ GERMAN: Final[dict[str, str]] = {
     **JOBFILE,
     # tenants, people, applications, access
     **ACCESS,
+    # entitlements, commitments, quota
+    **SHARES,
 }

@@ -212,8 +212,6 @@ ACCESS: Final[dict[str, str]] = {
     "worauf zu achten ist.",
     "Show how far it is and what happens next; left out: the last one filed here.": "Zeigen, wie weit er ist und "
     "was als Nächstes kommt; sonst den letzten, der von hier gestellt wurde.",
-    "Show the budgets of a tenant and what was used.": "Die Budgets eines Mandanten zeigen und was verbraucht "
-    "ist.",
     "Show the legal identity; its version is what `set --expect` takes.": "Die rechtliche Identität zeigen; ihre "
     "Fassung nimmt `set --expect`.",
     "Show who you are: user, token, roles.": "Zeigen, wer Sie sind: Person, Token, Rollen.",

@@ -64,6 +64,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "unknown-user": "Diese Person gibt es nicht.",
     "unknown-project": "Dieses Projekt gibt es nicht.",
     "unknown-application": "Diesen Antrag gibt es nicht.",
+    "unknown-commitment": "Diese Zusage gibt es nicht, oder nicht mehr.",
     "unknown-token": "Diesen Token gibt es nicht.",
     "unknown-secret": "Dieses Geheimnis gibt es nicht.",
     "unknown-legal": "Der Mandant hat keine rechtliche Identität.",

@@ -32,8 +32,8 @@ _MEMORY: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*(?:([MGT])(?:i?B|i)?)?"
 _IN_QUOTES: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
-def compose(text: str) -> MappingNode | Fault:
-    """The mapping that a job file is, or what is wrong with the text."""
+def compose(text: str, otherwise: str = "") -> MappingNode | Fault:
+    """The mapping that a file is, or what is wrong with the text. `otherwise`: what to say of a file that is none."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -48,7 +48,7 @@ def compose(text: str) -> MappingNode | Fault:
     except (yaml.YAMLError, ValueError) as error:
         return Fault(0, _IN_QUOTES.sub("…", str(error).replace("\n", " ")))
     if not isinstance(root, MappingNode):
-        return Fault(0, t("a job file is a mapping with at least the key `run`"))
+        return Fault(0, otherwise or t("a job file is a mapping with at least the key `run`"))
     return root
 
 

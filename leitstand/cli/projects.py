@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands about what a tenant divides and may use: `projects`, `budgets`, `quota`. Loaded by
-`leitstand.cli.root`."""
+"""The commands about what a tenant divides and may use: `projects`, `budgets`. Loaded by `leitstand.cli.root`."""
 
-import time
-from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from leitstand.cli import complete
-from leitstand.cli.amounts import DURATION, parse_duration, reading, show_ago, show_hours
+from leitstand.cli.amounts import DURATION, parse_duration, reading, show_ago
 from leitstand.cli.client import connect
 from leitstand.cli.nouns import Nouns, listing, tenant_of
 from leitstand.cli.table import as_json, plain, print_json, print_table
@@ -105,29 +102,6 @@ def grant(tenant: str, gpu_hours: float, expires_in: float, origin: str, json_wa
         print_json(answer)
     else:
         print_budgets([answer])
-
-
-@click.command(help=t("Show the budgets of a tenant and what was used."))
-@tenant_option
-@as_json
-def quota(tenant: str | None, json_wanted: bool) -> None:
-    client = connect()
-    which = tenant_of(client, tenant)
-    rows = listing(client, path("tenants", which, "budgets"))
-    now = time.time()
-    valid = [row for row in rows if datetime.fromisoformat(row["expires_at"]).timestamp() > now]
-    used = client.usage("project", tenant=which)
-    used_s = sum(row["gpu_s"] for row in used)
-    granted = sum(row["gpu_hours"] for row in valid)
-    if json_wanted:
-        print_json(
-            {"tenant": which, "gpu_hours": granted, "used_gpu_s": used_s, "budgets": valid, "usage": used}
-        )
-        return
-    print_budgets(valid)
-    said = t("{tenant}: {granted:g} GPU-hours granted, {used} used so far", tenant=plain(which), granted=granted,
-             used=show_hours(used_s))  # fmt: skip
-    click.echo(said)
 
 
 def print_budgets(rows: list[dict[str, Any]]) -> None:

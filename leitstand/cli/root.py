@@ -36,7 +36,10 @@ COMMANDS: dict[str, Lazy] = {
     "nodes": Lazy("leitstand.cli.fleet:nodes", "List the nodes and what is free on them."),
     "sites": Lazy("leitstand.cli.fleet:sites", "List the sites."),
     "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
-    "quota": Lazy("leitstand.cli.projects:quota", "Show the budgets of a tenant and what was used."),
+    "quota": Lazy(
+        "leitstand.cli.entitlements:quota",
+        "Show what a tenant has: guarantees, limits, commitments, budgets, and what it used.",
+    ),
     "login": Lazy(
         "leitstand.cli.login:login", "Sign in through the browser, or with a token on standard input."
     ),
@@ -64,6 +67,13 @@ COMMANDS: dict[str, Lazy] = {
         "leitstand.cli.tenants:tenants", "List and add tenants; suspend, resume, exit, export, erase."
     ),
     "budgets": Lazy("leitstand.cli.projects:budgets", "List and grant budgets of a tenant."),
+    "entitlements": Lazy(
+        "leitstand.cli.entitlements:entitlements", "Show the entitlement tree of a pool, and change it."
+    ),
+    "commitments": Lazy(
+        "leitstand.cli.entitlements:commitments",
+        "List, make and end commitments: guarantees with a time window and a price.",
+    ),
     "applications": Lazy(
         "leitstand.cli.applications:applications", "Examine, approve and refuse applications."
     ),

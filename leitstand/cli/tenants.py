@@ -119,7 +119,7 @@ def exit_(tenant: str, notice: float | None, yes: bool, json_wanted: bool) -> No
     "--until",
     required=True,
     metavar="TIME",
-    callback=lambda _, __, text: _moment(text),
+    callback=lambda _, __, text: parse_moment(text),
     help=t("The new end, like 2027-03-01T00:00:00Z."),
 )
 @click.option(
@@ -209,7 +209,7 @@ def show_tenant(found: dict[str, Any], json_wanted: bool) -> None:
         print_budgets(found["budgets"])
 
 
-def _moment(text: str) -> str:
+def parse_moment(text: str) -> str:
     """A moment as the API reads it; BadParameter."""
     try:
         found = datetime.fromisoformat(text)

@@ -26,6 +26,9 @@ _SUBJECTS: Final[dict[type[f.Fact], str]] = {
     a.ProjectAdded: "project",
     a.ProjectClosed: "project",
     a.BudgetGranted: "budget",
+    a.EntitlementsChanged: "pool",
+    a.CommitmentMade: "commitment",
+    a.CommitmentEnded: "commitment",
     a.UserAdded: "user",
     a.UserRemoved: "user",
     a.RoleGranted: "user",
@@ -54,6 +57,7 @@ _OF_NO_TENANT: Final = frozenset({a.ApplicationFiled})
 # These name no tenant, but something that an earlier act of this name put into one.
 _INHERITING: Final[dict[type[f.Fact], type[f.Fact]]] = {
     a.TokenRevoked: a.TokenIssued,
+    a.CommitmentEnded: a.CommitmentMade,
     a.InvitationAccepted: a.InvitationIssued,
     a.InvitationWithdrawn: a.InvitationIssued,
 }
@@ -81,6 +85,8 @@ def act_row(entry: Entry, tenant_of: Callable[[str, str], str]) -> ActRow:
     subject = getattr(fact, _SUBJECTS[kind])
     by = getattr(fact, "by", "")
     tenant = "" if kind in _OF_NO_TENANT else getattr(fact, "tenant", "")
+    if kind is a.CommitmentMade:
+        tenant = getattr(fact, "node", "").partition("/")[2].partition("/")[0]
     if kind in _INHERITING:
         tenant = tenant_of(_INHERITING[kind].__name__, subject)
     if kind is a.InvitationAccepted:

@@ -170,6 +170,13 @@ CASES: dict[str, Make] = {
     "POST /v1/tenants/{}/budgets": of_tenant(
         "/v1/tenants/{}/budgets", "", {"gpu_hours": 1, "expires_in": "30d", "origin": "grant"}
     ),
+    "GET /v1/entitlements": of_tenant("/v1/entitlements", "tenant={}"),
+    "POST /v1/entitlements": of_platform("/v1/entitlements", "", {"entitlements": [{"node": "public"}]}),
+    "GET /v1/commitments": of_tenant("/v1/commitments", "tenant={}"),
+    "POST /v1/commitments": of_platform(
+        "/v1/commitments", "", {"node": "public", "amount": 1, "to_at": "2030-01-01T00:00:00Z"}
+    ),
+    "POST /v1/commitments/{}/end": of_platform("/v1/commitments/c1/end", "", {}),
     "GET /v1/tenants/{}/members": of_tenant("/v1/tenants/{}/members", kind="inside"),
     "GET /v1/agreement": of_platform("/v1/agreement"),
     "GET /v1/applications": of_platform("/v1/applications"),

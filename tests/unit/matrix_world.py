@@ -19,6 +19,7 @@ from leitstand.api.auth import COOKIE
 from leitstand.core.acts import (
     ApplicationFiled,
     BudgetGranted,
+    CommitmentMade,
     InvitationIssued,
     ProjectAdded,
     RoleGranted,
@@ -93,6 +94,9 @@ class World:
         self._tokens = 0
         self.secrets: dict[str, str] = {}  # user → the secret of a token
         self.tenants = {tenant: self._tenant(tenant) for tenant in TENANTS}
+        self._commit("public")
+        for tenant in TENANTS:
+            self._commit(f"industry/{tenant}/lab-{tenant}")
         self.application, self.claim = self._apply()
         self.tenants = {
             name: things._replace(application=self.application) for name, things in self.tenants.items()
@@ -149,6 +153,11 @@ class World:
             role: self.faces.follower.state.people.users[user].tokens[0] for role, user in users.items()
         }
         return Things(tenant, lab, jobs, users, tokens, invitation, "")
+
+    def _commit(self, node: str) -> None:
+        until = self.plant.writer.now + YEAR_US
+        self.plant.writer.cycle(CommitmentMade("", "shared", node, 1_000, self.plant.writer.now + S, until))
+        assert self.plant.writer.core.answers[0].made
 
     def _apply(self) -> tuple[str, str]:
         claim = "lsa_" + "c" * 43

@@ -36,13 +36,15 @@ TABLE = {
     "application:approve": "O", "application:refuse": "O", "application:withdraw": "O W",
     "application:claim": "O W",
     "budget:list": "O A I", "budget:grant": "O", "audit:read": "O A T U",
+    "entitlement:read": "O A I", "entitlement:change": "O",
+    "commitment:list": "O A I", "commitment:make": "O", "commitment:end": "O",
     "access:explain": "S", "self:read": "S",
 }  # fmt: skip
 GROUPS = {
     "jobs": "job:submit job:plan job:cancel blob:write secret:set secret:delete",
     "read": "job:list job:read job:logs event:watch secret:list node:list site:list usage:read tenant:list tenant:read "
     "legal:read project:list member:list user:list user:read invitation:list token:list application:list "
-    "application:read budget:list audit:read access:explain self:read",
+    "application:read budget:list entitlement:read commitment:list audit:read access:explain self:read",
 }
 UNBOUND = {"node:list", "site:list", "tenant:list", "access:explain", "self:read"}
 

@@ -324,6 +324,8 @@ def test_the_quota_counts_valid_budgets_and_what_was_used() -> None:
             "GET /v1/self": WHO,
             "GET /v1/tenants/acme/budgets": {"items": [over, budget], "next_cursor": None},
             "GET /v1/usage": {"items": [{"gpu_s": 7200.0}, {"gpu_s": 1800.0}], "next_cursor": None},
+            "GET /v1/entitlements": problem(404, "unknown-pool"),
+            "GET /v1/commitments": problem(404, "unknown-pool"),
         }
     )
     said = plane.run("quota").stdout

@@ -223,6 +223,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".german_access",
                 ".german_jobfile",
                 ".german_others",
+                ".german_shares",
                 ".jobs",
                 ".refusals",
                 ".root",
