@@ -11,6 +11,7 @@ What is being freed anyway is awaited before anybody has to go. `docs/scheduling
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -24,6 +25,7 @@ from leitstand.core.shares import Held, Node, Tree
 
 CANDIDATES_MAX: Final = 64  # runs above which nobody looks whether they form few groups
 SETS_MAX: Final = 4096  # of victims that are tried one by one: 12 runs, or groups of equal ones
+ALONE_MAX: Final = 64  # runs tried one by one where the cheapest nodes gave nothing good
 PUT_BACKS_MAX: Final = 256  # searches for places to see who need not go
 ROOMS_MAX: Final = 8  # kept for other jobs of the same shape and limit
 OFFERS_MAX: Final = 16
@@ -319,7 +321,20 @@ class Scene:
                 return best
             if best is not None and settled:
                 break
-        return best
+        alone = self._alone(case, leaves)
+        return min(
+            (found for found in (best, alone) if found), key=lambda found: _rank(found[0], most), default=None
+        )
+
+    def _alone(self, case: _Case, leaves: Iterable[Node]) -> tuple[Sequence[Yielding], list[Place]] | None:
+        """The best victim that is enough by itself, of the cheapest."""
+        most = _most(case.wanted)
+        runs = [run for leaf in leaves for run in self._of[leaf].values() if self._may_go(case.scope, run)]
+        for run in nsmallest(ALONE_MAX, runs, key=lambda run: _rank([run], most)):
+            places = self._places(case, [run])
+            if places is not None:
+                return [run], places
+        return None
 
     def _offers_of(self, case: _Case, scope: _Scope, light: bool) -> Offers:
         need, nodes = need_of(case.wanted.asked, case.room.size)

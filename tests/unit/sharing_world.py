@@ -79,7 +79,7 @@ class World:
         parts = [(0, 0)] * len(places)
         self.timeline.occupy(f"{job}.1", places, parts, until_us)
         self.runs[f"{job}.1"] = Yielding(
-            f"{job}.1", held.leaf, places, parts, held.charge, cost, self.now - age_us, False
+            f"{job}.1", held.leaf, tuple(places), tuple(parts), held.charge, cost, self.now - age_us, False
         )
 
     def wants(

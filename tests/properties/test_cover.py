@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cover equals its definition on any tree: which runs, how much, with runs gone or come, and after any history."""
+
+from collections.abc import Iterable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leitstand.core.acts import Entitlement
+from leitstand.core.cover import LAST, Change, Cover
+from leitstand.core.shares import Held, Node, Tree
+
+LEAVES = ("a/x/p", "a/x/q", "a/y", "b/z/r", "b/w", "c")
+
+entitlements = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "a/x", "b/z", *LEAVES]),
+        st.integers(0, 8),
+        st.integers(0, 3),
+        st.integers(-1, 6),
+        st.integers(-1, 4),
+    ),
+    max_size=8,
+)
+charges = st.one_of(st.just(2), st.integers(1, 6))
+runs = st.lists(
+    st.tuples(st.sampled_from(LEAVES), charges, st.integers(0, 2), st.booleans(), st.integers(0, 5)),
+    max_size=14,
+)
+
+
+def build(
+    shape: list[tuple[str, int, int, int, int]], capacity: int, running: list[tuple[str, int, int, bool, int]]
+) -> Tree:
+    tree = Tree()
+    for leaf in LEAVES:
+        tree.node(leaf)
+    for node, guarantee, weight, borrow, lend in shape:
+        tree.entitle(Entitlement(node, guarantee, weight, borrow, lend))
+    tree.resize(capacity)
+    for number, (leaf, charge, priority, pinned, start) in enumerate(running):
+        held = Held(f"j{number}", tree.node(leaf), charge, priority, (start, number))
+        held.pinned_us = 1 if pinned and number % 4 == 0 else 0
+        tree.start(held)
+    tree.settle()
+    return tree
+
+
+def occupied(node: Node, chosen: Iterable[Held]) -> int:
+    """occ(node, chosen), by definition."""
+    chosen = list(chosen)
+    if node.children:
+        used = sum(occupied(child, chosen) for child in node.children.values())
+    else:
+        used = sum(held.charge for held in chosen if held.leaf is node)
+    return max(used, node.floor)
+
+
+def cover(node: Node, running: list[Held], guaranteed: bool = False) -> list[Held]:
+    """The cover of `running` at `node`, by definition."""
+    share = node.guarantee if guaranteed else node.deserved
+    chosen: list[Held] = []
+    if not node.children:
+        own = [held for held in running if held.leaf is node]
+        for held in sorted(own, key=lambda held: (not held.pinned_us, -held.priority, held.order)):
+            if sum(one.charge for one in chosen) + held.charge <= share:
+                chosen.append(held)
+        return chosen
+    for child in node.children.values():
+        chosen += cover(child, running, guaranteed)
+    below = [held for held in running if node in held.leaf.path() and held not in chosen]
+    for held in sorted(below, key=lambda held: held.order):
+        if occupied(node, [*chosen, held]) <= share:
+            chosen.append(held)
+    return chosen
+
+
+def amount(node: Node, chosen: list[Held]) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for held in chosen:
+        key = 0 if node.children else held.priority
+        total[key] = total.get(key, 0) + held.charge
+    return {key: charge for key, charge in total.items() if charge}
+
+
+def valid(tree: Tree) -> None:
+    """Raise guarantees to what is below, as entitlements demand."""
+    for node in sorted(tree.nodes.values(), key=lambda node: -node.depth):
+        below = sum(child.guarantee for child in node.children.values())
+        if below > node.guarantee and node.parent is not None:
+            tree.entitle(Entitlement(node.id, below, node.weight, node.borrow, below - node.floor))
+    tree.settle()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    entitlements,
+    st.integers(0, 40),
+    runs,
+    st.sets(st.integers(0, 13)),
+    st.tuples(st.sampled_from(LEAVES), charges, st.integers(0, 2)),
+)
+def test_the_cover_is_what_the_definition_says(shape, capacity, running, gone, more) -> None:  # type: ignore[no-untyped-def]
+    tree = build(shape, capacity, running)
+    valid(tree)
+    job = Held("new", tree.node(more[0]), more[1], more[2], LAST)
+    all_runs = list(tree.held.values())
+    left = [held for held in all_runs if int(held.id[1:]) not in gone]
+    without = [held for held in all_runs if held not in left]
+    for guaranteed in (False, True):
+        asked = Cover(tree, guaranteed)
+        for change, after in (
+            (Change(), all_runs),
+            (Change(without), left),
+            (Change(without, job), [*left, job]),
+        ):
+            for node in list(tree.nodes.values())[1:]:
+                expected = cover(node, after, guaranteed)
+                found = asked.amount(node, change)
+                assert {key: value for key, value in found.items() if value} == amount(node, expected)
+                assert asked.runs(node, change) == {held.id: held for held in expected}
+        expected_nodes = [
+            node
+            for node in job.leaf.path()
+            if node.parent and job in cover(node, [*all_runs, job], guaranteed)
+        ]
+        assert asked.covered(job) == expected_nodes
+
+
+@settings(max_examples=150, deadline=None)
+@given(entitlements, st.integers(5, 30), runs, st.lists(st.integers(0, 13), max_size=8))
+def test_what_is_kept_follows_what_changes(shape, capacity, running, ends) -> None:  # type: ignore[no-untyped-def]
+    tree = build(shape, capacity, running)
+    kept = Cover(tree)
+    number = 100
+    for index in ends:
+        for node in tree.nodes.values():
+            kept.amount(node)
+            kept.runs(node)
+        changes = []
+        if f"j{index}" in tree.held:
+            held = tree.end(f"j{index}")
+            tree.wait(held.leaf, held.charge)
+            changes.append((held, False))
+        number += 1
+        new = Held(f"j{number}", tree.node(LEAVES[index % 6]), 1 + index % 3, index % 2, (50, number))
+        tree.start(new)
+        changes.append((new, True))
+        if index % 3:
+            kept.note(changes)  # or nobody tells
+        tree.settle()
+        fresh = Cover(tree)
+        for node in tree.nodes.values():
+            assert kept.amount(node) == fresh.amount(node)
