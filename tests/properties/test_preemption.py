@@ -193,7 +193,7 @@ def test_an_act_for_many_candidates_is_legal_and_light_where_that_is_possible(
 ) -> None:
     wanted = wants(world, 0, job)
     scene = world.scene()
-    scene._few = lambda case, leaves: None  # type: ignore[method-assign]  # as if there were too many to try all
+    scene._search._few = lambda case, leaves: None  # type: ignore[method-assign]  # as if there were too many to try all
     found = scene.act(wanted, (cause,))
     alone = [run for run in world.runs.values() if allowed(world, wanted, (run,), cause)]
     light = not allowed(world, wanted, (), cause) and any(

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which runs to end for a job: of few candidates the best set, of many a good one, node by node. Called by preemption,
+which says what is legal.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
+from itertools import product
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from leitstand.core.facts import Resources
+from leitstand.core.offers import Offers, Room, Window, Yielding, need_of
+from leitstand.core.placement import Place
+from leitstand.core.shares import Held, Node
+
+if TYPE_CHECKING:
+    from leitstand.core.preemption import Scene
+
+CANDIDATES_MAX: Final = 64  # runs above which nobody looks whether they form few groups
+SETS_MAX: Final = 4096  # of victims that are tried one by one: 12 runs, or groups of equal ones
+ALONE_MAX: Final = 64  # runs tried one by one where the cheapest nodes gave nothing good
+PUT_BACKS_MAX: Final = 256  # searches for places to see who need not go
+OFFERS_MAX: Final = 16  # kept for other jobs of the same shape
+
+Found = tuple[Sequence[Yielding], list[Place]]
+
+
+class Wanted(NamedTuple):
+    """A job that waits. `leaf`: its project in the tree, where it counts as pending."""
+
+    job: str
+    leaf: Node
+    charge: int
+    priority: int
+    asked: Resources
+    limit_us: int
+
+
+class Scope(NamedTuple):
+    """Whom a job may take. `covered`: the lowest node where it is covered; `own`: its leaf, if runs below `priority`
+    there may go; `others`: whether runs outside `covered` may; `settled`: only runs that nobody covers."""
+
+    covered: Node
+    own: Node | None
+    priority: int
+    others: bool
+    settled: bool = False
+
+
+class Case(NamedTuple):
+    """One job, one cause, one window of time."""
+
+    wanted: Wanted
+    held: Held
+    scope: Scope
+    room: Room
+    window: Window
+
+
+class Search:
+    """The search for victims in one scene."""
+
+    def __init__(self, scene: "Scene") -> None:
+        self.scene = scene
+        self.cover = scene.cover
+        self._offers: dict[tuple[object, ...], Offers] = {}
+
+    def victims(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
+        """Legal victims in `leaves` (how much charge of each may go at most), and the places of the job then."""
+        groups = self._few(case, leaves)
+        return self._some(case, leaves) if groups is None else self._exact(case, groups)
+
+    def refresh(self, position: int) -> None:
+        """The room or the runs on the node have changed."""
+        for offers in self._offers.values():
+            offers.refresh(position)
+
+    def forget(self) -> None:
+        """Rooms were dropped."""
+        self._offers.clear()
+
+    # ── few candidates: the best set ──────────────────────────────────────────────────────────────────────────────
+    def _few(self, case: Case, leaves: Iterable[Node]) -> list[list[Yielding]] | None:
+        """Groups of equal candidates, if they are few enough to try every set."""
+        leaves = list(leaves)
+        if sum(len(self.scene.of[leaf]) for leaf in leaves) > CANDIDATES_MAX:
+            return None
+        groups: dict[object, list[Yielding]] = {}
+        for leaf in leaves:
+            alike = leaf is case.scope.own
+            for run in self.scene.of[leaf].values():
+                if self.scene.may_go(case.scope, run):
+                    pattern = (leaf, self.scene.held[run.run].priority, tuple(run.places), tuple(run.parts))
+                    key: object = (*pattern, run.charge, run.lost) if alike else run.run
+                    groups.setdefault(key, []).append(run)
+        sets = 1
+        for group in groups.values():
+            sets *= len(group) + 1
+        return list(groups.values()) if sets <= SETS_MAX else None
+
+    def _exact(self, case: Case, groups: list[list[Yielding]]) -> Found | None:
+        """The best legal set: none is put back from the first that works, for a part of it would have come before."""
+        everybody = [run for group in groups for run in group]
+        if case.room.find(everybody, lambda free: self.scene.find(case.wanted.asked, free)) is None:
+            return None
+        for group in groups:
+            group.sort(key=lambda run: run.run)
+        most = most_of(case.wanted)
+        sets = []
+        for counts in product(*(range(len(group) + 1) for group in groups)):
+            victims = [run for group, count in zip(groups, counts, strict=True) for run in group[:count]]
+            if victims:
+                sets.append((rank_of(victims, most), victims))
+        sets.sort(key=lambda entry: entry[0])
+        for _, victims in sets:
+            places = self.scene.places(case, victims)
+            if places is not None:
+                return victims, places
+        return None
+
+    # ── many candidates: node by node ─────────────────────────────────────────────────────────────────────────────
+    def _some(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
+        """A good legal set: the cheapest nodes, without whom they do not need. Tried by lost work, then by charge, then
+        with none but runs that nobody covers."""
+        most = most_of(case.wanted)
+        best: Found | None = None
+        for settled, light in ((False, False), (False, True), (True, False), (True, True)):
+            scope = case.scope._replace(settled=settled)
+            for mask in self.scene.within(case.wanted.asked):
+                offers = self._offers_of(case, scope, light)
+                victims = self._chosen(case, offers, mask, leaves)
+                found = None if victims is None else self._put_back(case, victims)
+                if found is not None and (best is None or rank_of(found[0], most) < rank_of(best[0], most)):
+                    best = found
+            if best is not None and not rank_of(best[0], most)[0]:
+                return best
+            if best is not None and settled:
+                break
+        alone = self._alone(case, leaves)
+        return min(
+            (found for found in (best, alone) if found),
+            key=lambda found: rank_of(found[0], most),
+            default=None,
+        )
+
+    def _alone(self, case: Case, leaves: Iterable[Node]) -> Found | None:
+        """The best victim that is enough by itself, of the cheapest."""
+        most = most_of(case.wanted)
+        runs = [
+            run
+            for leaf in leaves
+            for run in self.scene.of[leaf].values()
+            if self.scene.may_go(case.scope, run)
+        ]
+        for run in nsmallest(ALONE_MAX, runs, key=lambda run: rank_of([run], most)):
+            places = self.scene.places(case, [run])
+            if places is not None:
+                return [run], places
+        return None
+
+    def _offers_of(self, case: Case, scope: Scope, light: bool) -> Offers:
+        need, nodes = need_of(case.wanted.asked, case.room.size)
+        most = most_of(case.wanted) // nodes
+        key = (scope, case.window, need, most, light)
+        offers = self._offers.get(key)
+        if offers is None:
+            if len(self._offers) >= OFFERS_MAX:
+                self._offers.pop(next(iter(self._offers)))
+            covered = self._covered(scope) if scope.settled else {}
+
+            def runs_on(position: int) -> list[Yielding]:
+                runs = self.scene.on.get(position, ())
+                return [run for run in runs if run.job not in covered and self.scene.may_go(scope, run)]
+
+            offers = Offers(case.room, need, runs_on, most, light)
+            if not scope.settled:  # who is covered changes with every act
+                self._offers[key] = offers
+        return offers
+
+    def _covered(self, scope: Scope) -> dict[str, Held]:
+        """Runs that are covered at the highest node above them that is off the job's path."""
+        path = dict.fromkeys(scope.covered.path())
+        covered: dict[str, Held] = {}
+        for node in path:
+            for child in node.children.values():
+                if node is not scope.covered and child not in path:
+                    covered.update(self.cover.runs(child))
+        return covered
+
+    def _chosen(
+        self, case: Case, offers: Offers, mask: int, leaves: Mapping[Node, int]
+    ) -> list[Yielding] | None:
+        """Victims on ever more of the cheapest nodes of `mask`, then any, until the job fits."""
+        path = dict.fromkeys(case.wanted.leaf.path())
+        _, nodes = need_of(case.wanted.asked, case.room.size)
+        taken: dict[str, Yielding] = {}
+        used: dict[Node, int] = {}
+        tried = nodes
+        for count, runs in enumerate(_batches(offers, mask), 1):
+            more = [run for run in runs if run.run not in taken]
+            if self._spares(more, leaves, used, path):
+                taken.update((run.run, run) for run in more)
+            if count == tried:
+                if self._fits(case, taken.values()):
+                    return list(taken.values())
+                tried *= 2
+        return list(taken.values()) if self._fits(case, taken.values()) else None
+
+    def _spares(
+        self,
+        runs: list[Yielding],
+        leaves: Mapping[Node, int],
+        used: dict[Node, int],
+        path: Mapping[Node, None],
+    ) -> bool:
+        """Whether their nodes can give these runs beside what they gave already; notes it then."""
+        more: dict[Node, int] = {}
+        for run in runs:
+            if run.leaf not in leaves:
+                return False
+            for node in run.leaf.path():
+                if node in path:
+                    break
+                more[node] = more.get(node, 0) + run.charge
+        for node, charge in more.items():
+            left = node.running - sum(self.cover.amount(node).values())
+            if used.get(node, 0) + charge > left:
+                return False
+        for node, charge in more.items():
+            used[node] = used.get(node, 0) + charge
+        return True
+
+    def _fits(self, case: Case, victims: Iterable[Yielding]) -> bool:
+        victims = list(victims)
+        if not self.scene.within_limits(case, self.scene.change(case, victims)):
+            return False
+        return case.room.find(victims, lambda free: self.scene.find(case.wanted.asked, free)) is not None
+
+    # ── who need not go ───────────────────────────────────────────────────────────────────────────────────────────
+    def _put_back(self, case: Case, victims: list[Yielding]) -> Found | None:
+        """What is left of the victims once those stay who need not go, the most costly first."""
+        order = sorted(victims, key=lambda run: run.cost, reverse=True)
+        places = case.room.find(order, lambda free: self.scene.find(case.wanted.asked, free))
+        assert places is not None, "the victims make room"
+        if self.scene.within_limits(case, self.scene.change(case, ())):
+            order = _still_needed(case, order, places)
+        places = self.scene.places(case, order)
+        if places is None or len(order) == 1:  # without anybody it does not fit, as was seen
+            return None if places is None else (order, places)
+        spare = self._spare_tasks(case, order)
+        needless: dict[object, None] = {}  # patterns that cannot stay
+        tries = 0
+        for run in list(order):
+            pattern = (run.leaf, tuple(run.places), tuple(run.parts), run.charge)
+            if pattern in needless or tries >= PUT_BACKS_MAX or not self._could_stay(case, run, spare):
+                continue
+            rest = [other for other in order if other is not run]
+            tries += 1
+            found = self.scene.places(case, rest)
+            if found is None:
+                needless[pattern] = None
+            else:
+                order, places = rest, found
+                spare = self._spare_tasks(case, order)
+        return order, places
+
+    def _spare_tasks(self, case: Case, victims: Sequence[Yielding]) -> tuple[int, dict[int, list[Yielding]]]:
+        """How many tasks more than needed all nodes hold at most, and who leaves where."""
+        by_position: dict[int, list[Yielding]] = {}
+        for run in victims:
+            for position in dict.fromkeys(position for position, _ in run.places):
+                by_position.setdefault(position, []).append(run)
+        need, nodes = need_of(case.wanted.asked, case.room.size)
+        held = 0
+        for position in range(len(case.room.gpus)):
+            if case.room.serves(position):
+                held += _tasks(case.room.amount(position, by_position.get(position, ())), need, nodes)
+        whole = case.wanted.asked.gpus // need[0] if need[0] and not case.wanted.asked.gpu_milli else nodes
+        return held - min(whole, nodes), by_position
+
+    def _could_stay(
+        self,
+        case: Case,
+        run: Yielding,
+        spare: tuple[int, dict[int, list[Yielding]]],
+    ) -> bool:
+        """Whether the job may fit beside `run` too, as far as a count of tasks tells."""
+        surplus, by_position = spare
+        need, nodes = need_of(case.wanted.asked, case.room.size)
+        for position in dict.fromkeys(position for position, _ in run.places):
+            leaving = by_position[position]
+            others = [other for other in leaving if other is not run]
+            surplus -= _tasks(case.room.amount(position, leaving), need, nodes)
+            surplus += _tasks(case.room.amount(position, others), need, nodes)
+        return surplus >= 0
+
+
+def _batches(offers: Offers, mask: int) -> Iterator[Sequence[Yielding]]:
+    """Who may leave together: for one task on a node after another, cheapest first, then one by one."""
+    for offer in offers.cheapest():
+        if mask >> offer.position & 1:
+            yield offer.runs
+    seen: dict[str, Yielding] = {}
+    for position in range(len(offers.room.gpus)):
+        seen.update((run.run, run) for run in offers.runs_on(position))
+    for run in sorted(seen.values(), key=lambda run: run.cost):
+        yield (run,)
+
+
+def most_of(wanted: Wanted) -> int:
+    """What may be evicted for it where that is possible: 1.2 times its charge."""
+    return wanted.charge * 6 // 5
+
+
+def rank_of(victims: Sequence[Yielding], most: int) -> tuple[bool, int, int, int, tuple[str, ...]]:
+    """The order of choice: within the limit least lost work, beyond it least charge."""
+    lost, charge = sum(run.lost for run in victims), sum(run.charge for run in victims)
+    ids = tuple(sorted(run.run for run in victims))
+    first, second = (charge, lost) if charge > most else (lost, charge)
+    return charge > most, first, second, len(victims), ids
+
+
+def _still_needed(case: Case, victims: list[Yielding], places: list[Place]) -> list[Yielding]:
+    """Victims without those that fit beside the job where it would run now."""
+    asked = case.wanted.asked
+    by_position: dict[int, list[Yielding]] = {}
+    for run in victims:
+        for position in dict.fromkeys(position for position, _ in run.places):
+            by_position.setdefault(position, []).append(run)
+    used: dict[int, tuple[int, int, int]] = {}
+    for position, gpus in places:
+        cpus, memory = asked.part(gpus)
+        before = used.get(position, (0, 0, 0))
+        used[position] = before[0] + gpus, before[1] + cpus, before[2] + memory
+    needed = []
+    for run in victims:
+        stays = True
+        for position in dict.fromkeys(position for position, _ in run.places):
+            others = [other for other in by_position[position] if other is not run]
+            have, want = case.room.amount(position, others), used.get(position, (0, 0, 0))
+            stays = stays and all(a >= b for a, b in zip(have, want, strict=True))
+        if not stays or asked.gpu_milli:
+            needed.append(run)
+            continue
+        for position in dict.fromkeys(position for position, _ in run.places):
+            by_position[position].remove(run)
+    return needed
+
+
+def _tasks(amount: tuple[int, int, int], need: tuple[int, int, int], most: int) -> int:
+    """How many tasks fit into what a node has free, at most `most`."""
+    return min([most, *(have // each for have, each in zip(amount, need, strict=True) if each)])
