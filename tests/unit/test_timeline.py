@@ -8,6 +8,7 @@ from leitstand.core.fit import Availability, Free
 from leitstand.core.placement import Place
 from leitstand.core.steps import Where
 from leitstand.core.timeline import EXACT_TRIES, INFINITY, Timeline
+from leitstand.core.window import whole_left
 
 
 def pool(*gpus: int) -> Availability:
@@ -47,6 +48,10 @@ def test_without_reservations_a_view_is_what_is_free_now() -> None:
     timeline = Timeline(free)
     run(timeline, free, "r", 0, 3, 10)
     assert timeline.view(0, INFINITY) is free
+    timeline.reserve("j", "plan", [(1, 1)], [(0, 0)], 5, 9)
+    assert timeline.view(0, INFINITY) is not free
+    timeline.release("j")
+    assert timeline.view(0, INFINITY) is free
 
 
 def test_a_window_that_ends_where_a_reservation_begins_is_not_touched_by_it() -> None:
@@ -61,6 +66,17 @@ def test_a_window_that_ends_where_a_reservation_begins_is_not_touched_by_it() ->
     after = timeline.earliest(*_question(4, 5))
     assert after == (0, [(0, 4)])
     assert timeline.earliest(*_question(4, 11)) == (20, [(0, 4)])
+
+
+def test_a_gap_between_reservations_holds_what_is_as_long_as_the_gap_and_nothing_longer() -> None:
+    timeline = Timeline(pool(4))
+    for job, start in (("a", 0), ("b", 15), ("c", 32)):
+        timeline.reserve(job, "plan", [(0, 4)], [(0, 0)], start, start + 10)
+    assert timeline.earliest(*_question(4, 5)) == (10, [(0, 4)])
+    assert timeline.earliest(*_question(4, 7)) == (25, [(0, 4)])
+    longer = _question(4, 8)
+    assert timeline.earliest(*longer) == (42, [(0, 4)])
+    assert longer[-1].asked == 1
 
 
 def _question(gpus: int, limit: int, now: int = 0) -> tuple[Resources, int, int, Finder]:
@@ -87,6 +103,7 @@ def test_a_reservation_past_its_start_counts_from_now_for_its_whole_length() -> 
     timeline.reserve("j", "claim", [(0, 4)], [(0, 0)], 10, 30)
     assert timeline.earliest(*_question(1, 5, now=6)) == (30, [(0, 1)])
     assert timeline.earliest(*_question(1, 5, now=15)) == (35, [(0, 1)])
+    assert timeline.earliest(*_question(1, 5, now=20)) == (40, [(0, 1)])
     assert timeline.earliest(*_question(1, 5, now=90)) == (110, [(0, 1)])
     assert timeline.view(90, 5).levels[4] == 0
 
@@ -172,13 +189,13 @@ def test_victims_count_as_ended_and_their_end_is_not_counted_twice() -> None:
 
 # ── shared GPUs ───────────────────────────────────────────────────────────────────────────────────────────────────────
 def sharing() -> tuple[Availability, Timeline]:
-    """Two GPUs; runs share the first until 10 (`a`) and 20 (`b`)."""
+    """Two GPUs; runs share the first until 20 (`a`) and 10 (`b`)."""
     free = pool(2)
     timeline = Timeline(free)
     free.take(0, 1, 0, 0)
     free.shared[0] = {0: 200}
-    timeline.occupy("a", [(0, 1)], [(0, 0)], 10, [(0, 500)])
-    timeline.occupy("b", [(0, 1)], [(0, 0)], 20, [(0, 300)])
+    timeline.occupy("a", [(0, 1)], [(0, 0)], 20, [(0, 500)])
+    timeline.occupy("b", [(0, 1)], [(0, 0)], 10, [(0, 300)])
     return free, timeline
 
 
@@ -208,6 +225,14 @@ def test_parts_that_victims_give_back_are_offered_and_what_nobody_shares_is_whol
     assert (view.shared[0], view.gpus[0].bit_count()) == ({}, 2)
 
 
+def test_a_shared_gpu_that_is_not_offered_leaves_what_is_spare_to_the_next() -> None:
+    assert whole_left({0: 300, 1: 400, 2: 500}, {0: 10, 1: 20, 2: 30}, {0: 0, 1: 1, 2: 1}) == {
+        0: 0,
+        1: 400,
+        2: 0,
+    }
+
+
 def test_a_reservation_of_parts_holds_as_many_whole_gpus_as_they_need() -> None:
     timeline = Timeline(pool(4))
     timeline.reserve("j", "plan", [(0, 1)] * 3, [(0, 0)] * 3, 0, 10, gpu_milli=500)
@@ -215,6 +240,16 @@ def test_a_reservation_of_parts_holds_as_many_whole_gpus_as_they_need() -> None:
 
 
 # ── searches ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_what_is_left_over_of_whole_nodes_may_be_what_the_gang_waits_for() -> None:
+    free = pool(2, 2)
+    timeline = Timeline(free)
+    run(timeline, free, "a", 1, 1, 10)
+    run(timeline, free, "b", 1, 2, 30)
+    rest = [(0, 2), (1, 1)]
+    found = timeline.earliest(Resources(3, 0), 0, 5, lambda view: rest if view.levels[1] == 2 else None)
+    assert found == (10, rest)
+
+
 def test_only_times_at_which_the_gang_can_fit_are_searched() -> None:
     free = pool(*[1] * 40)
     timeline = Timeline(free)
@@ -243,7 +278,7 @@ def test_only_times_at_which_the_gang_can_fit_are_searched() -> None:
 
 
 def test_a_search_that_goes_on_failing_is_asked_less_and_less_and_at_the_last_time() -> None:
-    count = EXACT_TRIES + 1000
+    count = EXACT_TRIES + 200
     free = pool(count)
     timeline = Timeline(free)
     for index in range(count):
@@ -251,7 +286,7 @@ def test_a_search_that_goes_on_failing_is_asked_less_and_less_and_at_the_last_ti
     asked = Resources(count, 0, level="rack")  # of which nothing is known before a search
     find = Finder(count)
     assert timeline.earliest(asked, 0, 5, find) == (9 + count, [(0, count)])
-    assert find.asked == EXACT_TRIES + 10  # steps of 2, 4, … 512, and the last
+    assert find.asked == EXACT_TRIES + 8  # steps of 2, 4, … 128, and the last
     exact = Finder(EXACT_TRIES - 2)
     found = timeline.earliest(asked, 0, 5, exact)
     assert found is not None
