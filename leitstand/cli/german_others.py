@@ -28,6 +28,7 @@ CODES: Final[dict[str, str]] = {
     "shape": "Form",
     "no_such_capacity": "keine solche Kapazität",
     "gang_too_wide": "Verbund zu breit",
+    "unknown_level": "unbekannte Ebene",
     "tenant_suspended": "Mandant gesperrt",
     "tenant_exit": "Mandant ausgeschieden",
     "project_closed": "Projekt geschlossen",

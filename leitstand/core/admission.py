@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 from leitstand.core import budgets, entitlements
 from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.facts import RETRIES_MAX, Resources, SubmitJob
+from leitstand.core.fit import WHOLE_MILLI
 from leitstand.core.placement import tasks_held
+from leitstand.core.siting import allowed
 from leitstand.core.state import Pool, State
 from leitstand.core.tenancy import WORKING
 
@@ -20,6 +22,7 @@ REASONS: Final = {
     "tenant_suspended": "the tenant is suspended",
     "tenant_exit": "the tenant has left; its data can be fetched",
     "project_closed": "the project takes no new job",
+    "unknown_level": "no site has a level of the topology with this name",
     "no_such_capacity": "no fleet of this kind could ever hold the job",
     "entitlement": "more than the entitlements of its project, tenant or class ever let run at once",
     "budget": "no budget that lasts until the job's end has enough left for its whole time limit",
@@ -40,6 +43,11 @@ RESOURCES: Final = (
     "charge_milli",
     "gpu_us",
     "micro_eur",
+    "gpu_milli",
+    "gpu_type",
+    "level",
+    "nodes_max",
+    "slice_nodes",
     "",
 )
 
@@ -81,7 +89,11 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
     pool = state.pools.get(name)
     if pool is None:
         return Verdict("no_such_capacity", job.resources.gpus, 0, "gpus")
-    tasks = job.resources.nodes or -(-job.resources.gpus // max(pool.whole.size, 1))
+    asked = job.resources
+    for level in (asked.level, asked.prefer, asked.slice_level):
+        if level and not pool.topology.knows(level):
+            return Verdict("unknown_level", resource="level")
+    tasks = max(asked.nodes, asked.nodes_max) or -(-job.resources.gpus // max(pool.whole.size, 1))
     if tasks > pool.tasks_max:
         return Verdict("gang_too_wide", tasks, pool.tasks_max, "nodes")
     if not pool.could_hold(job.resources):
@@ -104,6 +116,9 @@ def _shape_fault(job: SubmitJob) -> Verdict | None:
     for amount, limit, resource in (
         (asked.gpus, GPUS_MAX, "gpus"),
         (asked.nodes, NODES_MAX, "nodes"),
+        (asked.nodes_max, NODES_MAX, "nodes_max"),
+        (asked.slice_nodes, NODES_MAX, "slice_nodes"),
+        (asked.gpu_milli, WHOLE_MILLI, "gpu_milli"),
         (asked.cpus_milli, AMOUNT_MAX, "cpus_milli"),
         (asked.memory_mib, AMOUNT_MAX, "memory_mib"),
         (job.max_duration_us, AMOUNT_MAX, "max_duration_us"),
@@ -123,18 +138,33 @@ def _shape_fault(job: SubmitJob) -> Verdict | None:
         ):
             if amount % asked.nodes:
                 return Verdict("shape", amount, asked.nodes, resource)
+    if asked.gpu_milli and asked.gpus:
+        return Verdict("shape", asked.gpus, 0, "gpu_milli")
+    if asked.nodes_max and not 0 < asked.nodes <= asked.nodes_max:
+        return Verdict("shape", asked.nodes_max, asked.nodes, "nodes_max")
+    group = asked.slice_nodes
+    if bool(group) != bool(asked.slice_level) or (group and not asked.nodes):
+        return Verdict("shape", asked.nodes, group, "slice_nodes")
+    if group and (asked.nodes % group or asked.nodes_max % group):
+        return Verdict(
+            "shape", asked.nodes_max if not asked.nodes % group else asked.nodes, group, "slice_nodes"
+        )
     return None
 
 
 def lacking(pool: Pool, asked: Resources) -> tuple[int, int, str]:
     """(asked, limit, resource) of what the whole fleet of `pool` lacks for this gang, the first that does."""
     whole = pool.whole
-    in_service = list(whole.ascending(0))
-    gpus = asked.gpus // asked.nodes if asked.nodes else min(asked.gpus, whole.size)
+    if asked.gpu_type and not pool.topology.of_type(asked.gpu_type):
+        return 0, 0, "gpu_type"
+    within = allowed(asked, pool.topology)
+    in_service = [position for position in whole.ascending(0) if within >> position & 1]
+    largest = max((whole.gpus[position].bit_count() for position in in_service), default=0)
+    gpus = asked.gpus // asked.nodes if asked.nodes else min(asked.gpus, largest)
     cpus_milli, memory_mib = asked.part(gpus)
     for amount, limit, resource in (
         (asked.gpus, sum(whole.gpus[position].bit_count() for position in in_service), "gpus"),
-        (gpus, whole.size, "gpus_per_node"),
+        (gpus, largest, "gpus_per_node"),
         (
             cpus_milli,
             max((whole.cpus_milli[position] for position in in_service), default=0),
@@ -150,5 +180,7 @@ def lacking(pool: Pool, asked: Resources) -> tuple[int, int, str]:
             return amount, limit, resource
     if asked.nodes > 1:
         held = (tasks_held(whole, position, asked) for position in in_service)
-        return asked.nodes, sum(held if pool.colocate else (min(1, room) for room in held)), "nodes"
-    return 0, 0, ""
+        most = sum(held if pool.colocate else (min(1, room) for room in held))
+        if most < asked.nodes or not (asked.level or asked.slice_nodes):
+            return asked.nodes, most, "nodes"
+    return (asked.nodes, 0, "level") if asked.level or asked.slice_nodes else (0, 0, "")

@@ -24,6 +24,7 @@ from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT
 from leitstand.core.state import Job, Node, Pool, Run, State
 from leitstand.core.tenancy import Tenant
+from leitstand.core.topology import domain_faults, level_faults
 
 
 class Core:
@@ -126,7 +127,7 @@ class Core:
                 heappop(heads)
                 continue
             run = f"{job}.{self.state.jobs[job].runs + 1}"
-            self._emit(f.RunPlaced(run, job, tasks_of(places, pool.free, pool.names)))
+            self._emit(f.RunPlaced(run, job, tasks_of(places, pool.free, pool.names, shape.gpu_milli)))
             rest = pool.queue.classes.get(shape)
             if rest:
                 heapreplace(heads, (rest[0], shape))
@@ -187,7 +188,9 @@ class Core:
             return Answer(refused="unknown_tenant", detail=asked.tenant[:ID_MAX])
         if asked.project not in tenant.projects:
             return Answer(refused="unknown_project", detail=asked.project[:ID_MAX])
-        digests = (asked.user, asked.spec, asked.request, asked.request_digest)
+        shape = asked.resources
+        names = (shape.gpu_type, shape.level, shape.prefer, shape.slice_level)
+        digests = (asked.user, asked.spec, asked.request, asked.request_digest, *names)
         if max(map(len, digests)) > DIGEST_MAX or (asked.retry_on and not _can_retry_on(asked.retry_on)):
             return Answer(refused="invalid", detail="digests or reasons to retry")
         if asked.request and self._remembers_too_much(tenant):
@@ -323,8 +326,11 @@ class Core:
 
     def _site_added(self, fact: f.SiteAdded) -> Answer:
         site = self.state.sites.get(fact.site)
-        said = (fact.engine, fact.logical, fact.colocate, fact.jurisdiction)
-        if site is None or said != (site.engine, site.logical, site.colocate, site.jurisdiction):
+        fault = level_faults(fact.levels)
+        if fault:
+            return Answer(refused="invalid", detail=fault)
+        said = (fact.engine, fact.logical, fact.colocate, fact.jurisdiction, fact.levels)
+        if site is None or said != (site.engine, site.logical, site.colocate, site.jurisdiction, site.levels):
             self._emit(fact)
             for pool in self.state.pools:
                 self._freed(pool)
@@ -337,6 +343,9 @@ class Core:
             return Answer(refused="invalid", detail=fact.node[:ID_MAX])
         if min(fact.gpus, fact.cpus_milli, fact.memory_mib) < 0:
             return Answer(refused="invalid", detail=fact.node)
+        fault = domain_faults(fact.domains, self.state.sites[fact.site].levels)
+        if fault:
+            return Answer(refused="invalid", detail=f"{fact.node}: {fault}")
         node = self.state.nodes.get(fact.node)
         if node is not None and node.pool != fact.pool:
             return Answer(refused="invalid", detail=f"{fact.node} serves pool {node.pool}")
@@ -365,7 +374,7 @@ class Core:
 
 
 def _amounts(node: Any) -> tuple[object, ...]:
-    return node.site, node.gpus, node.cpus_milli, node.memory_mib, node.gpu_type
+    return node.site, node.gpus, node.cpus_milli, node.memory_mib, node.gpu_type, node.domains
 
 
 def _runs_again(job: Job, ended: f.JobEnded) -> bool:

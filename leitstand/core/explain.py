@@ -50,7 +50,7 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
         places = pool.find(asked.resources)
     if places is None:
         return replace(made, waits_for="capacity", jobs_ahead=ahead)
-    tasks = tasks_of(places, pool.free, pool.names)
+    tasks = tasks_of(places, pool.free, pool.names, asked.resources.gpu_milli)
     return replace(made, starts_now=True, tasks=tasks, jobs_ahead=ahead)
 
 

@@ -2,18 +2,20 @@
 """What a run used: the engine's wall time × what the run held. Called by the cycle when a run ends."""
 
 from leitstand.core.facts import Parts, UsageMetered
+from leitstand.core.fit import WHOLE_MILLI
 from leitstand.core.state import Job, Run
 
 
 def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered:
-    """Usage of a run that started; exact integers, nothing is rounded. `posted`: what budgets pay for it."""
+    """Usage of a run that started, in exact integers: only parts of GPUs are rounded, once a run, down to a GPU·µs.
+    `posted`: what budgets pay for it."""
     wall_us = ended_us - run.started_us
     assert wall_us >= 0, "a run ended before it started"
-    gpus = cpus_milli = memory_mib = 0
+    gpu_milli = cpus_milli = memory_mib = 0
     for task in run.tasks:
         count = task.bits.bit_count()
         part = job.resources.part(count)
-        gpus += count
+        gpu_milli += job.resources.gpu_milli or count * WHOLE_MILLI
         cpus_milli += part[0]
         memory_mib += part[1]
     return UsageMetered(
@@ -21,7 +23,7 @@ def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered
         job.tenant,
         job.project,
         wall_us,
-        wall_us * gpus,
+        wall_us * gpu_milli // WHOLE_MILLI,
         wall_us * cpus_milli,
         wall_us * memory_mib,
         posted,

@@ -16,9 +16,7 @@ from leitstand.core.topology import Domain, Topology
 BREAK: Final = 1 << 64  # cost of one broken node; below it nodes are counted, below that what they had free
 COUNTED: Final = 1 << 44
 _NEVER: Final = 1 << 120
-WORK_MAX: Final = (
-    1 << 16
-)  # sums, about 4 ms; more than 16 nodes or 8 groups of nodes with gangs of 90 tasks need
+WORK_MAX: Final = 1 << 15  # sums, 2 ms: enough for 16 nodes of 8 tasks, or 8 groups and gangs of 60
 TRIED_MAX: Final = 64  # domains that are filled best fit descending, to take the one where that is cheapest
 
 _Sig = tuple[int, bool, tuple[int, ...], tuple[int, ...]]
@@ -94,7 +92,7 @@ class Packer:
         mask = domain.mask & self.nodes
         if not mask:
             return 0
-        if self._groups.above(domain):
+        if self._groups.depths and self._groups.above(domain):
             return sum(self.capacity(child) for child in domain.children)
         room = sum([kind.room * (kind.nodes & mask).bit_count() for kind in self._kinds])
         return room - room % self._groups.size
@@ -167,15 +165,15 @@ class Packer:
         known = self._seen.get(domain.path)
         if known is not None:
             return known
-        own = domain.own
-        if self._groups.above(domain):
-            own = 0
-        signature = (
-            domain.whole,
-            self._groups.at(domain),
-            tuple([(kind.nodes & own).bit_count() for kind in self._kinds]) if own else (),
-            tuple(sorted([self._look(child) for child in domain.children if child.mask & self.nodes])),
-        )
+        own, grouped = domain.own, False
+        if self._groups.depths:
+            grouped = self._groups.at(domain)
+            own = 0 if self._groups.above(domain) else own
+        counts = tuple([(kind.nodes & own).bit_count() for kind in self._kinds]) if own else ()
+        below: tuple[int, ...] = ()
+        if domain.children:
+            below = tuple(sorted([self._look(child) for child in domain.children if child.mask & self.nodes]))
+        signature = (domain.whole, grouped, counts, below)
         look = self._looks.setdefault(signature, len(self._looks))
         if look == len(self._signatures):
             self._signatures.append(signature)

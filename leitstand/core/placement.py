@@ -9,7 +9,7 @@ lowest domain that fits, the least that is broken, fewest nodes, least left free
 from typing import Final
 
 from leitstand.core.facts import Resources, Task
-from leitstand.core.fit import WHOLE_MILLI, Availability, Free
+from leitstand.core.fit import WHOLE_MILLI, Free
 from leitstand.core.siting import Part, allowed, site_fewest, site_gang, site_one
 from leitstand.core.topology import Topology
 
@@ -133,9 +133,7 @@ def _gpu_room(free: Free, position: int, asked: Resources) -> int:
     return whole // gpus if gpus else asked.nodes
 
 
-def tasks_of(
-    places: list[Place], free: Availability, names: list[str], gpu_milli: int = 0
-) -> tuple[Task, ...]:
+def tasks_of(places: list[Place], free: Free, names: list[str], gpu_milli: int = 0) -> tuple[Task, ...]:
     """Places with names and GPU indices: the lowest free ones of each node, or for a part of a GPU the shared one with
     least left that holds it. `names`: node ids by position."""
     left: dict[int, int] = {}

@@ -146,7 +146,9 @@ def _lowest(
     if asked.level == NODE:
         return None
     for domains in topology.ascending():
-        fitting = [one for one in domains if _is_in(one, inside) and packer.capacity(one) >= count]
+        if inside is not None:
+            domains = [one for one in domains if _is_in(one, inside)]
+        fitting = [one for one in domains if packer.capacity(one) >= count]
         if fitting:
             return packer.cheapest(fitting, count)
     return None

@@ -10,6 +10,7 @@ breaks as few as it can. Their masks are kept from one search to the next, and o
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from leitstand.core.decision import is_id
 from leitstand.core.fit import Free
 
 SITE: Final = "site"
@@ -252,6 +253,13 @@ def level_faults(levels: tuple[str, ...]) -> str:
     """What is wrong with the names that a site gives its levels, '' if nothing."""
     if len(levels) > LEVELS_MAX:
         return f"there are {len(levels)} levels; the limit is {LEVELS_MAX}"
-    if len(set(levels)) < len(levels) or {SITE, NODE, ""} & set(levels):
+    if len(set(levels)) < len(levels) or {SITE, NODE} & set(levels) or not all(map(is_id, levels)):
         return f"levels need names of their own, other than {SITE} and {NODE}"
     return ""
+
+
+def domain_faults(domains: tuple[str, ...], levels: tuple[str, ...]) -> str:
+    """What is wrong with the domains of a node at a site with these levels, '' if nothing."""
+    if len(domains) > len(levels):
+        return f"there are {len(domains)} domains; its site has {len(levels)} levels"
+    return "" if all(map(is_id, domains)) else "a domain has a name that is none"

@@ -32,6 +32,7 @@ REFUSED: Final = {
     "tenant_suspended": "belongs to a tenant that is suspended",
     "tenant_exit": "belongs to a tenant that has left",
     "project_closed": "belongs to a project that is closed",
+    "unknown_level": "asks for a level of the topology that no site has",
 }
 BUDGET: Final = (
     "asks for {asked} (its GPUs for its whole time limit); budgets that last until its end have {limit} left: "
@@ -43,7 +44,16 @@ NO_SUCH_CAPACITY: Final = {
     "gpus_per_node": "asks for {asked} on a node; the largest has {limit}",
     "cpus_milli_per_node": "asks for {asked} on a node; the largest has {limit}",
     "memory_mib_per_node": "asks for {asked} on a node; the largest has {limit}",
+    "gpu_type": "asks for a type of GPU that no node has",
+    "level": "asks for more in one domain of the topology than any has",
     "": "asks for GPUs, CPUs and memory that no single node has together",
+}
+
+
+SHAPES: Final = {
+    "gpu_milli": "asks for whole GPUs and for a part of one",
+    "nodes_max": "asks for at most {asked} nodes and at least {limit}",
+    "slice_nodes": "asks for groups of {limit} nodes in one domain of a level, which do not make up {asked}",
 }
 
 
@@ -63,12 +73,15 @@ def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
     if reason in REFUSED:
         return REFUSED[reason]
     if reason == "no_such_capacity":
-        return NO_SUCH_CAPACITY[resource].format(asked=amount(asked, resource), limit=amount(limit, resource))
+        lacks = NO_SUCH_CAPACITY.get(resource, NO_SUCH_CAPACITY[""])
+        return lacks.format(asked=amount(asked, resource), limit=amount(limit, resource))
     if reason == "budget":
         return BUDGET.format(asked=amount(asked, resource), limit=amount(limit, resource))
     if reason == "shape":
         if resource == "gpus" and not asked:
             return "asks for no GPU on as few nodes as hold them"
+        if resource in SHAPES:
+            return SHAPES[resource].format(asked=asked, limit=limit)
         return f"asks for {amount(asked, resource)}, which {limit} nodes cannot share evenly"
     if reason == "gang_too_wide":
         return f"spreads over {asked} nodes; one gang has at most {limit} here"
@@ -83,9 +96,13 @@ def amount(value: int, resource: str) -> str:
         return f"{value / 1_000_000:.2f} EUR"
     if resource.endswith("_us"):
         return span(value)
+    if resource == "gpu_milli":
+        return f"{value / 1000:.12g} GPUs"
     if resource.startswith("cpus_milli"):
         return f"{value / 1000:.12g} CPUs"
     if resource.startswith("memory_mib"):
         return f"{value / 1024:.12g} GB of memory"
-    noun = {"nodes": "node", "retries": "further run"}.get(resource, "GPU")
+    noun = {"nodes": "node", "nodes_max": "node", "slice_nodes": "node", "retries": "further run"}.get(
+        resource, "GPU"
+    )
     return f"{value} {noun}" if value == 1 else f"{value} {noun}s"
