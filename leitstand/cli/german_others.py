@@ -29,6 +29,7 @@ CODES: Final[dict[str, str]] = {
     "no_such_capacity": "keine solche Kapazität",
     "gang_too_wide": "Verbund zu breit",
     "unknown_level": "unbekannte Ebene",
+    "entitlement": "Anspruch",
     "tenant_suspended": "Mandant gesperrt",
     "tenant_exit": "Mandant ausgeschieden",
     "project_closed": "Projekt geschlossen",

@@ -77,7 +77,27 @@ class TestLevels:
         core.cycle(2, [f.NodeRemoved("n000"), f.NodeRemoved("n002")])
         assert nodes_of(submit(core, gpus=4)) == ["n001"]
         assert nodes_of(submit(core, gpus=16, nodes=2)) == ["n010", "n011"]
-        assert nodes_of(submit(core, gpus=8, nodes=2, level="block")) == ["n100", "n101"]  # one rack comes first
+        assert nodes_of(submit(core, gpus=8, nodes=2, level="block")) == [
+            "n100",
+            "n101",
+        ]  # one rack comes first
+
+    def test_a_whole_rack_of_a_broken_block_goes_before_one_of_a_whole_block(self) -> None:
+        core = core_of(fleet())
+        core.cycle(2, [f.NodeRemoved(f"n0{rack}{node}") for rack in (0, 1) for node in (0, 1)])
+        assert nodes_of(submit(core, gpus=1)) == ["n100"]
+        core.cycle(3, fleet(1)[2:])
+        assert nodes_of(submit(core, gpus=16, nodes=2)) == ["n110", "n111"]
+
+    def test_what_is_preferred_comes_before_a_lower_level_elsewhere(self) -> None:
+        core = core_of([f.TenantAdded("acme"), f.SiteAdded("s", "x", levels=("hall",))])
+        core.cycle(1, [f.SiteAdded("t", "x", levels=("row", "hall"))])
+        core.cycle(1, [f.NodeAdded(f"n{index}", "s", 4, 0, 0, domains=("h",)) for index in range(2)])
+        core.cycle(
+            1, [f.NodeAdded(f"m{index}", "t", 4, 0, 0, domains=("w", f"h{index}")) for index in range(2)]
+        )
+        assert nodes_of(submit(core, gpus=2, nodes=2, prefer="row")) == ["m0", "m1"]
+        assert nodes_of(submit(core, gpus=2, nodes=2)) == ["n0", "n1"]
 
     def test_a_level_that_nobody_has_is_refused(self) -> None:
         core = core_of(fleet())
@@ -163,6 +183,20 @@ class TestParts:
         assert (used.wall_us, used.gpu_us) == (11, 7)  # 7.7 GPU·µs
         assert not nodes_of(ended)
         assert nodes_of(core.cycle(15, [f.RunEnded("acme-2.1", 15, "exited", 0)])) == ["n000"]
+
+    def test_a_gang_of_parts_takes_the_gpus_with_least_left(self) -> None:
+        core = core_of(fleet(1, 1, 3, gpus=1))
+        for milli in (300, 600, 500):
+            submit(core, gpu_milli=milli, gpu_type="h100", nodes=1)
+        assert [sum(parts.values()) for parts in core.state.pools["shared"].free.shared.values()] == [
+            100,
+            500,
+        ]
+        submit(core, gpu_milli=900)
+        core.cycle(3, [f.RunEnded("acme-2.1", 3, "exited", 0)])
+        free = core.state.pools["shared"].free.shared
+        assert free == {0: {0: 700}, 1: {0: 500}, 2: {0: 100}}
+        assert nodes_of(submit(core, gpu_milli=50, nodes=2)) == ["n002", "n001"]
 
     def test_parts_of_a_node_that_shrank_are_forgotten_with_its_gpus(self) -> None:
         core = core_of(fleet(1, 1, 1, gpus=1))

@@ -3,7 +3,7 @@
 
 export const codes = {
   state: { pending: "waiting", starting: "starting", running: "running", stopping: "stopping", succeeded: "succeeded", failed: "failed", cancelled: "cancelled", rejected: "refused", ended: "ended" },
-  reason: { capacity: "capacity", order: "order", exit_code: "exit code", signal: "signal", max_duration_exceeded: "longest duration exceeded", cancelled: "cancelled", start_failed: "not started", lost: "lost", shape: "shape", no_such_capacity: "no such capacity", gang_too_wide: "too many nodes", unknown_level: "unknown level", tenant_suspended: "tenant suspended", tenant_exit: "tenant has left", project_closed: "project closed", limit: "over a limit", budget: "budget" },
+  reason: { capacity: "capacity", order: "order", exit_code: "exit code", signal: "signal", max_duration_exceeded: "longest duration exceeded", cancelled: "cancelled", start_failed: "not started", lost: "lost", shape: "shape", no_such_capacity: "no such capacity", gang_too_wide: "too many nodes", unknown_level: "unknown level", entitlement: "entitlement", tenant_suspended: "tenant suspended", tenant_exit: "tenant has left", project_closed: "project closed", limit: "over a limit", budget: "budget" },
   message: {},
   outcome: { open: "open", passed: "passed", failed: "failed", exited: "ended by itself", signal: "killed by a signal", time_limit: "longest duration", stopped: "stopped", lost: "lost", start_failed: "not started", cancelled: "cancelled" },
   application: { open: "being checked", approved: "approved", refused: "refused", withdrawn: "withdrawn" },
