@@ -85,7 +85,7 @@ def replay(config: dict[str, Any], pace: int) -> tuple[Story, dict[str, str]]:
                     max_duration_us=asked["run_ms"] * MS_US,
                     expected_us=asked["run_ms"] * MS_US,
                 )
-                timed += [(n * asked["every_ms"] * MS_US, cls, job) for n in range(asked["count"])]
+                timed += [(n * asked["every_ms"] * MS_US, cls, job) for n in range(1, asked["count"] + 1)]
         entitled.append(a.Entitlement(f"industry/{tenant}", own, 1, 0))
         cpus += own
     entitled.append(a.Entitlement("industry", cpus))

@@ -23,9 +23,20 @@ from leitstand.core.steps import INFINITY
 from leitstand.core.turns import Head, Turns
 
 if TYPE_CHECKING:
-    from leitstand.core.state import Job, Pool, Run, State
+    from leitstand.core.state import Job, Pool, Reservation, Run, State
 
 RESERVED_PER_PLAN: Final = 16  # further ones are made in later cycles
+
+
+class _Gate:
+    """Below a node whose limit keeps the first in turn from starting: `open_us`, when enough will have ended for it;
+    `beside`: the charge that can run on for longer all the same."""
+
+    __slots__ = ("beside", "open_us")
+
+    def __init__(self, open_us: int, beside: int) -> None:
+        self.open_us = open_us
+        self.beside = beside
 
 
 class Fair:
@@ -41,6 +52,8 @@ class Fair:
         ] = {}  # jobs for which nothing can be taken or reserved, until something changes
         self.tried: dict[str, None] = {}  # due reservations that wait for capacity on their nodes
         self.ticked = False
+        self._scene: Scene | None = None
+        self._gates: dict[str, _Gate] = {}  # by node of the tree, in one plan
         self.freed: dict[int, None] | None = (
             None  # positions where capacity was freed; None: anything may have changed
         )
@@ -85,15 +98,16 @@ class Fair:
 
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
-        self.now, self._reserved = now, 0
+        self.now, self._reserved, self._gates = now, 0, {}
         self.state.refresh(self.name, now)
         self.standing.tree.settle()
-        self._scene: Scene | None = None
+        self._scene = None
         if self.ticked:
             self.served.clear()
             self.tried.clear()
         self._start_due()
         self._take_turns()
+        self._scene = None
         self.ticked = False
         if self._may_start():
             self.freed = {}
@@ -121,12 +135,24 @@ class Fair:
     def _start_reserved(self, job: "Job") -> None:
         made = self.state.reservations[job.id]
         leaf = self.standing.tree.node(self.state.leaf(job))
-        if made.kind != "claim" and self._forbidden(leaf, job.charge_milli):
+        if made.kind == "claim" or not self._forbidden(leaf, job.charge_milli):
+            view = self.standing.timeline.view(self.now, _limit(job), own=job.id)
+            places = self.pool.place(job.resources, view)
+            if places is not None:
+                self._start(job, places, view)
+                return
+        if made.kind == "promise":
+            self._keep(job, leaf, made)
+
+    def _keep(self, job: "Job", leaf: Node, made: "Reservation") -> None:
+        """A promise is due and cannot start as it is: what is owed is taken back for it; where that is not enough,
+        because capacity was lost, it is broken by name and the job gets the next best."""
+        act = self._act(job, leaf)
+        if act is not None:
+            self._carry_out(job, act)
             return
-        view = self.standing.timeline.view(self.now, _limit(job), own=job.id)
-        places = self.pool.place(job.resources, view)
-        if places is not None:
-            self._start(job, places, view)
+        self.emit(f.PromiseBroken(job.id, "capacity_lost", made.start_us))
+        self._drop(job.id, "failed")
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _take_turns(self) -> None:
@@ -173,8 +199,13 @@ class Fair:
         ]
 
     def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
-        """Start the job if that is allowed and delays nobody's reservation."""
+        """Start the job if that is allowed and delays nobody who comes first."""
         if self._forbidden(leaf, job.charge_milli):
+            self._close(leaf, job.charge_milli)
+            return False
+        gates = [gate for node in leaf.path() if (gate := self._gates.get(node.id)) is not None]
+        until_us = self.now + cls.limit_us
+        if any(until_us > gate.open_us and job.charge_milli > gate.beside for gate in gates):
             return False
         view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
         places = self.pool.place(cls.asked, view)
@@ -183,7 +214,29 @@ class Fair:
                 self.asleep[cls] = None
             return False
         self._start(job, places, view)
+        for gate in gates:
+            if until_us > gate.open_us:
+                gate.beside -= job.charge_milli
         return True
+
+    def _close(self, leaf: Node, charge: int) -> None:
+        """The first whom a limit keeps from starting gets what comes free below it: until enough has, only those start
+        below it who end by then, or for whom there is room beside."""
+        tree = self.standing.tree
+        node = tree.over_limit(leaf, charge)
+        if node is None:
+            node, lacking = tree.root, tree.occupied_with(tree.root, leaf, charge) - tree.capacity
+        else:
+            lacking = node.running + charge - node.guarantee - node.borrow
+        if node.id in self._gates or lacking > node.running:
+            return
+        freed = open_us = 0
+        for until_us, charge_milli in sorted((held.until_us, held.charge) for held in node.held()):
+            if freed >= lacking and until_us > open_us:
+                break
+            freed, open_us = freed + charge_milli, until_us
+        if freed >= lacking and open_us < INFINITY:
+            self._gates[node.id] = _Gate(open_us, freed - lacking)
 
     def _forbidden(self, leaf: Node, charge: int) -> str:
         """'' or why shares forbid a start: limit | lending."""
@@ -192,8 +245,9 @@ class Fair:
         return "" if self.standing.tree.lends(leaf, charge) else "lending"
 
     def _start(self, job: "Job", places: list[Place], view: Free) -> None:
-        tasks = tasks_of(places, view, self.pool.names)
+        tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli)
         self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
+        self._touch(places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
     def _serve(self, job: "Job", leaf: Node) -> bool:
@@ -201,13 +255,11 @@ class Fair:
         if job.id in self.served:
             return False
         self.served[job.id] = None
-        if self.standing.tree.over_limit(leaf, job.charge_milli) is not None:
-            return False
         act = self._act(job, leaf)
         if act is not None:
             self._carry_out(job, act)
             return True
-        if job.id not in self.state.reservations and self.standing.tree.lends(leaf, job.charge_milli):
+        if job.id not in self.state.reservations and not self._forbidden(leaf, job.charge_milli):
             self._reserve(job, leaf)
         return False
 
@@ -242,9 +294,19 @@ class Fair:
         for position in dict.fromkeys(position for position, _ in places):
             plans = [job for job in timeline.on(position) if self.state.reservations[job].kind == "plan"]
             while plans and position in timeline.oversold(self.now):
-                last = plans.pop()
-                self.emit(f.ReservationDropped(last, "recalled"))
-                self.served.pop(last, None)
+                self._drop(plans.pop(), "recalled")
+
+    def _drop(self, job: str, cause: str) -> None:
+        """Hold nothing for the job any more; it may get something else at once."""
+        known = self.standing.timeline.reservation(job)
+        self.emit(f.ReservationDropped(job, cause))
+        self.served.pop(job, None)
+        self._touch(known.places if known is not None else ())
+
+    def _touch(self, places: Iterable[Place]) -> None:
+        """What is free or reserved there has changed."""
+        if self._scene is not None:
+            self._scene.touch(dict.fromkeys(position for position, _ in places))
 
     def _make_scene(self) -> Scene:
         state = self.state
@@ -254,7 +316,13 @@ class Fair:
             if state.jobs[run.job].pool == self.name
         }
         return Scene(
-            self.standing.tree, self.standing.timeline, runs, self.now, state.rules.sharing, self.pool.place
+            self.standing.tree,
+            self.standing.timeline,
+            runs,
+            self.now,
+            state.rules.sharing,
+            self.pool.place,
+            self.pool.within,
         )
 
     def _yielding(self, run: "Run", job: "Job") -> Yielding:
@@ -283,13 +351,18 @@ class Fair:
             return
         self._reserved += 1
         found = standing.timeline.earliest(
-            job.resources, self.now, _limit(job), lambda view: self.pool.place(job.resources, view)
+            job.resources,
+            self.now,
+            _limit(job),
+            lambda view: self.pool.place(job.resources, view),
+            where=self.pool.where(job.resources),
         )
-        if found is None:
+        if found is None or found[0] <= self.now:  # there is room, but somebody else comes first
             return
         start_us, places = found
         kind = "promise" if self._is_safe(job, leaf, start_us) else "plan"
         self.emit(f.CapacityReserved(job.id, kind, start_us, counted(places, self.pool.names)))
+        self._touch(places)
 
     def _is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
         sharing, tree = self.state.rules.sharing, self.standing.tree
@@ -319,7 +392,7 @@ class Fair:
             made = self.state.reservations[job]
             if made.kind == "promise":
                 self.emit(f.PromiseBroken(job, "node_failed", made.start_us))
-            self.emit(f.ReservationDropped(job, "failed"))
+            self._drop(job, "failed")
 
     @property
     def pool(self) -> "Pool":

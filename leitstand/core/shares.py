@@ -10,9 +10,10 @@ follows from the demands, guarantees and weights of its siblings by water-fillin
 `docs/scheduling.md` has the definitions.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from operator import itemgetter
 from typing import Final
 
 from leitstand.core.acts import Entitlement
@@ -22,9 +23,9 @@ _SHIFT: Final = 32  # of the factor by which lag is forgotten
 
 class Held:
     """A run, or a claim that counts as one, as shares see it. `order`: (start, number of its job), the later the less
-    covered; until `pinned` (µs, 0: never) nobody may take it."""
+    covered; until `pinned_us` (0: never) nobody may take it; it ends by `until_us`."""
 
-    __slots__ = ("charge", "id", "leaf", "order", "pinned_us", "priority")
+    __slots__ = ("charge", "id", "leaf", "order", "pinned_us", "priority", "until_us")
 
     def __init__(self, id: str, leaf: "Node", charge: int, priority: int, order: tuple[int, int]) -> None:
         self.id = id
@@ -33,6 +34,7 @@ class Held:
         self.priority = priority
         self.order = order
         self.pinned_us = 0
+        self.until_us = 0
 
     @property
     def key(self) -> tuple[bool, int, int, int]:
@@ -114,6 +116,15 @@ class Node:
         return Entitlement(self.id, self.guarantee, self.weight, self.borrow, lend, self.recall_us)
 
 
+    def held(self) -> Iterator[Held]:
+        """What runs below it."""
+        if self.children:
+            for child in self.children.values():
+                yield from child.held()
+        for _, held in self.runs:
+            yield held
+
+
 class Tree:
     """The tree of one pool. `capacity`: the charge of the nodes in service, in no known window.
 
@@ -175,7 +186,7 @@ class Tree:
     def end(self, id: str) -> Held:
         """It runs no more."""
         held = self.held.pop(id)
-        held.leaf.runs.remove((held.key, held))
+        self._leave(held)
         self._use(held.leaf, -held.charge, -held.charge if held.pinned_us else 0)
         return held
 
@@ -183,11 +194,17 @@ class Tree:
         """Nobody may take the run until then; 0: from now on somebody may."""
         held = self.held[id]
         leaf = held.leaf
-        leaf.runs.remove((held.key, held))
+        self._leave(held)
         change = held.charge * (bool(until_us) - bool(held.pinned_us))
         held.pinned_us = until_us
         insort(leaf.runs, (held.key, held))
         self._use(leaf, 0, change)
+
+    def _leave(self, held: Held) -> None:
+        runs = held.leaf.runs
+        index = bisect_left(runs, held.key, key=itemgetter(0))
+        assert runs[index][1] is held, "keys are unique"
+        del runs[index]
 
     def wait(self, leaf: Node, charge: int) -> None:
         """So much more (less, if negative) waits for capacity."""

@@ -35,9 +35,9 @@ class Class(NamedTuple):
 class Standing:
     """See the module. `lines`: leaf → class → keys in order; `classes`: class → leaf → how many wait there."""
 
-    def __init__(self, free: Availability) -> None:
+    def __init__(self, free: Availability, whole: Availability) -> None:
         self.tree = Tree()
-        self.timeline = Timeline(free)
+        self.timeline = Timeline(free, whole)
         self.lines: dict[str, dict[Class, list[Key]]] = {}
         self.classes: dict[Class, dict[str, int]] = {}
         self.waiting: dict[str, tuple[str, Class]] = {}  # job → where it stands
@@ -80,11 +80,18 @@ class Standing:
         """The job runs; a reservation that it had is used up. It waits no more already."""
         self.drop(job.id, leaf)
         held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, (run.placed_us, job.number))
-        held.pinned_us = pinned_us
+        held.pinned_us, held.until_us = pinned_us, until_us(job, run.placed_us)
         if pinned_us:
             heappush(self.pins, (pinned_us, job.id))
         self.tree.start(held)
-        self.timeline.occupy(run.id, places, parts_of(job.resources, places), until_us(job, run.placed_us))
+        parts, milli = parts_of(job.resources, places), job.resources.gpu_milli
+        shares = [(task.bits.bit_length() - 1, milli) for task in run.tasks] if milli else ()
+        self.timeline.occupy(run.id, places, parts, held.until_us, shares)
+
+    def started(self, job: "Job", run: "Run") -> None:
+        """Its run began when the engine says."""
+        self.tree.held[job.id].until_us = until_us(job, run.started_us)
+        self.timeline.until(run.id, until_us(job, run.started_us))
 
     def stop(self, job: "Job", run: "Run", by_us: int, yields: bool) -> None:
         """Its run was told to end, and will have by then."""
@@ -113,11 +120,19 @@ class Standing:
         end_us = min(reservation.start_us + (job.max_duration_us or INFINITY), INFINITY)
         parts = parts_of(job.resources, reservation.places)
         self.timeline.reserve(
-            job.id, reservation.kind, reservation.places, parts, reservation.start_us, end_us
+            job.id,
+            reservation.kind,
+            reservation.places,
+            parts,
+            reservation.start_us,
+            end_us,
+            job.resources.gpu_milli,
         )
         if reservation.kind == "claim":
             order = (reservation.at_us, job.number)
-            self.tree.start(Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, order))
+            held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, order)
+            held.until_us = end_us
+            self.tree.start(held)
         else:
             self.reserved[leaf] = self.reserved.get(leaf, 0) + 1
 

@@ -7,7 +7,7 @@ an ended job leaves by `JobEnded` or `JobRejected`. Everything that is not in th
 
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -24,9 +24,11 @@ from leitstand.core.placement import Place, place, tasks_max
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
 from leitstand.core.shares import kept_per_tick
-from leitstand.core.standing import Reserved, Standing, charge, until_us
+from leitstand.core.siting import allowed
+from leitstand.core.standing import Reserved, Standing, charge
+from leitstand.core.steps import Where
 from leitstand.core.tenancy import Tenant
-from leitstand.core.topology import Topology
+from leitstand.core.topology import NODE, Topology
 
 PROJECTION_VERSION: Final = 3
 
@@ -147,7 +149,7 @@ class Projection(msgspec.Struct):
 
 
 class Pool:
-    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran; `standing`: under the discipline `fair`."""
+    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran; `standing`: under `fair` alone."""
 
     __slots__ = (
         "_amounts",
@@ -181,6 +183,25 @@ class Pool:
     def place(self, asked: f.Resources, free: Free) -> list[Place] | None:
         """Places for a gang on what is free, or None."""
         return self._recordable(place(free, asked, self.topology, self.colocate))
+
+    def where(self, asked: f.Resources) -> Where:
+        """What is known of where a gang may go."""
+        within = allowed(asked, self.topology)
+        size = self.topology.largest(self.whole, within)
+        domain = None
+        if asked.level not in ("", NODE):
+            domain = [-1] * len(self.names)
+            for number, one in enumerate(self.topology.of_level(asked.level)):
+                for position in _positions(one.mask):
+                    domain[position] = number
+        return Where(self.colocate, within, size, domain)
+
+    def within(self, asked: f.Resources) -> list[int]:
+        """Bit masks over positions: the gang has to lie within one of them."""
+        nodes = self.topology.of_type(asked.gpu_type) if asked.gpu_type else -1
+        if not asked.level or asked.level == NODE:
+            return [nodes]
+        return [domain.mask & nodes for domain in self.topology.of_level(asked.level)]
 
     def could_hold(self, asked: f.Resources) -> bool:
         """Whether the gang would find places if nothing ran."""
@@ -322,6 +343,8 @@ class State:
             {index: WHOLE_MILLI - milli for index, milli in parts.items() if index < node.gpus},
         )
         pool.resize()
+        if pool.standing is not None:
+            pool.standing.timeline.touch(node.position)
         if not node.in_service:
             pool.withdraw(node.position)
 
@@ -484,7 +507,7 @@ class State:
         return [(self.nodes[task.node].position, task.bits.bit_count()) for task in tasks]
 
     def _stand(self, lags: dict[str, Lags]) -> None:
-        """Make anew what the fair plan knows of each pool; nothing under another discipline. What waits is not in it."""
+        """Make anew what the fair plan knows of each pool, but for what waits; nothing under another discipline."""
         for name, pool in self.pools.items():
             standing = pool.standing = self._standing(pool)
             known = lags.get(name)
@@ -504,7 +527,7 @@ class State:
             assert standing is not None, "every pool has a standing"
             standing.place(job, run, self.leaf(job), self.places(run.tasks), run.pinned_us)
             if run.has_started:
-                standing.timeline.until(run.id, until_us(job, run.started_us))
+                standing.started(job, run)
             if run.stopping:
                 standing.stop(job, run, self._stopped_by(run), run.stopping in f.YIELDS)
         for made in self.reservations.values():
@@ -513,7 +536,7 @@ class State:
     def _standing(self, pool: Pool) -> Standing | None:
         if self.rules.discipline != "fair":
             return None
-        standing = Standing(pool.free)
+        standing = Standing(pool.free, pool.whole)
         for name, weight in self.rules.sharing.weights.items():
             standing.tree.node(name, weight)
         return standing
@@ -599,7 +622,7 @@ class State:
             job.state = "running"
         standing = self.pools[job.pool].standing
         if standing is not None and not run.stopping:
-            standing.timeline.until(run.id, until_us(job, run.started_us))
+            standing.started(job, run)
 
     def _run_ended(self, at: int, fact: f.RunEnded) -> None:
         run = self.runs.pop(fact.run)
@@ -692,6 +715,13 @@ class State:
     def digest(self) -> str:
         """SHA-256 of the projection's JSON, hexadecimal: equal states, equal digests."""
         return hashlib.sha256(msgspec.json.encode(self.project())).hexdigest()
+
+
+def _positions(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
 
 
 _Change = Callable[[State, int, Any], None]
