@@ -128,6 +128,18 @@ def test_time_beyond_the_limit_is_not_posted() -> None:
     assert left(core) == [(0.0, 0.0, 8.0)]
 
 
+def test_nor_is_it_where_an_elastic_job_has_reserved_for_more_than_it_got() -> None:
+    core = cluster(8, 8)
+    grant(core, 16)
+    asked = f.Resources(8, 1, nodes_max=2)
+    at(core, 0, f.SubmitJob("acme", "default", asked, max_duration_us=HOUR_US))
+    job = core.state.jobs["acme-1"]
+    assert job.reserved == (("b1", 16 * HOUR_US),)
+    whole = core.state.runs["acme-1.1"]
+    run = msgspec.structs.replace(whole, tasks=whole.tasks[:1], started_us=0)  # as where one node is free
+    assert budgets.use(core.state, job, run, "time_limit", HOUR_US + SECOND_US) == (("b1", 8 * HOUR_US),)
+
+
 @pytest.mark.parametrize("outcome", budgets.UNPAID)
 def test_a_run_that_the_cloud_lost_costs_nothing(outcome: str) -> None:
     core = cluster(8)
