@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
+from leitstand.core.cover import Cover
 from leitstand.core.entitlements import next_change
 from leitstand.core.fit import Free
 from leitstand.core.metering import lost
 from leitstand.core.placement import Place, tasks_of
 from leitstand.core.preemption import Act, Scene, Wanted, Yielding
 from leitstand.core.promises import Bound, safe
-from leitstand.core.shares import Node
+from leitstand.core.shares import Held, Node, Tree
 from leitstand.core.standing import Class, Standing, parts_of
 from leitstand.core.steps import INFINITY
 from leitstand.core.turns import Head, Turns
@@ -53,6 +54,9 @@ class Fair:
         self.tried: dict[str, None] = {}  # due reservations that wait for capacity on their nodes
         self.ticked = False
         self._scene: Scene | None = None
+        self._as_of: dict[
+            str, dict[Node, int]
+        ] = {}  # by job with a due promise: what still runs when it starts
         self._gates: dict[str, _Gate] = {}  # by node of the tree, in one plan
         self.freed: dict[int, None] | None = (
             None  # positions where capacity was freed; None: anything may have changed
@@ -78,6 +82,8 @@ class Fair:
     def is_due(self, now: int) -> bool:
         """Whether there is something to look at: a reservation that starts, or what the pace did not allow before."""
         due = self.standing.timeline.next_start()
+        if self.standing.due:
+            return True
         return (due is not None and due <= now) or bool(
             self.freed is None or self.freed or self.standing.fresh
         )
@@ -88,6 +94,11 @@ class Fair:
         due = standing.timeline.next_start(now)
         if self.state.paced_us > now and standing.waiting:
             due = self.state.paced_us if due is None else min(due, self.state.paced_us)
+        freed_us = self.state.rules.sharing.grace_us + self.state.rules.sharing.stop_us
+        for job in standing.due:
+            way = self.state.reservations[job].start_us - freed_us
+            if way > now:
+                due = way if due is None else min(due, way)
         change = next_change(self.state, self.name, now)
         if change is not None and standing.waiting:
             due = change if due is None else min(due, change)
@@ -105,6 +116,8 @@ class Fair:
         if self.ticked:
             self.served.clear()
             self.tried.clear()
+        self._as_of = {}
+        self._make_way()
         self._start_due()
         self._take_turns()
         self._scene = None
@@ -112,6 +125,76 @@ class Fair:
         if self._may_start():
             self.freed = {}
             self.standing.fresh.clear()
+
+    # ── due promises ──────────────────────────────────────────────────────────────────────────────────────────────
+    def _make_way(self) -> None:
+        """Whoever stands in the way of a promise by count is told to end so that he has by its start: the cheapest,
+        never one that is pinned or inside a guarantee."""
+        sharing, standing = self.state.rules.sharing, self.standing
+        for job_id, (leaf, charge) in list(standing.due.items()):
+            made = self.state.reservations[job_id]
+            if self.now < made.start_us - sharing.grace_us - sharing.stop_us:
+                continue
+            while (over := self._over(leaf, charge, made.start_us)) is not None:
+                victim = self._cheapest(over, made.start_us)
+                if victim is None:
+                    break
+                self.emit(f.RunStopOrdered(victim.run, "recall", job_id))
+                self._as_of = {}
+
+    def _over(self, leaf: Node, charge: int, at_us: int) -> Node | None:
+        """The node whose limit, or the root if lending, `charge` more in `leaf` would break as of then."""
+        used = self._used(at_us)
+        for node in leaf.path():
+            if node.borrow >= 0 and used.get(node, 0) + charge > node.guarantee + node.borrow:
+                return node
+        tree = self.standing.tree
+        return tree.root if _occupied(tree.root, used, leaf, charge) > tree.capacity else None
+
+    def _used(self, at_us: int) -> dict[Node, int]:
+        """Usage of every node as of then: of what runs now and does not have to have ended."""
+        used: dict[Node, int] = {}
+        for held in self.standing.tree.held.values():
+            if held.until_us > at_us:
+                for node in held.leaf.path():
+                    used[node] = used.get(node, 0) + held.charge
+        return used
+
+    def _cheapest(self, node: Node, at_us: int) -> Yielding | None:
+        """The run below `node` that loses least, of those that can be taken and are inside no guarantee."""
+        state, tree = self.state, self.standing.tree
+        cover = Cover(tree, guaranteed=True)
+        owed: dict[str, Held] = {}
+        for below in tree.nodes.values():
+            if below.depth and below.guarantee:
+                owed |= cover.runs(below)
+        oldest = self.now - state.rules.sharing.protected_us
+        found = [
+            self._yielding(run, state.jobs[run.job])
+            for held in node.held()
+            if held.until_us > at_us
+            and not held.pinned_us
+            and held.id not in owed
+            and (run := state.runs.get(state.jobs[held.id].run)) is not None
+            and not run.stopping
+            and run.placed_us <= oldest
+        ]
+        return min(found, key=lambda run: run.cost, default=None)
+
+    def _beside(self, job: "Job", leaf: Node) -> bool:
+        """Whether a start now leaves what is due soon its count."""
+        until_us = self.now + _limit(job)
+        for due, (other, charge) in self.standing.due.items():
+            start_us = self.state.reservations[due].start_us
+            if due == job.id or until_us <= start_us:
+                continue
+            used = self._as_of.get(due)
+            if used is None:
+                used = self._as_of[due] = self._used(start_us)
+            both = [(other, charge), (leaf, job.charge_milli)]
+            if not _fits(self.standing.tree, used, both):
+                return False
+        return True
 
     # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
     def _start_due(self) -> None:
@@ -203,6 +286,8 @@ class Fair:
         if self._forbidden(leaf, job.charge_milli):
             self._close(leaf, job.charge_milli)
             return False
+        if not self._beside(job, leaf):
+            return False
         gates = [gate for node in leaf.path() if (gate := self._gates.get(node.id)) is not None]
         until_us = self.now + cls.limit_us
         if any(until_us > gate.open_us and job.charge_milli > gate.beside for gate in gates):
@@ -247,6 +332,7 @@ class Fair:
     def _start(self, job: "Job", places: list[Place], view: Free) -> None:
         tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli)
         self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
+        self._as_of = {}
         self._touch(places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
@@ -403,6 +489,24 @@ class Fair:
         standing = self.pool.standing
         assert standing is not None, "the discipline is fair"
         return standing
+
+
+def _fits(tree: Tree, used: dict[Node, int], more: Iterable[tuple[Node, int]]) -> bool:
+    """Whether limits and lending hold with `more` beside what is used."""
+    used = dict(used)
+    for leaf, charge in more:
+        for node in leaf.path():
+            used[node] = used.get(node, 0) + charge
+    if any(node.borrow >= 0 and charge > node.guarantee + node.borrow for node, charge in used.items()):
+        return False
+    return _occupied(tree.root, used) <= tree.capacity
+
+
+def _occupied(node: Node, used: dict[Node, int], leaf: Node | None = None, charge: int = 0) -> int:
+    """What `node` would occupy with this usage of the leaves, and `charge` more in `leaf`."""
+    if not node.children:
+        return max(used.get(node, 0) + (charge if node is leaf else 0), node.floor)
+    return max(sum(_occupied(child, used, leaf, charge) for child in node.children.values()), node.floor)
 
 
 def counted(places: Iterable[Place], names: list[str]) -> tuple[f.Task, ...]:

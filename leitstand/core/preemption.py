@@ -213,7 +213,7 @@ class Scene:
         for node in case.wanted.leaf.path():
             if node.borrow >= 0 and change.running[node] > node.guarantee + node.borrow:
                 return False
-        return change.occupied[self.tree.root] <= self.tree.capacity
+        return change.occupied[self.tree.root] <= max(self.tree.capacity, self.tree.root.occupied)
 
     def _keeps_covered(self, case: Case, change: Change) -> bool:
         """Whether the amount that is covered falls at no node off the job's path."""

@@ -3,7 +3,8 @@
 
 A reservation from s is *safe* if, at every moment at which its run could not be taken back yet, all guarantees can be
 called at once and everything promised or pinned still runs: W(root, t) <= C - spare, where W(n, t) is the greater of
-n's guarantee and what its children need, at a leaf the greater of its guarantee and what is promised or pinned there.
+n's guarantee and what its children need, at a leaf the greater of its guarantee and what is promised or pinned there;
+and W stays within the borrow limit of every node that it concerns.
 """
 
 from collections.abc import Iterable
@@ -25,11 +26,11 @@ def safe(tree: Tree, asked: Bound, others: Iterable[Bound], capacity: int) -> bo
     """Whether `asked` can be promised beside `others`. `capacity`: what all guarantees share, without the spare."""
     near = [one for one in others if one.from_us < asked.until_us and one.until_us > asked.from_us]
     moments = {asked.from_us, *(one.from_us for one in near if one.from_us > asked.from_us)}
-    return all(_needed(tree, [asked, *near], moment) <= capacity for moment in sorted(moments))
+    return all(_stands(tree, [asked, *near], moment, capacity) for moment in sorted(moments))
 
 
-def _needed(tree: Tree, bound: list[Bound], at: int) -> int:
-    """W(root, at): what is needed if every guarantee is called."""
+def _stands(tree: Tree, bound: list[Bound], at: int, capacity: int) -> bool:
+    """Whether all guarantees can be called at once: W(root, at) within the capacity, and W within every limit."""
     more: dict[Node, int] = {}  # beyond the guarantee, of the nodes of one level after another
     for one in bound:
         if one.from_us <= at < one.until_us:
@@ -39,7 +40,11 @@ def _needed(tree: Tree, bound: list[Bound], at: int) -> int:
         for node in [node for node in over if node.depth == depth]:
             parent = node.parent
             assert parent is not None, "only the root has no parent"
-            over[parent] = over.get(parent, parent.children_guarantee - parent.guarantee) + over.pop(node)
+            beyond = over.pop(node)
+            if 0 <= node.borrow < beyond:
+                return False
+            over[parent] = over.get(parent, parent.children_guarantee - parent.guarantee) + beyond
         over = {node: beyond for node, beyond in over.items() if node.depth != depth - 1 or beyond > 0}
     root = tree.root
-    return root.guarantee + max(over.get(root, root.children_guarantee - root.guarantee), 0)
+    beyond = max(over.get(root, root.children_guarantee - root.guarantee), 0)
+    return root.guarantee + beyond <= capacity and not 0 <= root.borrow < beyond

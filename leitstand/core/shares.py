@@ -54,6 +54,7 @@ class Node:
         "children_demand",
         "children_guarantee",
         "children_occupied",
+        "children_owed",
         "demand",
         "depth",
         "deserved",
@@ -63,6 +64,7 @@ class Node:
         "lag",
         "level",
         "occupied",
+        "owed",
         "parent",
         "pending",
         "pinned",
@@ -92,6 +94,8 @@ class Node:
         self.children_occupied = 0
         self.demand = 0
         self.children_demand = 0
+        self.owed = 0  # of its demand, what comes before all surplus: guaranteed or pinned, its children's at least
+        self.children_owed = 0
         self.deserved = 0
         self.lag = 0
         self.runs: list[tuple[tuple[bool, int, int, int], Held]] = []  # of a leaf, in the order of its cover
@@ -114,7 +118,6 @@ class Node:
         """What it is entitled to now."""
         lend = -1 if self.floor == 0 else self.guarantee - self.floor
         return Entitlement(self.id, self.guarantee, self.weight, self.borrow, lend, self.recall_us)
-
 
     def held(self) -> Iterator[Held]:
         """What runs below it."""
@@ -206,6 +209,12 @@ class Tree:
         assert runs[index][1] is held, "keys are unique"
         del runs[index]
 
+    def book(self, leaf: Node, charge: int) -> None:
+        """So much more (less, if negative) of what waits in `leaf` is promised so soon that it counts as pinned."""
+        for node in leaf.path():
+            node.pinned += charge
+        self._demand(leaf)
+
     def wait(self, leaf: Node, charge: int) -> None:
         """So much more (less, if negative) waits for capacity."""
         leaf.pending += charge
@@ -232,20 +241,22 @@ class Tree:
                 node.children_occupied += after - before
 
     def _demand(self, changed: Node) -> None:
-        """Demand from `changed` upwards; every parent learns which child to look at."""
+        """Demand, and what of it is owed, from `changed` upwards; every parent learns which child to look at."""
         node: Node | None = changed
         while node is not None:
-            wanted = node.children_demand if node.children else node.running + node.pending
-            after = max(wanted, node.floor)
+            inner = bool(node.children)
+            demand = max(node.children_demand if inner else node.running + node.pending, node.floor)
             if node.borrow >= 0:
-                after = min(after, node.guarantee + node.borrow)
-            after, before = max(after, node.pinned), node.demand
-            node.demand = after
+                demand = min(demand, node.guarantee + node.borrow)
+            owed = max(min(node.guarantee, demand), node.children_owed if inner else node.pinned)
+            demand = max(demand, owed)
             parent = node.parent
             if parent is not None:
-                parent.children_demand += after - before
-                if parent.changed is not None:
-                    parent.changed[node.id] = node
+                parent.children_demand += demand - node.demand
+                parent.children_owed += owed - node.owed
+            node.demand, node.owed = demand, owed
+            if parent is not None and parent.changed is not None:
+                parent.changed[node.id] = node
             self._dirty = True
             node = parent
 
@@ -288,8 +299,9 @@ class Tree:
         return None
 
     def lends(self, leaf: Node, charge: int) -> bool:
-        """Whether `charge` more in `leaf` leaves alone what may not be lent."""
-        return self.occupied_with(self.root, leaf, charge) <= self.capacity
+        """Whether `charge` more in `leaf` leaves alone what may not be lent; where capacity was lost, whether it takes
+        no more of it than before."""
+        return self.occupied_with(self.root, leaf, charge) <= max(self.capacity, self.root.occupied)
 
     def guaranteed(self, leaf: Node, charge: int) -> Node | None:
         """The lowest node inside whose guarantee `charge` more in `leaf` stays, if any."""
@@ -356,8 +368,7 @@ def _divide(node: Node) -> dict[str, Node]:
         return {}
     every = sorted(children.values(), key=lambda child: child.id)
     for child in every:
-        child.base = max(min(child.guarantee, child.demand), child.pinned)
-        child.waits = False
+        child.base, child.waits = child.owed, False
     surplus = total - sum(child.base for child in every)
     if surplus < 0:
         node.level = ()
@@ -367,7 +378,7 @@ def _divide(node: Node) -> dict[str, Node]:
 
 def _still_waits(child: Node, surplus: int, weights: int) -> bool:
     """Whether a child whose demand changed got less than it asked and still does, so that nobody's share moves."""
-    base = max(min(child.guarantee, child.demand), child.pinned)
+    base = child.owed
     return child.waits and base == child.base and (child.demand - base) * weights > surplus * child.weight
 
 

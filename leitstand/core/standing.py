@@ -8,7 +8,7 @@ the claim that capacity is being freed for.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -43,6 +43,8 @@ class Standing:
         self.waiting: dict[str, tuple[str, Class]] = {}  # job → where it stands
         self.yielding: dict[str, tuple[Node, int]] = {}
         self.pins: list[tuple[int, str]] = []  # heap of (end of the pin, job)
+        self.calls: list[tuple[int, str]] = []  # heap of (when a promise is due, job)
+        self.due: dict[str, tuple[Node, int]] = {}  # jobs with a promise so soon that it counts as pinned
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
         self.ticked_us = 0
         self.fresh: dict[str, None] = {}  # leaves with a head that nobody looked at
@@ -133,8 +135,11 @@ class Standing:
             held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, order)
             held.until_us = end_us
             self.tree.start(held)
-        else:
-            self.reserved[leaf] = self.reserved.get(leaf, 0) + 1
+            return
+        self.reserved[leaf] = self.reserved.get(leaf, 0) + 1
+        if reservation.kind == "promise":
+            heappush(self.calls, (reservation.due_us, job.id))
+            self.advance(reservation.at_us, {job.id: job})
 
     def drop(self, job: str, leaf: str) -> None:
         """Nothing is held for the job any more."""
@@ -145,12 +150,22 @@ class Standing:
         if known.kind == "claim":
             self.tree.end(job)
             return
+        if job in self.due:
+            at, charge_milli = self.due.pop(job)
+            self.tree.book(at, -charge_milli)
         self.reserved[leaf] -= 1
         if not self.reserved[leaf]:
             del self.reserved[leaf]
 
-    def unpin(self, now: int) -> None:
-        """Runs whose pin is over can be taken."""
+    def advance(self, now: int, jobs: Mapping[str, "Job"]) -> None:
+        """Runs whose pin is over can be taken; promises that are due count as pinned."""
+        while self.calls and self.calls[0][0] <= now:
+            _, job = heappop(self.calls)
+            known = self.timeline.reservation(job)
+            if known is not None and known.kind == "promise" and job in self.waiting and job not in self.due:
+                leaf = self.tree.node(self.waiting[job][0])
+                self.due[job] = leaf, jobs[job].charge_milli
+                self.tree.book(leaf, jobs[job].charge_milli)
         while self.pins and self.pins[0][0] <= now:
             until, job = heappop(self.pins)
             held = self.tree.held.get(job)
@@ -159,12 +174,13 @@ class Standing:
 
 
 class Reserved(NamedTuple):
-    """`at_us`: when it was decided."""
+    """`at_us`: when it was decided; `due_us`: when a promise begins to count as pinned."""
 
     kind: str
     places: Sequence[Place]
     start_us: int
     at_us: int
+    due_us: int
 
 
 def key_of(job: "Job") -> Key:

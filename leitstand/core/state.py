@@ -279,11 +279,13 @@ class State:
         self._queue()
 
     def _queue(self) -> None:
-        """Put all that waits into the queues, but for what has a claim."""
+        """Put all that waits into the queues, but for what has a claim, and hold what is reserved."""
         for job in self.jobs.values():
             made = self.reservations.get(job.id)
             if job.state == "pending" and (made is None or made.kind != "claim"):
                 self._enqueue(job)
+        for made in self.reservations.values():
+            self._reserve(self.jobs[made.job], made)
 
     def _site_added(self, at: int, fact: f.SiteAdded) -> None:
         self.sites[fact.site] = Site(
@@ -483,7 +485,10 @@ class State:
         standing = self.pools[job.pool].standing
         if standing is not None:
             places = self.places(made.tasks)
-            standing.reserve(job, self.leaf(job), Reserved(made.kind, places, made.start_us, made.at_us))
+            due_us = made.start_us - self.rules.sharing.until_freed_us
+            standing.reserve(
+                job, self.leaf(job), Reserved(made.kind, places, made.start_us, made.at_us, due_us)
+            )
 
     def _reservation_dropped(self, at: int, fact: f.ReservationDropped) -> None:
         job = self.jobs[fact.job]
@@ -530,8 +535,6 @@ class State:
                 standing.started(job, run)
             if run.stopping:
                 standing.stop(job, run, self._stopped_by(run), run.stopping in f.YIELDS)
-        for made in self.reservations.values():
-            self._reserve(self.jobs[made.job], made)
 
     def _standing(self, pool: Pool) -> Standing | None:
         if self.rules.discipline != "fair":
@@ -553,7 +556,7 @@ class State:
             gpus, cpus_milli, _ = pool.amounts()
             standing.tree.resize(gpus * 1000 or cpus_milli)
             entitlements.refresh(standing.tree, self, name, at)
-            standing.unpin(at)
+            standing.advance(at, self.jobs)
 
     def _stopped_by(self, run: Run) -> int:
         return run.stopped_us + self.rules.sharing.grace_us + self.rules.sharing.stop_us
