@@ -6,6 +6,8 @@ A refusal is a decision with a reason from `REASONS`, the amount asked and the l
 
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from leitstand.core import budgets, entitlements
 from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.facts import RETRIES_MAX, Resources, SubmitJob
@@ -14,6 +16,7 @@ from leitstand.core.placement import tasks_held
 from leitstand.core.siting import allowed
 from leitstand.core.state import Pool, State
 from leitstand.core.tenancy import WORKING
+from leitstand.core.waiting import dependency_fault
 
 REASONS: Final = {
     "shape": "an amount of the gang does not divide by its number of nodes",
@@ -24,6 +27,9 @@ REASONS: Final = {
     "project_closed": "the project takes no new job",
     "unknown_level": "no site has a level of the topology with this name",
     "no_such_capacity": "no fleet of this kind could ever hold the job",
+    "unknown_dependency": "it waits for a job that is not one of its tenant, or ended too long ago",
+    "dependency_failed": "it waits for a job that ended otherwise",
+    "deadline": "its time limit does not fit before its deadline",
     "entitlement": "more than the entitlements of its project, tenant or class ever let run at once",
     "budget": "no budget that lasts until the job's end has enough left for its whole time limit",
 }
@@ -40,6 +46,9 @@ RESOURCES: Final = (
     "memory_mib_per_node",
     "retries",
     "checkpoint_every_us",
+    "begin_us",
+    "deadline_us",
+    "after",
     "charge_milli",
     "gpu_us",
     "micro_eur",
@@ -57,8 +66,8 @@ AMOUNT_MAX: Final = 2**53  # of CPU and memory: exact in every JSON reader
 
 
 class Verdict(NamedTuple):
-    """`reason` '': admitted to `pool` with `max_duration_us`, paid by `payment`; else refused, `asked` of `resource`
-    against `limit`."""
+    """`reason` '': admitted to `pool` with `max_duration_us`, paid by `payment`, to wait with the shape `alternative`
+    (0: `resources`); else refused, `asked` of `resource` against `limit`."""
 
     reason: str
     asked: int = 0
@@ -67,13 +76,30 @@ class Verdict(NamedTuple):
     pool: str = ""
     max_duration_us: int = 0
     payment: Payment = Payment()
+    alternative: int = 0
 
 
 def admit(state: State, job: SubmitJob, now: int) -> Verdict:
-    """The verdict at `now` (µs) on a job of a known tenant."""
-    fault = _shape_fault(job)
-    if fault is not None:
-        return fault
+    """The verdict at `now` (µs) on a job of a known tenant. It waits with the first of its shapes that could ever run;
+    if none could, the first says why."""
+    others = [replace(job, resources=shape) for shape in job.alternatives]
+    for one in (job, *others):
+        if (fault := _shape_fault(one)) is not None:
+            return fault
+    verdict = _admit(state, job, now)
+    if verdict.reason not in _OF_SHAPE:
+        return verdict
+    for index, one in enumerate(others, 1):
+        other = _admit(state, one, now)
+        if other.reason not in _OF_SHAPE:
+            return other._replace(alternative=index)
+    return verdict
+
+
+_OF_SHAPE: Final = frozenset({"no_such_capacity", "gang_too_wide", "unknown_level", "entitlement"})
+
+
+def _admit(state: State, job: SubmitJob, now: int) -> Verdict:
     rules = state.rules
     tenant = state.tenants[job.tenant]
     if tenant.stage not in WORKING:
@@ -85,6 +111,12 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
     duration = job.max_duration_us or rules.max_duration_default_us[tenant.tenant_class]
     if duration > rules.max_duration_limit_us:
         return Verdict("limit", duration, rules.max_duration_limit_us, "max_duration_us")
+    why, number = dependency_fault(state, job.tenant, job.after)
+    if why:
+        return Verdict(why, number, 0, "after")
+    start = max(now, job.begin_us)
+    if job.deadline_us and start + duration > job.deadline_us:
+        return Verdict("deadline", duration, max(job.deadline_us - start, 0), "max_duration_us")
     name = job.tenant if rules.static else "shared"
     pool = state.pools.get(name)
     if pool is None:
@@ -125,6 +157,8 @@ def _shape_fault(job: SubmitJob) -> Verdict | None:
         (job.expected_us, AMOUNT_MAX, "expected_us"),
         (job.retries, RETRIES_MAX, "retries"),
         (job.checkpoint_every_us, AMOUNT_MAX, "checkpoint_every_us"),
+        (job.begin_us, AMOUNT_MAX, "begin_us"),
+        (job.deadline_us, AMOUNT_MAX, "deadline_us"),
     ):
         if not 0 <= amount <= limit:
             return Verdict("limit", amount, limit, resource)

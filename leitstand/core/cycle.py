@@ -25,6 +25,7 @@ from leitstand.core.queue import STRICT
 from leitstand.core.state import Job, Node, Pool, Run, State
 from leitstand.core.tenancy import Tenant
 from leitstand.core.topology import domain_faults, level_faults
+from leitstand.core.waiting import fault_of
 
 
 class Core:
@@ -51,7 +52,7 @@ class Core:
             self._advance_exits()
         self._renew_budgets()
         self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
-        if self._renews(now):
+        if not self._settle() or self._renews(now):
             return self._facts
         if self.state.rules.discipline == "fair":
             self._plan_fairly()
@@ -66,12 +67,16 @@ class Core:
             apply(at, fact)
         self._asleep.clear()
         self._fair.clear()
+        self.state.waiting.woken.clear()
         self._touched = dict.fromkeys(self.state.pools)
 
     def next_wake(self) -> int | None:
-        """When time alone will require a cycle (µs): a stage of a tenant's exit, a reserved start, a tick of shares, or
-        that what pays for a waiting job would expire before its end."""
+        """When time alone will require a cycle (µs): a stage of a tenant's exit, a reserved start, a tick of shares, a
+        job's begin or deadline, or that what pays for a waiting job would expire before its end."""
         due = list(self.state.exits.values())
+        waiting_us = self.state.waiting.next_time()
+        if waiting_us is not None:
+            due.append(waiting_us)
         latest = self.state.latest_starts.first()
         if latest is not None:
             due.append(latest + 1)
@@ -97,6 +102,27 @@ class Core:
             if name not in self._fair:
                 self._fair[name] = Fair(self.state, name, self._emit)
         return list(self._fair.values())
+
+    def _settle(self) -> bool:
+        """Say what time and the ends of other jobs make of those that wait. False: more is due than one cycle says, so
+        that it plans nothing."""
+        waiting = self.state.waiting
+        for _ in range(DUE_MAX):
+            fact = waiting.due(self.state, self._now)
+            if fact is None:
+                break
+            if isinstance(fact, f.JobEnded):
+                self._give_way(self.state.jobs[fact.job])
+            self._emit(fact)
+        self._touched.update(waiting.woken)
+        waiting.woken.clear()
+        return waiting.due(self.state, self._now) is None
+
+    def _give_way(self, job: Job) -> None:
+        """A pending job is about to leave: a strict queue may have waited for it, or capacity is held for it."""
+        if job.id in self.state.reservations:
+            self._freed(job.pool)
+        self._touched[job.pool] = None
 
     # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _plan_fairly(self) -> None:
@@ -188,16 +214,29 @@ class Core:
             return Answer(refused="unknown_tenant", detail=asked.tenant[:ID_MAX])
         if asked.project not in tenant.projects:
             return Answer(refused="unknown_project", detail=asked.project[:ID_MAX])
-        shape = asked.resources
-        names = (shape.gpu_type, shape.level, shape.prefer, shape.slice_level)
-        digests = (asked.user, asked.spec, asked.request, asked.request_digest, *names)
+        digests = (asked.user, asked.spec, asked.request, asked.request_digest)
         if max(map(len, digests)) > DIGEST_MAX or (asked.retry_on and not _can_retry_on(asked.retry_on)):
             return Answer(refused="invalid", detail="digests or reasons to retry")
+        if fault := fault_of(asked):
+            return Answer(refused="invalid", detail=fault)
         if asked.request and self._remembers_too_much(tenant):
             return Answer(refused="busy", detail=str(state.rules.requests_max))
-        if tenant.pending >= state.rules.pending_jobs_max:
+        if tenant.pending + max(asked.array, 1) > state.rules.pending_jobs_max:
             return Answer(refused="busy", detail=str(state.rules.pending_jobs_max))
-        job = f"{asked.tenant}-{tenant.jobs + 1}"
+        first = f"{asked.tenant}-{tenant.jobs + 1}"
+        for index in range(max(asked.array, 1)):
+            if not self._enter(asked, first, index) and not index:
+                break
+        return Answer(first)
+
+    def _enter(self, asked: f.SubmitJob, first: str, index: int) -> bool:
+        """One job of a submission whose first is `first`; that alone is remembered for the Idempotency-Key. False: it
+        is refused. Whom it waits for is looked up before it is there, so that it cannot be itself."""
+        state = self.state
+        for pool in state.pools:
+            state.refresh(pool, self._now)
+        verdict = admit(state, asked, self._now)
+        job = f"{asked.tenant}-{state.tenants[asked.tenant].jobs + 1}"
         self._emit(
             f.JobSubmitted(
                 job,
@@ -209,26 +248,31 @@ class Core:
                 asked.max_duration_us,
                 asked.expected_us,
                 asked.spec,
-                asked.request,
-                asked.request_digest,
+                "" if index else asked.request,
+                "" if index else asked.request_digest,
                 asked.retries,
                 asked.retry_on,
                 asked.checkpoint_every_us,
+                asked.begin_us,
+                asked.after,
+                asked.deadline_us,
+                asked.held,
+                first if asked.array else "",
+                index,
+                asked.array,
+                asked.alternatives,
             )
         )
-        for pool in state.pools:
-            state.refresh(pool, self._now)
-        verdict = admit(state, asked, self._now)
         if verdict.reason:
             self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit, verdict.resource))
-        else:
-            charge_milli = state.charge(verdict.pool, asked.resources)
-            self._emit(
-                f.JobAdmitted(job, verdict.pool, verdict.max_duration_us, charge_milli, *verdict.payment)
-            )
-            if state.rules.discipline == "fair" or asked.resources not in self._asleep.get(verdict.pool, ()):
-                self._touched[verdict.pool] = None
-        return Answer(job)
+            return False
+        shape = (asked.resources, *asked.alternatives)[verdict.alternative]
+        charge_milli, alternative = state.charge(verdict.pool, shape), verdict.alternative
+        admitted = (job, verdict.pool, verdict.max_duration_us, charge_milli, *verdict.payment, alternative)
+        self._emit(f.JobAdmitted(*admitted))
+        if state.rules.discipline == "fair" or shape not in self._asleep.get(verdict.pool, ()):
+            self._touched[verdict.pool] = None
+        return True
 
     def _remembers_too_much(self, tenant: Tenant) -> bool:
         """Whether the tenant's Idempotency-Keys are at their limit, and none of all of them has expired."""
@@ -248,8 +292,29 @@ class Core:
         if job.run:
             self._emit(f.RunStopOrdered(job.run, "cancel"))
         else:
+            self._give_way(job)
             self._emit(f.JobEnded(job.id, "cancelled", "cancelled"))
-            self._touched[job.pool] = None  # a strict queue may have waited for it
+        return Answer(job.id)
+
+    def _hold(self, asked: f.HoldJob) -> Answer:
+        job = self.state.jobs.get(asked.job)
+        if job is None:
+            return Answer(refused="unknown_job", detail=asked.job)
+        if job.state != "pending":
+            return Answer(
+                refused="conflict", detail=f"job {job.id} is {job.state}: only one that waits is held"
+            )
+        if not job.held:
+            self._give_way(job)
+            self._emit(f.JobHeld(job.id, asked.user[:DIGEST_MAX]))
+        return Answer(job.id)
+
+    def _release(self, asked: f.ReleaseJob) -> Answer:
+        job = self.state.jobs.get(asked.job)
+        if job is None:
+            return Answer(refused="unknown_job", detail=asked.job)
+        if job.held:
+            self._emit(f.JobReleased(job.id, "user", asked.user[:DIGEST_MAX]))
         return Answer(job.id)
 
     # ── engine reports ────────────────────────────────────────────────────────────────────────────────────────────
@@ -430,6 +495,7 @@ def _erased(state: State, now: int, asked: a.RecordsErased) -> Decision:
     return record(asked) if is_id(asked.subject) else refuse("invalid", asked.subject[:ID_MAX])
 
 
+DUE_MAX: Final = 10_000  # facts about waiting jobs that one cycle says
 _CANCELLED: Final = {"suspended": "tenant_suspended", "exit": "tenant_exit"}  # cause of a stop → reason
 
 DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
@@ -445,6 +511,8 @@ DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
 _OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
     f.SubmitJob: Core._submit,
     f.CancelJob: Core._cancel,
+    f.HoldJob: Core._hold,
+    f.ReleaseJob: Core._release,
     f.RunStarted: Core._run_started,
     f.RunEnded: Core._run_ended,
     f.WriterStarted: Core._writer_started,

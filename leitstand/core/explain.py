@@ -11,12 +11,13 @@ from leitstand.core.facts import SubmitJob, Task
 from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT, rank
 from leitstand.core.state import Pool, State
+from leitstand.core.waiting import blocked, would_block
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a job would meet if it were submitted now. `waits_for`: '' (starts now), `order` (others come first) or
-    `capacity`; `jobs_ahead`: pending jobs of its pool that come first; `payment`: what budgets would reserve for it;
-    `micro_eur`: what it would cost at most, 0: no price is in force."""
+    """What a job would meet if it were submitted now. `waits_for`: '' (starts now), `held`, `begin_time`, `dependency`,
+    `order` (others come first) or `capacity`; `jobs_ahead`: pending jobs of its pool that come first; `payment`: what
+    budgets would reserve for it; `micro_eur`: what it would cost at most, 0: no price is in force."""
 
     admitted: bool
     reason: str = ""
@@ -36,6 +37,8 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
     verdict = admit(state, asked, now)
     if verdict.reason:
         return Plan(False, *verdict[:4])
+    if verdict.alternative:
+        asked = replace(asked, resources=asked.alternatives[verdict.alternative - 1])
     pool = state.pools[verdict.pool]
     price = budgets.price_of(state.rules, state.tenants[asked.tenant])
     charge_milli = state.charge(verdict.pool, asked.resources)
@@ -43,6 +46,8 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
     made = Plan(True, payment=verdict.payment, micro_eur=budgets.euros(milli_us, price))
     order = rank(state.rules.discipline, asked.priority, asked.expected_us, verdict.max_duration_us)
     ahead = _ahead(pool, order, state.submitted + 1)
+    if block := would_block(state, asked, now):
+        return replace(made, waits_for=block, jobs_ahead=ahead)
     if state.rules.discipline in STRICT and ahead:
         return replace(made, waits_for="order", jobs_ahead=ahead)
     places = None
@@ -55,13 +60,13 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
 
 
 def waits_for(state: State, job_id: str) -> str:
-    """Why a pending job does not run: `tenant_suspended`, `order`, `capacity`, or `no_such_capacity` if the fleet has
-    become too small for it; '' for a job that does not wait. KeyError: not live."""
+    """Why a pending job does not run: one of BLOCKS of `leitstand.core.waiting`, `order`, `capacity`, or
+    `no_such_capacity` if the fleet has become too small for it; '' for a job that does not wait. KeyError: not live."""
     job = state.jobs[job_id]
     if job.state != "pending":
         return ""
-    if state.tenants[job.tenant].suspended:
-        return "tenant_suspended"
+    if block := blocked(state, job):
+        return block
     pool = state.pools[job.pool]
     if pool.find(job.resources) is not None:
         return "order"

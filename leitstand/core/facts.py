@@ -86,10 +86,22 @@ class Task(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknow
         return tuple(index for index in range(bits.bit_length()) if bits >> index & 1)
 
 
+class Dependency(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """A job that waits for the end of another one of its tenant, or of a whole array by the id of its first job. `on`:
+    how that must end, one of ENDS. Stored as [job, on]."""
+
+    job: str
+    on: str = "ok"
+
+
 # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
     """A face asks for a job. `request`: keyed digest of the client's Idempotency-Key ('' = none); `request_digest`: of
-    the body, so that a key reused with another body is refused; `spec`: keyed digest naming the erasable record."""
+    the body, so that a key reused with another body is refused; `spec`: keyed digest naming the erasable record.
+
+    `begin_us`: it does not start before, 0: at once. `after`: jobs whose ends it waits for, all of them. `deadline_us`:
+    it must have ended by then, 0: none. `held`: it waits until somebody releases it. `array`: so many equal jobs, 0:
+    one, and no array. `alternatives`: other shapes that serve it, after `resources` in the order of preference."""
 
     tenant: str
     project: str
@@ -104,10 +116,30 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
     retries: int = 0  # further runs, at most, after one that failed
     retry_on: tuple[str, ...] = ()  # reasons of RETRYABLE, () for all
     checkpoint_every_us: int = 0  # how often it says that it saves, 0: unknown
+    begin_us: int = 0
+    after: tuple[Dependency, ...] = ()
+    deadline_us: int = 0
+    held: bool = False
+    array: int = 0
+    alternatives: tuple[Resources, ...] = ()
 
 
 class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
     """A face asks to cancel a job; a job that has ended is left as it is."""
+
+    job: str
+    user: str = ""
+
+
+class HoldJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
+    """A face asks that a job which waits does not start until it is released."""
+
+    job: str
+    user: str = ""
+
+
+class ReleaseJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
+    """A face asks to release a job that is held."""
 
     job: str
     user: str = ""
@@ -165,7 +197,8 @@ class NodeRemoved(Fact, frozen=True, gc=False):
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 class JobSubmitted(Fact, frozen=True, gc=False):
-    """A job was asked for and has its id (`acme-42`)."""
+    """A job was asked for and has its id (`acme-42`). `array`: the id of the first job of its array, '' if it is of
+    none; `index` of `size`: which of the array's jobs it is, from 0."""
 
     job: str
     tenant: str
@@ -181,13 +214,22 @@ class JobSubmitted(Fact, frozen=True, gc=False):
     retries: int = 0
     retry_on: tuple[str, ...] = ()
     checkpoint_every_us: int = 0
+    begin_us: int = 0
+    after: tuple[Dependency, ...] = ()
+    deadline_us: int = 0
+    held: bool = False
+    array: str = ""
+    index: int = 0
+    size: int = 0
+    alternatives: tuple[Resources, ...] = ()
 
 
 class JobAdmitted(Fact, frozen=True, gc=False):
     """The job may run; it queues in `pool` and its runs are ended after `max_duration_us`. `charge_milli`: what it
     counts for while it runs, the largest of its GPU, CPU and memory share of its nodes, in thousandths of a GPU (of a
     core in a pool without GPUs); 0: under rules that do not charge. `reserved`: of which budgets how much for a run of
-    it, `price_micro_eur`: at so much for one GPU and hour."""
+    it, `price_micro_eur`: at so much for one GPU and hour. `alternative`: which of its shapes it waits with, 0:
+    `resources`, n: the n-th of `alternatives`."""
 
     job: str
     pool: str
@@ -195,6 +237,7 @@ class JobAdmitted(Fact, frozen=True, gc=False):
     charge_milli: int = 0
     reserved: Parts = ()
     price_micro_eur: int = 0
+    alternative: int = 0
 
 
 class BudgetReserved(Fact, frozen=True, gc=False):
@@ -215,6 +258,21 @@ class JobRejected(Fact, frozen=True, gc=False):
     asked: int = 0
     limit: int = 0
     resource: str = ""
+
+
+class JobHeld(Fact, frozen=True, gc=False):
+    """A job that waits does not start until it is released."""
+
+    job: str
+    user: str = ""
+
+
+class JobReleased(Fact, frozen=True, gc=False):
+    """What kept a job from waiting for capacity is over. `cause`: `user` (its hold) or `begin_time`."""
+
+    job: str
+    cause: str
+    user: str = ""
 
 
 class CancelRequested(Fact, frozen=True, gc=False):
@@ -339,6 +397,8 @@ class UsageMetered(Fact, frozen=True, gc=False):
 Observation = (
     SubmitJob
     | CancelJob
+    | HoldJob
+    | ReleaseJob
     | Act
     | RunStarted
     | RunEnded
@@ -360,6 +420,8 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     JobAdmitted,
     BudgetReserved,
     JobRejected,
+    JobHeld,
+    JobReleased,
     CancelRequested,
     JobRequeued,
     JobEnded,
@@ -399,6 +461,13 @@ ENDED_REASONS: Final = (
     "tenant_suspended",
     "tenant_exit",
     "budget",
+    "dependency_failed",  # a job that it waited for ended otherwise
+    "deadline_missed",  # it waits still, and could not end by its deadline any more
 )
+ENDS: Final = ("ok", "any", "failed")  # how a job must end for who waits for it
+AFTER_MAX: Final = 100  # jobs that one waits for
+ARRAY_MAX: Final = 10_000
+ARRAY_AFTER_MAX: Final = 100_000  # of all jobs of an array together
+ALTERNATIVES_MAX: Final = 8
 RETRYABLE: Final = ("exit_code", "signal", "lost", "start_failed")
 RETRIES_MAX: Final = 100

@@ -26,45 +26,47 @@ def rank(discipline: str, priority: int, expected_us: int, max_duration_us: int)
 
 class Queue:
     """Pending jobs of one pool. Entries of jobs that left are dropped when they come up, or when they outnumber the
-    living."""
+    living; a job that comes back before has its entry still, for its key stays the same."""
 
-    __slots__ = ("_entries", "classes", "waiting")
+    __slots__ = ("_gone", "classes", "waiting")
 
     def __init__(self) -> None:
         self.classes: dict[Resources, list[Key]] = {}  # heaps
         self.waiting: set[str] = set()  # membership only
-        self._entries = 0
+        self._gone: set[str] = set()  # membership only
 
     def add(self, shape: Resources, key: Key) -> None:
+        self.waiting.add(key[2])
+        if key[2] in self._gone:
+            self._gone.remove(key[2])
+            return
         heap = self.classes.get(shape)
         if heap is None:
             self.classes[shape] = [key]
         else:
             heappush(heap, key)
-        self.waiting.add(key[2])
-        self._entries += 1
 
     def leave(self, shape: Resources, job: str) -> None:
         """The job (placed, cancelled) waits no more."""
         waiting = self.waiting
         waiting.remove(job)
+        self._gone.add(job)
         heap = self.classes[shape]
         while heap and heap[0][2] not in waiting:
-            heappop(heap)
-            self._entries -= 1
+            self._gone.remove(heappop(heap)[2])
         if not heap:
             del self.classes[shape]
-        if self._entries > 2 * len(waiting) + 1024:
-            self.compact()
+        if len(self._gone) > len(waiting) + 1024:
+            self._compact()
 
-    def compact(self) -> None:
-        """Drop every entry of a job that left; needed before one of them comes back."""
+    def _compact(self) -> None:
+        """Drop every entry of a job that left."""
         for shape, heap in list(self.classes.items()):
             heap[:] = [key for key in heap if key[2] in self.waiting]
             heapify(heap)
             if not heap:
                 del self.classes[shape]
-        self._entries = len(self.waiting)
+        self._gone.clear()
 
     def heads(self, asleep: Container[Resources]) -> list[tuple[Key, Resources]]:
         """A heap of the first job of every class that is not in `asleep`."""

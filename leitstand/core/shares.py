@@ -94,7 +94,9 @@ class Node:
         self.children_occupied = 0
         self.demand = 0
         self.children_demand = 0
-        self.owed = 0  # of its demand, what comes before all surplus: guaranteed or pinned, its children's at least
+        self.owed = (
+            0  # of its demand, what comes before all surplus: guaranteed or pinned, its children's at least
+        )
         self.children_owed = 0
         self.deserved = 0
         self.lag = 0

@@ -29,6 +29,7 @@ from leitstand.core.standing import Reserved, Standing, charge
 from leitstand.core.steps import Where
 from leitstand.core.tenancy import Tenant
 from leitstand.core.topology import NODE, Topology
+from leitstand.core.waiting import Array, Waiting, blocked
 
 PROJECTION_VERSION: Final = 3
 
@@ -60,7 +61,10 @@ class Node(msgspec.Struct, gc=False):
 
 
 class Job(msgspec.Struct, gc=False):
-    """A live job. `state`: submitted | pending | starting | running | stopping. `number`: arrival order of all jobs."""
+    """A live job. `begin_us`: 0 once it may begin; `doomed`: a job that it waited for ended otherwise; `shapes`: all
+    that serve it, in order of preference, () if `resources` is the only one.
+
+    `state`: submitted | pending | starting | running | stopping. `number`: arrival order of all jobs."""
 
     id: str
     number: int
@@ -76,6 +80,15 @@ class Job(msgspec.Struct, gc=False):
     retries: int = 0
     retry_on: tuple[str, ...] = ()
     checkpoint_every_us: int = 0
+    begin_us: int = 0
+    after: tuple[f.Dependency, ...] = ()
+    deadline_us: int = 0
+    held: bool = False
+    array: str = ""
+    index: int = 0
+    size: int = 0
+    shapes: tuple[f.Resources, ...] = ()
+    doomed: bool = False
     pool: str = ""
     state: str = "submitted"
     runs: int = 0
@@ -142,6 +155,8 @@ class Projection(msgspec.Struct):
     people: People
     onboarding: Onboarding
     budgets: int
+    arrays: list[Array]
+    outcomes: dict[str, dict[str, bool]]
     reservations: list[Reservation] = []
     lags: dict[str, Lags] = {}
     paced_us: int = 0
@@ -257,6 +272,7 @@ class State:
         self.people = People()
         self.onboarding = Onboarding()
         self.budgets = 0  # ever granted
+        self.waiting = Waiting()
         self.latest_starts = budgets.LatestStarts()  # of jobs that wait, for their budgets' sake; derived
         self.paced_us = 0  # no start before, if the rules set a pace
         self.reservations: dict[str, Reservation] = {}  # by job, in the order in which they were made
@@ -384,7 +400,17 @@ class State:
             fact.retries,
             fact.retry_on,
             fact.checkpoint_every_us,
+            fact.begin_us if fact.begin_us > at else 0,
+            fact.after,
+            fact.deadline_us,
+            fact.held,
+            fact.array,
+            fact.index,
+            fact.size,
+            (fact.resources, *fact.alternatives) if fact.alternatives else (),
         )
+        if fact.array:
+            self.waiting.join(fact.array)
         self._forget_requests(at)
         if fact.request:
             self.requests[fact.request] = Remembered(fact.job, fact.request_digest, at)
@@ -404,18 +430,52 @@ class State:
         job.pool = fact.pool
         job.max_duration_us = fact.max_duration_us
         job.charge_milli = fact.charge_milli
-        job.state = "pending"
-        self.tenants[job.tenant].pending += 1
+        if fact.alternative:
+            job.resources = job.shapes[fact.alternative]
         budgets.hold(self, job, fact.reserved, fact.price_micro_eur)
-        self._enqueue(job)
+        self._wait(job)
 
     def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
         job = self.jobs[fact.job]
-        job.state = "pending"
         job.kept_us = fact.kept_us
+        self._wait(job)
+
+    def _wait(self, job: Job) -> None:
+        job.state = "pending"
         self.tenants[job.tenant].pending += 1
         budgets.watch(self, job)
+        self.waiting.enter(self, job)
         self._enqueue(job)
+
+    def _wait_no_more(self, job: Job) -> None:
+        self._leave_queue(job)
+        self.tenants[job.tenant].pending -= 1
+        self.waiting.leave(job)
+
+    def _job_held(self, at: int, fact: f.JobHeld) -> None:
+        job = self.jobs[fact.job]
+        job.held = True
+        self._leave_queue(job)
+        self._drop(job)
+
+    def _job_released(self, at: int, fact: f.JobReleased) -> None:
+        job = self.jobs[fact.job]
+        if fact.cause == "begin_time":
+            job.begin_us = 0
+            self.waiting.begin(job.id)
+        else:
+            job.held = False
+        self._wake(job)
+
+    def _over(self, job: Job, succeeded: bool) -> None:
+        """The job has left the state; those that waited for it may go on."""
+        for other in self.waiting.ended(self, job, succeeded):
+            self._wake(other)
+
+    def _wake(self, job: Job) -> None:
+        """One thing less keeps a pending job from its queue."""
+        self._enqueue(job)
+        self.waiting.woken[job.pool] = None
 
     def _budget_reserved(self, at: int, fact: f.BudgetReserved) -> None:
         budgets.hold(self, self.jobs[fact.job], fact.reserved, fact.price_micro_eur)
@@ -426,8 +486,6 @@ class State:
             if job.tenant == tenant and job.state == "pending":
                 self._leave_queue(job)
                 self._drop(job)
-        for pool in self.pools.values():
-            pool.queue.compact()
 
     def release(self, tenant: str) -> None:
         """Put it back, when the tenant counts as suspended no more."""
@@ -436,7 +494,7 @@ class State:
                 self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
-        if self.tenants[job.tenant].suspended:
+        if blocked(self, job):
             return
         pool = self.pools[job.pool]
         if pool.standing is not None:
@@ -447,23 +505,23 @@ class State:
         pool.queue.add(job.resources, key)
 
     def _job_rejected(self, at: int, fact: f.JobRejected) -> None:
-        del self.jobs[fact.job]
+        self._over(self.jobs.pop(fact.job), succeeded=False)
 
     def _job_ended(self, at: int, fact: f.JobEnded) -> None:
         job = self.jobs.pop(fact.job)
         budgets.hold(self, job, ())
         if job.state == "pending":
-            self._leave_queue(job)
+            self._wait_no_more(job)
             self._drop(job)
-            self.tenants[job.tenant].pending -= 1
         standing = self.pools[job.pool].standing if job.pool else None
         if standing is not None:
             standing.forget(job.id)
+        self._over(job, fact.state == "succeeded")
 
     def _leave_queue(self, job: Job) -> None:
         pool = self.pools[job.pool]
         if pool.standing is None:
-            if not self.tenants[job.tenant].suspended:
+            if job.id in pool.queue.waiting:
                 pool.queue.leave(job.resources, job.id)
         elif job.id in pool.standing.waiting:
             pool.standing.leave(job)
@@ -583,8 +641,7 @@ class State:
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _run_placed(self, at: int, fact: f.RunPlaced) -> None:
         job = self.jobs[fact.job]
-        self._leave_queue(job)
-        self.tenants[job.tenant].pending -= 1
+        self._wait_no_more(job)
         if self.rules.sharing.start_interval_us:
             self.paced_us = max(self.paced_us, at) + self.rules.sharing.start_interval_us
         job.state = "starting"
@@ -664,6 +721,8 @@ class State:
             people=self.people,
             onboarding=self.onboarding,
             budgets=self.budgets,
+            arrays=list(self.waiting.arrays.values()),
+            outcomes=self.waiting.outcomes,
             reservations=list(self.reservations.values()),
             lags=self._lags(),
             paced_us=self.paced_us,
@@ -688,6 +747,8 @@ class State:
         state.people = projection.people
         state.onboarding = projection.onboarding
         state.budgets = projection.budgets
+        state.waiting.arrays = {array.id: array for array in projection.arrays}
+        state.waiting.outcomes = projection.outcomes
         for node in projection.nodes:
             state.nodes[node.id] = node
             state.pools.setdefault(node.pool, Pool())
@@ -711,9 +772,11 @@ class State:
         for node in self.nodes.values():
             self._serve(node, held)
         self._stand(lags)
-        self._queue()
         for job in self.jobs.values():
             budgets.watch(self, job)
+            if job.state == "pending":
+                self.waiting.enter(self, job)
+        self._queue()
 
     def digest(self) -> str:
         """SHA-256 of the projection's JSON, hexadecimal: equal states, equal digests."""
@@ -763,6 +826,8 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     f.JobAdmitted: State._job_admitted,
     f.BudgetReserved: State._budget_reserved,
     f.JobRejected: State._job_rejected,
+    f.JobHeld: State._job_held,
+    f.JobReleased: State._job_released,
     f.CancelRequested: State._noted,
     f.JobRequeued: State._job_requeued,
     f.JobEnded: State._job_ended,

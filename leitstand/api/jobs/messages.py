@@ -13,6 +13,9 @@ from leitstand.views.rows import JobRow
 WAITING: Final = {
     "capacity": "waits until enough is free at once",
     "order": "waits until its turn comes",
+    "held": "is held: it waits until somebody releases it",
+    "begin_time": "waits until the time before which it must not begin",
+    "dependency": "waits for the end of other jobs",
     "tenant_suspended": "waits until the suspension of its tenant is over",
     "no_such_capacity": "waits for nodes that are out of service: what is left could never hold it",
 }
@@ -26,6 +29,8 @@ ENDED: Final = {
     "lost": "was running, and its end was not witnessed",
     "tenant_suspended": "was ended because its tenant was suspended",
     "tenant_exit": "was ended because its tenant leaves",
+    "dependency_failed": "was ended because a job that it waited for ended otherwise",
+    "deadline_missed": "was ended while it waited, because it could not end by its deadline any more",
     "budget": "was ended because no budget that lasts until its end could pay a further run or a later start",
 }
 REFUSED: Final = {
@@ -55,6 +60,10 @@ SHAPES: Final = {
     "nodes_max": "asks for at most {asked} nodes and at least {limit}",
     "slice_nodes": "asks for groups of {limit} nodes in one domain of a level, which do not make up {asked}",
 }
+DEPENDENCIES: Final = {
+    "unknown_dependency": "waits for {job}, which is not there, or ended too long ago to know how",
+    "dependency_failed": "waits for {job}, which ended otherwise",
+}
 
 
 def sentence(row: JobRow, reason: str) -> str:
@@ -72,6 +81,10 @@ def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
     """What admission refused, in the words of who asked."""
     if reason in REFUSED:
         return REFUSED[reason]
+    if reason in DEPENDENCIES:
+        return DEPENDENCIES[reason].format(job=f"job number {asked} of its tenant" if asked else "a job")
+    if reason == "deadline":
+        return f"may take {span(asked)}, and its deadline leaves {span(limit)}"
     if reason == "no_such_capacity":
         lacks = NO_SUCH_CAPACITY.get(resource, NO_SUCH_CAPACITY[""])
         return lacks.format(asked=amount(asked, resource), limit=amount(limit, resource))
