@@ -3,8 +3,8 @@
 all of it runs, or until it is certain that it cannot. Evictions are counted: they have to be exactly as many as needed.
 
 A queue with "deserved" is a project with a guarantee, one without a project with neither guarantee nor weight. KAI has
-no protected time, no grace and no time limits: runs may be taken at once, and limits are long and all different. Its
-test of consolidation is left out: nothing is consolidated yet.
+no protected time, no grace and no time limits: runs may be taken at once; who comes has the longest limit, and what is
+there ends at times that are all different. Its test of consolidation is left out: nothing is consolidated yet.
 """
 
 import math
@@ -198,7 +198,7 @@ class Cluster:
             jobs = []
             for resources in asked[start : start + BATCH]:
                 self.submitted += 1
-                limit_us = 10 * DAY_US + self.submitted * SECOND_US
+                limit_us = 30 * DAY_US if project == "owner" else 10 * DAY_US + self.submitted * SECOND_US
                 jobs.append(f.SubmitJob("kai", project, resources, max_duration_us=limit_us))
             spent_s += self.cycle(jobs)
         return spent_s
