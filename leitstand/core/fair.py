@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
+from leitstand.core.counts import Counts
 from leitstand.core.cover import Cover
 from leitstand.core.entitlements import next_change
 from leitstand.core.fit import Free
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
     from leitstand.core.state import Job, Pool, Reservation, Run, State
 
 RESERVED_PER_PLAN: Final = 16  # further ones are made in later cycles
-
-
-class _Gate:
-    """Below a node whose limit keeps the first in turn from starting: `open_us`, when enough will have ended for it;
-    `beside`: the charge that can run on for longer all the same."""
-
-    __slots__ = ("beside", "open_us")
-
-    def __init__(self, open_us: int, beside: int) -> None:
-        self.open_us = open_us
-        self.beside = beside
 
 
 class Fair:
@@ -57,7 +47,7 @@ class Fair:
         self._as_of: dict[
             str, dict[Node, int]
         ] = {}  # by job with a due promise: what still runs when it starts
-        self._gates: dict[str, _Gate] = {}  # by node of the tree, in one plan
+        self._counts: Counts | None = None  # of one plan
         self.freed: dict[int, None] | None = (
             None  # positions where capacity was freed; None: anything may have changed
         )
@@ -109,14 +99,13 @@ class Fair:
 
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
-        self.now, self._reserved, self._gates = now, 0, {}
+        self.now, self._reserved, self._counts = now, 0, None
         self.state.refresh(self.name, now)
         self.standing.tree.settle()
         self._scene = None
         if self.ticked:
             self.served.clear()
             self.tried.clear()
-        self._as_of = {}
         self._make_way()
         self._start_due()
         self._take_turns()
@@ -140,7 +129,7 @@ class Fair:
                 if victim is None:
                     break
                 self.emit(f.RunStopOrdered(victim.run, "recall", job_id))
-                self._as_of = {}
+                self._counts = None
 
     def _over(self, leaf: Node, charge: int, at_us: int) -> Node | None:
         """The node whose limit, or the root if lending, `charge` more in `leaf` would break as of then."""
@@ -181,20 +170,11 @@ class Fair:
         ]
         return min(found, key=lambda run: run.cost, default=None)
 
-    def _beside(self, job: "Job", leaf: Node) -> bool:
-        """Whether a start now leaves what is due soon its count."""
-        until_us = self.now + _limit(job)
-        for due, (other, charge) in self.standing.due.items():
-            start_us = self.state.reservations[due].start_us
-            if due == job.id or until_us <= start_us:
-                continue
-            used = self._as_of.get(due)
-            if used is None:
-                used = self._as_of[due] = self._used(start_us)
-            both = [(other, charge), (leaf, job.charge_milli)]
-            if not _fits(self.standing.tree, used, both):
-                return False
-        return True
+    def _leaves_room(self, job: "Job", leaf: Node) -> bool:
+        """Whether a start now leaves what is reserved its count."""
+        if not self.state.reservations:
+            return True
+        return self._usage().allows(leaf, job.charge_milli, _limit(job), job.id)
 
     # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
     def _start_due(self) -> None:
@@ -219,13 +199,17 @@ class Fair:
         made = self.state.reservations[job.id]
         leaf = self.standing.tree.node(self.state.leaf(job))
         if made.kind == "claim" or not self._forbidden(leaf, job.charge_milli):
-            view = self.standing.timeline.view(self.now, _limit(job), own=job.id)
+            ignore = () if made.kind == "plan" else ("plan",)
+            view = self.standing.timeline.view(self.now, _limit(job), own=job.id, ignore=ignore)
             places = self.pool.place(job.resources, view)
             if places is not None:
-                self._start(job, places, view)
+                self._start(job, leaf, places, view)
+                self._displace(places)
                 return
         if made.kind == "promise":
             self._keep(job, leaf, made)
+        elif made.kind == "plan":  # what comes later must not wait for it
+            self._drop(job.id, "replanned")
 
     def _keep(self, job: "Job", leaf: Node, made: "Reservation") -> None:
         """A promise is due and cannot start as it is: what is owed is taken back for it; where that is not enough,
@@ -283,14 +267,7 @@ class Fair:
 
     def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
         """Start the job if that is allowed and delays nobody who comes first."""
-        if self._forbidden(leaf, job.charge_milli):
-            self._close(leaf, job.charge_milli)
-            return False
-        if not self._beside(job, leaf):
-            return False
-        gates = [gate for node in leaf.path() if (gate := self._gates.get(node.id)) is not None]
-        until_us = self.now + cls.limit_us
-        if any(until_us > gate.open_us and job.charge_milli > gate.beside for gate in gates):
+        if self._forbidden(leaf, job.charge_milli) or not self._leaves_room(job, leaf):
             return False
         view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
         places = self.pool.place(cls.asked, view)
@@ -298,30 +275,8 @@ class Fair:
             if job.id not in self.state.reservations:
                 self.asleep[cls] = None
             return False
-        self._start(job, places, view)
-        for gate in gates:
-            if until_us > gate.open_us:
-                gate.beside -= job.charge_milli
+        self._start(job, leaf, places, view)
         return True
-
-    def _close(self, leaf: Node, charge: int) -> None:
-        """The first whom a limit keeps from starting gets what comes free below it: until enough has, only those start
-        below it who end by then, or for whom there is room beside."""
-        tree = self.standing.tree
-        node = tree.over_limit(leaf, charge)
-        if node is None:
-            node, lacking = tree.root, tree.occupied_with(tree.root, leaf, charge) - tree.capacity
-        else:
-            lacking = node.running + charge - node.guarantee - node.borrow
-        if node.id in self._gates or lacking > node.running:
-            return
-        freed = open_us = 0
-        for until_us, charge_milli in sorted((held.until_us, held.charge) for held in node.held()):
-            if freed >= lacking and until_us > open_us:
-                break
-            freed, open_us = freed + charge_milli, until_us
-        if freed >= lacking and open_us < INFINITY:
-            self._gates[node.id] = _Gate(open_us, freed - lacking)
 
     def _forbidden(self, leaf: Node, charge: int) -> str:
         """'' or why shares forbid a start: limit | lending."""
@@ -329,10 +284,11 @@ class Fair:
             return "limit"
         return "" if self.standing.tree.lends(leaf, charge) else "lending"
 
-    def _start(self, job: "Job", places: list[Place], view: Free) -> None:
+    def _start(self, job: "Job", leaf: Node, places: list[Place], view: Free) -> None:
         tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli)
         self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
-        self._as_of = {}
+        if self._counts is not None:
+            self._counts.start(job.id, leaf, job.charge_milli, min(self.now + _limit(job), INFINITY))
         self._touch(places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
@@ -345,7 +301,7 @@ class Fair:
         if act is not None:
             self._carry_out(job, act)
             return True
-        if job.id not in self.state.reservations and not self._forbidden(leaf, job.charge_milli):
+        if job.id not in self.state.reservations:
             self._reserve(job, leaf)
         return False
 
@@ -371,8 +327,11 @@ class Fair:
         for victim in act.victims:
             self.emit(f.RunStopOrdered(victim, act.cause, job.id))
             self.served.pop(self.state.runs[victim].job, None)
+        self._counts = None
         assert self._scene is not None, "an act has a scene"
         self._scene.done(act)
+        if not act.victims:  # what it waits for may be there already
+            self._start_reserved(job)
 
     def _displace(self, places: list[Place]) -> None:
         """Plans that a claim leaves no room for; promises it leaves alone."""
@@ -387,6 +346,8 @@ class Fair:
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
         self.served.pop(job, None)
+        if self._counts is not None:
+            self._counts.drop(job)
         self._touch(known.places if known is not None else ())
 
     def _touch(self, places: Iterable[Place]) -> None:
@@ -436,19 +397,42 @@ class Fair:
             del self.served[job.id]  # another cycle has room
             return
         self._reserved += 1
+        open_us = self._usage().earliest(leaf, job.charge_milli, _limit(job))
+        if open_us is None:
+            return
         found = standing.timeline.earliest(
             job.resources,
             self.now,
             _limit(job),
             lambda view: self.pool.place(job.resources, view),
             where=self.pool.where(job.resources),
+            after_us=open_us,
         )
         if found is None or found[0] <= self.now:  # there is room, but somebody else comes first
             return
         start_us, places = found
         kind = "promise" if self._is_safe(job, leaf, start_us) else "plan"
         self.emit(f.CapacityReserved(job.id, kind, start_us, counted(places, self.pool.names)))
+        self._count(job, leaf, start_us)
         self._touch(places)
+
+    def _usage(self) -> Counts:
+        """Usage over time, as far as it is known now."""
+        if self._counts is None:
+            state, tree = self.state, self.standing.tree
+            counts = self._counts = Counts(tree, self.now)
+            for held in tree.held.values():
+                counts.put(held.id, held.leaf, held.charge, (self.now, held.until_us))
+            for made in state.reservations.values():
+                job = state.jobs[made.job]
+                if made.kind != "claim" and job.pool == self.name:
+                    self._count(job, tree.node(state.leaf(job)), made.start_us)
+        return self._counts
+
+    def _count(self, job: "Job", leaf: Node, start_us: int) -> None:
+        start_us = max(start_us, self.now)
+        assert self._counts is not None, "it is being made"
+        self._counts.put(job.id, leaf, job.charge_milli, (start_us, min(start_us + _limit(job), INFINITY)))
 
     def _is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
         sharing, tree = self.state.rules.sharing, self.standing.tree

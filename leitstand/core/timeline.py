@@ -263,8 +263,9 @@ class Timeline:
         own: str = "",
         ignore: Container[str] = (),
         where: Where = ANYWHERE,
+        after_us: int = 0,
     ) -> tuple[int, list[Place]] | None:
-        """The earliest start from `now` on at which `find` gives places in what is free for `limit_us`, and these; None
+        """The earliest start from `now` and `after_us` on at which `find` gives places in what is free for `limit_us`, and these; None
         if there is none. `find` must find places for `asked` wherever it finds some in less. What is known of `where`
         it looks only saves searches."""
         layer = self._layer(ignore)
@@ -276,8 +277,9 @@ class Timeline:
                 grid.put(position, self._profile(position, now, layer.ignored, gone))
                 layer.dirty[position] = None
         needs = demands(asked, self._free.size, where)
-        starts = grid.starts(needs, (now, limit_us), serving & where.within, where.domain)
-        if asked.gpu_milli and (not starts or starts[0] > now):
+        begin = max(now, after_us)
+        starts = grid.starts(needs, (begin, limit_us), serving & where.within, where.domain)
+        if asked.gpu_milli and begin == now and (not starts or starts[0] > now):
             starts.insert(0, now)  # a part of a GPU that is shared already
         for start in _thinned(starts):
             if start == now:
