@@ -32,6 +32,8 @@ _LIST: Final = (
     Action("job:list", "read", ("project",), "list jobs"),
     Action("job:read", "read", ("job",), "see a job with its runs and reasons"),
     Action("job:cancel", "jobs", ("job",), "cancel a job"),
+    Action("job:hold", "jobs", ("job",), "hold a job that waits"),
+    Action("job:release", "jobs", ("job",), "release a job that is held"),
     Action("job:logs", "read", ("job",), "read what a job printed"),
     Action("event:watch", "read", ("project",), "watch what happens to jobs"),
     Action("blob:write", "jobs", ("project",), "upload a work directory"),

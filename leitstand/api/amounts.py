@@ -37,6 +37,27 @@ def duration_us(value: str | float) -> int:
     return us
 
 
+def moment_us(value: str, now: int) -> int:
+    """µs since the epoch of a time with its zone in RFC 3339, or of a duration from `now` on; ValueError says what is
+    wrong."""
+    text = value.strip()
+    if text[:4].isdigit() and "-" in text[4:5]:
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            found = None
+        if found is None or found.tzinfo is None:
+            raise ValueError(
+                f"{value[:40]!r} is not a time with its zone; write it like 2026-03-01T08:00:00Z"
+            ) from None
+        return (found - _EPOCH) // timedelta(microseconds=1)
+    try:
+        return now + duration_us(text)
+    except ValueError:
+        what = "is neither a time like 2026-03-01T08:00:00Z nor a duration from now like 2h"
+        raise ValueError(f"{value[:40]!r} {what}") from None
+
+
 def duration_fault(value: str | float | None) -> str:
     """A check of durations that may be left out."""
     try:

@@ -40,6 +40,8 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     jobs.list_jobs,
     jobs.read,
     jobs.cancel,
+    jobs.hold,
+    jobs.release,
     logs.read_log,
     events.events,
     plan.plan,

@@ -180,6 +180,11 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
             "usage": {
                 "wall_s": 0.0, "gpu_s": 0.0, "cpu_s": 0.0, "wall_us": 0, "gpu_us": 0, "cpu_milli_us": 0,
             },
+            "begin_at": None,
+            "deadline": "2026-11-21T08:00:00Z",
+            "after": ["acme-41:ok"],
+            "held": False,
+            "array": {"id": "acme-40", "index": 2, "size": 10},
         }
     ),
     "PlanAnswer": _one(

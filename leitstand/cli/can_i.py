@@ -21,6 +21,8 @@ ACTIONS: Final = (
     "job:list",
     "job:read",
     "job:cancel",
+    "job:hold",
+    "job:release",
     "job:logs",
     "event:watch",
     "blob:write",

@@ -18,14 +18,22 @@ import msgspec
 
 from leitstand.core.cycle import DECIDE
 from leitstand.core.decision import Answer
-from leitstand.core.facts import CancelJob, NodeRemoved, Observation, RulesSet, SubmitJob
+from leitstand.core.facts import CancelJob, HoldJob, NodeRemoved, Observation, ReleaseJob, RulesSet, SubmitJob
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.loop import Settling
 from leitstand.runtime.ports import Head
 from leitstand.runtime.sockets import listen
 from leitstand.runtime.wire import Advanced, Ask, Settled, pack, unpack
 
-ASKED: Final = (SubmitJob, CancelJob, NodeRemoved, RulesSet, *DECIDE)  # reports come from engines alone
+ASKED: Final = (
+    SubmitJob,
+    CancelJob,
+    HoldJob,
+    ReleaseJob,
+    NodeRemoved,
+    RulesSet,
+    *DECIDE,
+)  # reports come from engines alone
 RETRY_AFTER_S: Final = 1
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
-from leitstand.core.facts import CancelJob, Observation, SubmitJob
+from leitstand.core.facts import CancelJob, HoldJob, Observation, ReleaseJob, SubmitJob
 from leitstand.runtime.sockets import connect
 from leitstand.runtime.wire import Advanced, Ask, Settled, pack, unpack
 
@@ -140,7 +140,7 @@ class Link(asyncio.Protocol):
 def _may_be_said_twice(observation: Observation) -> bool:
     if isinstance(observation, SubmitJob):
         return observation.request != ""
-    return isinstance(observation, CancelJob)
+    return isinstance(observation, CancelJob | HoldJob | ReleaseJob)
 
 
 def _give_up(answer: asyncio.Future[Settled]) -> None:

@@ -98,6 +98,9 @@ def start_order(state: State, run: Run) -> StartRun:
         run.placed_us,
         _expected_us(state, job),
         run.started_us,
+        job.array,
+        job.index,
+        job.size,
     )
 
 

@@ -53,6 +53,9 @@ class StartRun(msgspec.Struct, frozen=True, tag=True):
     placed_us: int
     expected_us: int = 0  # what a simulated engine takes as the true length
     started_us: int = 0
+    array: str = ""  # the id of the first job of its array; `index` of `size`
+    index: int = 0
+    size: int = 0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag=True):

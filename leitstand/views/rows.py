@@ -19,13 +19,15 @@ LIVE: Final = ("pending", "starting", "running", "stopping")
 ENDED: Final = ("succeeded", "failed", "cancelled", "rejected")
 STATES: Final = LIVE + ENDED
 
-encode_tasks = msgspec.json.encode
+encode_after = encode_tasks = msgspec.json.encode
+decode_after = msgspec.json.Decoder(tuple[f.Dependency, ...]).decode
 decode_tasks = msgspec.json.Decoder(tuple[f.Task, ...]).decode
 
 
 class JobRow(msgspec.Struct, gc=False):
     """One job. `number`: the seq of its submission, the order of listings; `changed`: the seq of its last change;
-    times in µs, None: not yet; `asked` of `resource`
+    times in µs, None: not yet, `begin_us` and
+    `deadline_us` 0: none; `after`: JSON of its dependencies; `index` of `size` in the `array`; `asked` of `resource`
     against `limit` if rejected. Amounts are of the whole gang."""
 
     number: int
@@ -39,6 +41,12 @@ class JobRow(msgspec.Struct, gc=False):
     priority: int
     spec: str
     submitted_us: int
+    begin_us: int = 0
+    deadline_us: int = 0
+    after: bytes = b"[]"
+    array: str = ""
+    index: int = 0
+    size: int = 0
     state: str = "pending"
     reason: str = ""
     asked: int = 0
@@ -51,6 +59,7 @@ class JobRow(msgspec.Struct, gc=False):
     ended_us: int | None = None
     changed: int = 0
     user: str = ""
+    held: int = 0
 
 
 class RunRow(msgspec.Struct, gc=False):
@@ -108,7 +117,8 @@ def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
     asked = fact.resources
     row = JobRow(
         entry.seq, fact.job, fact.tenant, fact.project, asked.gpus, asked.nodes, asked.cpus_milli, asked.memory_mib,
-        fact.priority, fact.spec, entry.at, max_duration_us=fact.max_duration_us, user=fact.user,
+        fact.priority, fact.spec, entry.at, fact.begin_us, fact.deadline_us, encode_after(fact.after), fact.array,
+        fact.index, fact.size, held=int(fact.held), max_duration_us=fact.max_duration_us, user=fact.user,
     )  # fmt: skip
     rows.add_job(row)
     return row
@@ -117,6 +127,19 @@ def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
 def _job_admitted(rows: Rows, entry: Entry, fact: f.JobAdmitted) -> JobRow:
     row = rows.job(fact.job)
     row.max_duration_us = fact.max_duration_us
+    return row
+
+
+def _job_held(rows: Rows, entry: Entry, fact: f.JobHeld) -> JobRow:
+    row = rows.job(fact.job)
+    row.held = 1
+    return row
+
+
+def _job_released(rows: Rows, entry: Entry, fact: f.JobReleased) -> JobRow:
+    row = rows.job(fact.job)
+    if fact.cause == "user":
+        row.held = 0
     return row
 
 
@@ -198,6 +221,8 @@ _CHANGES: Final[dict[type[f.Fact], Callable[[Rows, Entry, Any], JobRow]]] = {
     f.JobSubmitted: _job_submitted,
     f.JobAdmitted: _job_admitted,
     f.JobRejected: _job_rejected,
+    f.JobHeld: _job_held,
+    f.JobReleased: _job_released,
     f.JobRequeued: _job_requeued,
     f.JobEnded: _job_ended,
     f.RunPlaced: _run_placed,

@@ -22,7 +22,8 @@ from leitstand.core.people import ROLES
 # P the person it is about, W the owner of an application.
 TABLE = {
     "job:submit": "O T M", "job:plan": "O T M", "job:list": "O A T U M V", "job:read": "O A T U M V",
-    "job:cancel": "O T M", "job:logs": "O T M V", "event:watch": "O A T U M V", "blob:write": "O T M",
+    "job:cancel": "O T M", "job:hold": "O T M", "job:release": "O T M",
+    "job:logs": "O T M V", "event:watch": "O A T U M V", "blob:write": "O T M",
     "secret:list": "O T M", "secret:set": "O T M", "secret:delete": "O T",
     "node:list": "S", "site:list": "S", "usage:read": "O A T U M V",
     "tenant:list": "S", "tenant:read": "O A I", "tenant:add": "O", "tenant:suspend": "O", "tenant:resume": "O",
@@ -41,7 +42,7 @@ TABLE = {
     "access:explain": "S", "self:read": "S",
 }  # fmt: skip
 GROUPS = {
-    "jobs": "job:submit job:plan job:cancel blob:write secret:set secret:delete",
+    "jobs": "job:submit job:plan job:cancel job:hold job:release blob:write secret:set secret:delete",
     "read": "job:list job:read job:logs event:watch secret:list node:list site:list usage:read tenant:list tenant:read "
     "legal:read project:list member:list user:list user:read invitation:list token:list application:list "
     "application:read budget:list entitlement:read commitment:list audit:read access:explain self:read",

@@ -62,7 +62,7 @@ def test_all_faults_are_named_at_once() -> None:
 def test_one_unknown_key_is_enough_to_refuse() -> None:
     assert faults({"run": ["true"], "gpus": 8}) == {"/gpus": "is unknown here; it belongs into 'resources'"}
     assert faults({"run": ["true"], "resources": {"zzz": 8}}) == {
-        "/resources/zzz": "is unknown; known: gpus, cpus, memory_gb"
+        "/resources/zzz": "is unknown; known: gpus, cpus, memory_gb, accelerators, topology"
     }
 
 
@@ -171,9 +171,9 @@ def test_references_checkpoint_and_retry_arrive_where_they_belong() -> None:
     assert spec.secrets == {"HF_TOKEN": "HF_TOKEN", "KEY": "s3-key@7", "OLD": "old.key"}
     assert spec.checkpoint == Checkpoint("ckpt", 2, "SIGUSR1", 120)
     assert asked.secret_values == {"PIN": "0123"}
-    seen = observation(asked, lambda: 1000)
+    seen = observation(asked, lambda: 1000, 0)
     assert (seen.retries, seen.retry_on, seen.checkpoint_every_us) == (3, ("exit_code", "lost"), 1_500_000)
-    plain = observation(decoded(retry={"max": 2}), lambda: 1000)
+    plain = observation(decoded(retry={"max": 2}), lambda: 1000, 0)
     assert (plain.retries, plain.retry_on, plain.checkpoint_every_us) == (2, (), 0)
     assert run_spec(decoded()).checkpoint is None
 
@@ -251,7 +251,7 @@ def test_any_json_is_either_a_request_or_a_problem(value: Any) -> None:
     raw = json.dumps(value).encode()
     with contextlib.suppress(Problem):
         request = decode.body(raw, JobRequest)
-        shape = observation(request, lambda: 1000).resources
+        shape = observation(request, lambda: 1000, 0).resources
         assert shape.nodes == request.num_nodes
         assert min(shape.gpus, shape.cpus_milli, shape.memory_mib) >= 0
 

@@ -49,6 +49,11 @@ from leitstand.views.rows import JobRow
             ("limit", 30 * DAY_US + SECOND_US, 30 * DAY_US, "max_duration_us"),
             "asks for 30d1s; the limit is 30d",
         ),
+        (("deadline", 2 * HOUR_US, HOUR_US, "max_duration_us"), "asks for 2h; before its deadline are 1h"),
+        (
+            ("dependency_failed", 7, 0, "after"),
+            "waits for job number 7 of its tenant, which ended otherwise",
+        ),
         (("limit", 200_000, 100_000, "gpus"), "asks for 200000 GPUs; the limit is 100000 GPUs"),
         (("shape", 3, 2, "gpus"), "asks for 3 GPUs, which 2 nodes cannot share evenly"),
         (("gang_too_wide", 5000, 3612, "nodes"), "spreads over 5000 nodes; one gang has at most 3612 here"),
@@ -74,7 +79,9 @@ def test_every_reason_and_resource_of_the_core_has_a_sentence() -> None:
     for reason in REASONS:
         for resource in RESOURCES:
             if reason != "no_such_capacity" or resource not in never_lacking:
-                assert refusal(reason, 7, 3, resource).startswith(("asks for", "spreads over", "belongs to"))
+                assert refusal(reason, 7, 3, resource).startswith(
+                    ("asks for", "spreads over", "belongs to", "waits for")
+                )
 
 
 @pytest.mark.parametrize("reason", [reason for reason in ENDED_REASONS if reason])

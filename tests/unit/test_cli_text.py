@@ -21,6 +21,7 @@ from leitstand.cli.root import COMMANDS
 from leitstand.cli.text import is_german, t
 from leitstand.core import admission
 from leitstand.core.facts import ENDED_REASONS, OUTCOMES
+from leitstand.core.waiting import BLOCKS
 
 PACKAGE = Path(leitstand.__file__).parent
 
@@ -61,8 +62,8 @@ def test_a_translation_has_the_same_places() -> None:
 
 def test_every_code_of_the_control_plane_has_its_german() -> None:
     codes = {*STATES, *(reason for reason in ENDED_REASONS if reason), *OUTCOMES, *admission.REASONS}
-    assert codes | {"ended", "capacity", "order"} == set(CODES)
-    assert {*(reason for reason in ENDED_REASONS if reason), "capacity", "order"} <= set(MESSAGES)
+    assert codes | {"ended", "capacity", "order", *BLOCKS} == set(CODES)
+    assert {*(reason for reason in ENDED_REASONS if reason), "capacity", "order", *BLOCKS} <= set(MESSAGES)
 
 
 def test_every_sentence_translated_for_click_is_one_of_clicks() -> None:

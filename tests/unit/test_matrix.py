@@ -31,6 +31,8 @@ MAY = {
     "job:list": "O P A U M V",
     "job:read": "O P A U M V",
     "job:cancel": "O A M",
+    "job:hold": "O A M",
+    "job:release": "O A M",
     "job:logs": "O A M V",
     "event:watch": "O P A U M V",
     "blob:write": "O A M",

@@ -14,10 +14,10 @@ from leitstand.api.amounts import moment, seconds
 from leitstand.api.context import Faces
 from leitstand.api.identity.names import PersonAnswer
 from leitstand.api.jobs.messages import sentence
-from leitstand.core import explain
+from leitstand.core import explain, waiting
 from leitstand.core.facts import Resources
 from leitstand.views.reading import JobView
-from leitstand.views.rows import JobRow, RunRow, decode_tasks
+from leitstand.views.rows import JobRow, RunRow, decode_after, decode_tasks
 
 MILLI: Final = 1000
 
@@ -61,9 +61,19 @@ class Used(msgspec.Struct, frozen=True):
     cpu_milli_us: int
 
 
+class ArrayAnswer(msgspec.Struct, frozen=True):
+    """Which of the jobs of an array it is: `index`, from 0, of `size`; `id`: of the first of them, and of the array."""
+
+    id: str
+    index: int
+    size: int
+
+
 class Job(msgspec.Struct, frozen=True):
     """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
-    ended or was rejected; of a pending job why it waits: `capacity` or `order`. `user`: who submitted it."""
+    ended or was rejected; of a pending job why it waits: `held`, `begin_time`, `dependency`, `tenant_suspended`,
+    `order`, `capacity` or `no_such_capacity`. `after`: jobs that it waits for, as JOB:ok, JOB:any or JOB:failed.
+    `user`: who submitted it."""
 
     id: str
     name: str
@@ -84,6 +94,11 @@ class Job(msgspec.Struct, frozen=True):
     ended_at: datetime | None
     runs: list[RunAnswer]
     usage: Used
+    begin_at: datetime | None
+    deadline: datetime | None
+    after: list[str]
+    held: bool
+    array: ArrayAnswer | None
 
 
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
@@ -109,6 +124,8 @@ def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, str, Resources], s
     live = state.jobs.get(row.job)
     if live is None or live.state != "pending":
         return ""
+    if block := waiting.blocked(state, live):
+        return block
     key = (live.tenant, live.pool, live.resources)
     reason = known.get(key)
     if reason is None:
@@ -140,6 +157,11 @@ def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str) 
         None if row.ended_us is None else moment(row.ended_us),
         [_run(run) for run in view.runs],
         used(*_usage(view.runs)),
+        moment(row.begin_us) if row.begin_us else None,
+        moment(row.deadline_us) if row.deadline_us else None,
+        [f"{one.job}:{one.on}" for one in decode_after(row.after)],
+        bool(row.held),
+        ArrayAnswer(row.array, row.index, row.size) if row.array else None,
     )
 
 

@@ -11,10 +11,21 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from leitstand.api.amounts import cpus_milli, duration_us, memory_mib
-from leitstand.api.checks import an_id, between, optional, printable
+from leitstand.api.amounts import cpus_milli, duration_us, memory_mib, moment_us
+from leitstand.api.checks import SHOWN_MAX, an_id, between, optional, printable
 from leitstand.api.decode import Check, Input
-from leitstand.core.facts import RETRIES_MAX, RETRYABLE, Resources, SubmitJob
+from leitstand.core.facts import (
+    AFTER_MAX,
+    ALTERNATIVES_MAX,
+    ARRAY_AFTER_MAX,
+    ARRAY_MAX,
+    ENDS,
+    RETRIES_MAX,
+    RETRYABLE,
+    Dependency,
+    Resources,
+    SubmitJob,
+)
 from leitstand.core.units import SECOND_US
 from leitstand.runtime.spec import Checkpoint, RunSpec
 from leitstand.stores.secrets import REFERENCE
@@ -37,6 +48,11 @@ SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"
 GRACE_US_MAX: Final = 3600 * SECOND_US
 
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}", re.ASCII)
+_ACCELERATOR: Final = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9_.-]{0,62})(?::|$))?(\d{1,6}(?:\.\d{1,6})?)?", re.ASCII
+)
+_DEPENDENCY: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62}-[0-9]{1,15})(?::(ok|any|failed))?", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _encode_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -142,6 +158,45 @@ def _workdir(value: str) -> str:
     return f"is {value[:70]!r}; it is the SHA-256 of an uploaded archive in 64 lower-case hex digits"
 
 
+def _a_level(value: str) -> str:
+    return "" if _NAME.fullmatch(value) else f"is {value[:SHOWN_MAX]!r}; it is the name of a level, like rack"
+
+
+def _accelerators(value: list[str]) -> str:
+    if len(value) > ALTERNATIVES_MAX + 1:
+        return f"has {len(value)} alternatives; the limit is {ALTERNATIVES_MAX + 1}"
+    for text in value:
+        found = _ACCELERATOR.fullmatch(text)
+        if not found:
+            return f"has {text[:SHOWN_MAX]!r}; write it like H100:8, H100:0.5 or 8"
+        count = float(found[2] or 1)
+        if not 0 < count <= GPUS_MAX or (count != int(count) and count > 1):
+            return f"has {text[:SHOWN_MAX]!r}; the limits are parts of one GPU, or 1 to {GPUS_MAX} whole ones"
+        if count < 1 and round(count * 1000) not in range(1, 1000):
+            return f"has {text[:SHOWN_MAX]!r}; the smallest part of a GPU is 0.001"
+    return ""
+
+
+def _after(value: list[str]) -> str:
+    if len(value) > AFTER_MAX:
+        return f"names {len(value)} jobs; the limit is {AFTER_MAX}"
+    wrong = next((text for text in value if not _DEPENDENCY.fullmatch(text)), None)
+    return (
+        ""
+        if wrong is None
+        else f"has {wrong[:SHOWN_MAX]!r}; write it like acme-42 or acme-42:any ({', '.join(ENDS)})"
+    )
+
+
+def _moment(value: str | None) -> str:
+    try:
+        if value is not None:
+            moment_us(value, 0)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _duration(value: str | float | None) -> str:
     if value is None:
         return ""
@@ -152,19 +207,48 @@ def _duration(value: str | float | None) -> str:
     return ""
 
 
+class TopologyRequest(Input, frozen=True):
+    """Where the nodes of a job stand. `required`: all in one domain of this level (`rack`), `preferred`: so if that is
+    possible now; `slice_nodes`: groups of so many nodes, each in one domain of `slice_level`."""
+
+    required: str = ""
+    preferred: str = ""
+    slice_level: str = ""
+    slice_nodes: int = 0
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "required": optional(_a_level),
+        "preferred": optional(_a_level),
+        "slice_level": optional(_a_level),
+        "slice_nodes": between(0, NODES_MAX, " nodes"),
+    }
+
+    def across(self) -> Iterable[tuple[str, str]]:
+        if bool(self.slice_nodes) != bool(self.slice_level):
+            yield "slice_nodes", "needs slice_level, and the other way round"
+
+
 class NodeResources(Input, frozen=True):
-    """What each node of the job gives. `cpus`: cores; if nothing is said and no GPU is asked for, 1, or what the
-    largest node has if that is less; `memory_gb`: 1 GB is 1024 MiB, 0: not counted."""
+    """What each node of the job gives. `accelerators`: instead of `gpus`, the same with a type, `H100:8`, part of one,
+    `H100:0.5`, or several that serve as well, in the order of preference. `cpus`: cores; if nothing is said and no GPU
+    is asked for, 1, or what the largest node has if that is less; `memory_gb`: 1 GB is 1024 MiB, 0: not counted."""
 
     gpus: int = 0
     cpus: float | None = None
     memory_gb: float = 0
+    accelerators: list[str] = []
+    topology: TopologyRequest | None = None
 
     checks: ClassVar[Mapping[str, Check]] = {
         "gpus": between(0, GPUS_MAX, " per node"),
         "cpus": lambda value: "" if value is None else between(0, CPUS_MAX, " cores per node")(value),
         "memory_gb": between(0, MEMORY_GB_MAX, " GB per node"),
+        "accelerators": _accelerators,
     }
+
+    def across(self) -> Iterable[tuple[str, str]]:
+        if self.accelerators and self.gpus:
+            yield "accelerators", "is given beside gpus; give one of them"
 
 
 class CheckpointRequest(Input, frozen=True):
@@ -197,7 +281,13 @@ class JobRequest(Input, frozen=True):
     """A job. `run`: an argument vector that is executed as it is, or a script for bash; `setup`: bash, runs before it
     on every node; `workdir`: the SHA-256 of an uploaded archive. Durations: "1h30m", "90s", "2d" or seconds.
     `secrets`: variable -> secret of the project (NAME, NAME@VERSION, null: the one named like the variable);
-    `secret_values`: variable -> value for this job alone, kept encrypted and never shown."""
+    `secret_values`: variable -> value for this job alone, kept encrypted and never shown.
+
+    `begin`: not before; `deadline`: it has to end by then, or is ended where it waits; both a time like
+    2026-03-01T08:00:00Z, or from now on a duration like 2h. `after`: jobs that it waits for, JOB or JOB:ok to succeed,
+    JOB:failed, JOB:any; the id of an array stands for all of it. `held`: it waits until it is released. `array`: so
+    many equal jobs, which find their number in LEITSTAND_ARRAY_INDEX. `num_nodes_max`: it takes from `num_nodes` to so
+    many nodes."""
 
     run: list[str] | str
     name: str = ""
@@ -205,6 +295,7 @@ class JobRequest(Input, frozen=True):
     project: str = ""  # default, or your only one
     resources: NodeResources = NodeResources()
     num_nodes: int = 1
+    num_nodes_max: int = 0
     setup: str = ""
     envs: dict[str, str] = {}
     workdir: str = ""
@@ -215,6 +306,11 @@ class JobRequest(Input, frozen=True):
     secret_values: dict[str, str] = {}
     checkpoint: CheckpointRequest | None = None
     retry: RetryRequest | None = None
+    begin: str | None = None
+    deadline: str | None = None
+    after: list[str] = []
+    held: bool = False
+    array: int = 0
 
     hidden: ClassVar[frozenset[str]] = frozenset({"envs", "secrets", "secret_values"})
     checks: ClassVar[Mapping[str, Check]] = {
@@ -223,6 +319,11 @@ class JobRequest(Input, frozen=True):
         "tenant": optional(an_id),
         "project": optional(an_id),
         "num_nodes": between(1, NODES_MAX),
+        "num_nodes_max": between(0, NODES_MAX, ", 0 for none"),
+        "begin": _moment,
+        "deadline": _moment,
+        "after": _after,
+        "array": between(0, ARRAY_MAX, " jobs, 0 for none"),
         "setup": _text,
         "envs": _envs,
         "workdir": _workdir,
@@ -235,6 +336,16 @@ class JobRequest(Input, frozen=True):
 
     def across(self) -> Iterable[tuple[str, str]]:
         """One variable has one source, and all variables together fit."""
+        if self.num_nodes_max and self.num_nodes_max < self.num_nodes:
+            yield (
+                "num_nodes_max",
+                f"is {self.num_nodes_max}, less than num_nodes; the limit is {self.num_nodes}",
+            )
+        if len(self.after) * self.array > ARRAY_AFTER_MAX:
+            yield (
+                "after",
+                f"names {len(self.after)} jobs for {self.array}; the limit is {ARRAY_AFTER_MAX} in all",
+            )
         known = set(self.envs)
         for field in ("secrets", "secret_values"):
             names = getattr(self, field)
@@ -254,15 +365,10 @@ class JobRequest(Input, frozen=True):
         return _encode_canonical(msgspec.structs.replace(self, secret_values=digests))
 
 
-def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], **more: Any) -> SubmitJob:
-    """What the core gets of it. `cpus_milli_default`: per node, for a job that names neither GPUs nor CPUs; `more`:
-    user, spec, request, request_digest."""
-    node, count = asked.resources, asked.num_nodes
-    if node.cpus is not None:
-        cpus = cpus_milli(node.cpus)
-    else:
-        cpus = 0 if node.gpus else cpus_milli_default()
-    resources = Resources(node.gpus * count, count, cpus * count, memory_mib(node.memory_gb) * count)
+def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], now: int, **more: Any) -> SubmitJob:
+    """What the core gets of it at `now` (µs). `cpus_milli_default`: per node, for a job that names neither GPUs nor
+    CPUs; `more`: user, spec, request, request_digest."""
+    resources, *alternatives = _shapes(asked, cpus_milli_default)
     if asked.retry is not None:
         on = asked.retry.on or RETRYABLE
         more["retries"] = asked.retry.max
@@ -276,8 +382,58 @@ def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], **more
         priority=asked.priority,
         max_duration_us=0 if asked.max_duration is None else duration_us(asked.max_duration),
         expected_us=0 if asked.expected_duration is None else duration_us(asked.expected_duration),
+        begin_us=0 if asked.begin is None else moment_us(asked.begin, now),
+        after=tuple(_dependency(text) for text in asked.after),
+        deadline_us=0 if asked.deadline is None else moment_us(asked.deadline, now),
+        held=asked.held,
+        array=asked.array,
+        alternatives=tuple(alternatives),
         **more,
     )
+
+
+def _shapes(asked: JobRequest, cpus_milli_default: Callable[[], int]) -> list[Resources]:
+    """Every shape that serves the job, in its order of preference."""
+    node, count, place = asked.resources, asked.num_nodes, asked.resources.topology or TopologyRequest()
+    shapes = []
+    for kind, gpus, gpu_milli in [_gpus(text) for text in node.accelerators] or [("", node.gpus, 0)]:
+        if node.cpus is not None:
+            cpus = cpus_milli(node.cpus)
+        else:
+            cpus = 0 if gpus or gpu_milli else cpus_milli_default()
+        shape = Resources(
+            gpus * count,
+            count,
+            cpus * count,
+            memory_mib(node.memory_gb) * count,
+            kind,
+            gpu_milli,
+            place.required,
+            place.preferred,
+            place.slice_nodes,
+            place.slice_level,
+            asked.num_nodes_max,
+        )
+        shapes.append(shape)
+    return shapes
+
+
+def _gpus(text: str) -> tuple[str, int, int]:
+    """(type, whole GPUs, thousandths of one) of `H100:8`, `H100`, `0.5`; `GPU` is any type."""
+    found = _ACCELERATOR.fullmatch(text)
+    assert found is not None, "checked where it came in"
+    kind, count = found[1] or "", float(found[2] or 1)
+    whole = count >= 1
+    return (
+        "" if kind.upper() == "GPU" else kind,
+        int(count) if whole else 0,
+        0 if whole else round(count * 1000),
+    )
+
+
+def _dependency(text: str) -> Dependency:
+    job, _, on = text.partition(":")
+    return Dependency(job, on or "ok")
 
 
 def run_spec(asked: JobRequest) -> RunSpec:

@@ -22,7 +22,7 @@ from leitstand.api.jobs.plan import check_expected
 from leitstand.api.jobs.submission import at_home, check_workdir, forget_values, keep_values, secrets_of
 from leitstand.api.permission import absent, permit, places, sees_tenant
 from leitstand.api.problems import Problem, disk_full
-from leitstand.core.facts import CancelJob
+from leitstand.core.facts import CancelJob, HoldJob, ReleaseJob
 from leitstand.runtime.spec import RunSpec
 from leitstand.stores.commit import TooManyWaiting
 from leitstand.stores.records import SpecTooLarge
@@ -123,6 +123,34 @@ async def cancel(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
     return answers.job(faces, found_job(faces, job_id))
 
 
+@post("/jobs/{job_id:str}/hold", opt={"action": "job:hold"}, status_code=200, summary="Hold a job that waits")
+async def hold(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
+    """200 with the job, which does not start until it is released; 409 if it does not wait any more."""
+    return await _said_of(request, job_id, HoldJob)
+
+
+@post(
+    "/jobs/{job_id:str}/release",
+    opt={"action": "job:release"},
+    status_code=200,
+    summary="Release a job that is held",
+)
+async def release(request: Request[Any, Any, Any], job_id: FromPath[str]) -> Job:
+    """200 with the job, which waits for its turn again, or for what else it waits for."""
+    return await _said_of(request, job_id, ReleaseJob)
+
+
+async def _said_of(
+    request: Request[Any, Any, Any], job_id: str, kind: type[HoldJob] | type[ReleaseJob]
+) -> Job:
+    faces = faces_of(request)
+    who, found = job_permitted(request, job_id)
+    if found.job.state in ENDED:
+        raise Problem(409, "conflict", f"job {job_id} has ended: only one that waits is held or released")
+    await faces.ask(who, "", kind(job_id, who.subject))
+    return answers.job(faces, found_job(faces, job_id))
+
+
 def job_permitted(request: Request[Any, Any, Any], job_id: str) -> tuple[Identity, JobView]:
     """Who asks, and the job, if the route's action may be done to it; Problem 404 alike for one that is not there."""
     tenant = job_id.rpartition("-")[0]
@@ -153,7 +181,9 @@ async def _submit(
     try:
         spec = msgspec.structs.replace(run_spec(asked), secrets={**secrets, **values})
         kept = await _keep(faces, who, asked.tenant, spec)
-        submission = observation(asked, faces.cpus_milli_default, user=who.subject, spec=kept, **digests)
+        submission = observation(
+            asked, faces.cpus_milli_default, faces.now(), user=who.subject, spec=kept, **digests
+        )
         found = found_job(faces, (await faces.ask(who, asked.tenant, submission)).made)
     except Problem as problem:
         if problem.code != AWAY:  # else it may have been taken: retention decides

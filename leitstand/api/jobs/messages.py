@@ -84,7 +84,7 @@ def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
     if reason in DEPENDENCIES:
         return DEPENDENCIES[reason].format(job=f"job number {asked} of its tenant" if asked else "a job")
     if reason == "deadline":
-        return f"may take {span(asked)}, and its deadline leaves {span(limit)}"
+        return f"asks for {span(asked)}; before its deadline are {span(limit)}"
     if reason == "no_such_capacity":
         lacks = NO_SUCH_CAPACITY.get(resource, NO_SUCH_CAPACITY[""])
         return lacks.format(asked=amount(asked, resource), limit=amount(limit, resource))

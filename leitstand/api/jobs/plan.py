@@ -108,7 +108,7 @@ def check_expected(faces: Faces, who: Identity, asked: JobRequest, if_match: byt
 
 
 def _plan(faces: Faces, who: Identity, asked: JobRequest) -> explain.Plan:
-    asked_for = observation(asked, faces.cpus_milli_default, user=who.subject)
+    asked_for = observation(asked, faces.cpus_milli_default, faces.now(), user=who.subject)
     return explain.plan(faces.follower.state, asked_for, faces.now())
 
 

@@ -20,6 +20,8 @@ MASTER_ADDR: Final = "127.0.0.1"
 # What a task inherits of the control plane's own environment; nothing else, since that may hold secrets.
 INHERITED: Final = ("LD_LIBRARY_PATH", "LOGNAME", "SSL_CERT_FILE", "TZ", "USER")
 EVERYBODYS: Final = {"/bin", "/usr/bin", "/usr/local/bin"}
+ARRAY_MIN: Final = "SLURM_ARRAY_TASK_MIN"
+ARRAY_STEP: Final = "SLURM_ARRAY_TASK_STEP"
 COMPAT: Final = "LEITSTAND_COMPAT"  # the job's own variable: whose names it also wants, `skypilot`, `slurm`
 
 
@@ -115,6 +117,12 @@ def ours(task: Described) -> dict[str, str]:
         "LEITSTAND_SITE": SITE,
         name: folder,
     }
+    if order.array:
+        ours |= {
+            "LEITSTAND_ARRAY_JOB": order.array,
+            "LEITSTAND_ARRAY_INDEX": str(order.index),
+            "LEITSTAND_ARRAY_COUNT": str(order.size),
+        }
     if task.spec.checkpoint is not None:
         ours["LEITSTAND_CHECKPOINT_DIR"] = checkpoint_path(task)
     return ours
@@ -170,7 +178,30 @@ def _slurm(task: Described) -> dict[str, str]:
         "SLURM_GPUS_ON_NODE": str(len(order.tasks[task.rank].gpus)),
         "SLURM_SUBMIT_DIR": _work(task),
         "SLURM_JOB_NODELIST": _addresses(task, ","),
+        **_slurm_array(task),
     }
+
+
+def _slurm_array(task: Described) -> dict[str, str]:
+    """Slurm counts the tasks of an array from where, and in steps of what, `#SBATCH --array` says; else from 0."""
+    order = task.order
+    if not order.array:
+        return {}
+    first, step = _number(task, ARRAY_MIN, 0), _number(task, ARRAY_STEP, 1)
+    return {
+        "SLURM_ARRAY_JOB_ID": order.array.rpartition("-")[2],
+        "SLURM_ARRAY_TASK_ID": str(first + order.index * step),
+        "SLURM_ARRAY_TASK_COUNT": str(order.size),
+        ARRAY_MIN: str(first),
+        "SLURM_ARRAY_TASK_MAX": str(first + (order.size - 1) * step),
+        ARRAY_STEP: str(step),
+    }
+
+
+def _number(task: Described, name: str, default: int) -> int:
+    """A variable of the job, if it is a number."""
+    given = task.spec.envs.get(name, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= 9 else default
 
 
 def _addresses(task: Described, between: str) -> str:
