@@ -160,6 +160,14 @@ class Client:
         """Ask for the end of a job; one that has ended stays as it is."""
         return self.post(path("jobs", job, "cancel"))
 
+    def hold(self, job: str) -> dict[str, Any]:
+        """A job that waits does not start until it is released; Refused (409) if it does not wait."""
+        return self.post(path("jobs", job, "hold"))
+
+    def release(self, job: str) -> dict[str, Any]:
+        """A job that is held waits for its turn again."""
+        return self.post(path("jobs", job, "release"))
+
     def log(self, job: str, task: int = 0, offset: int = 0) -> bytes:
         """The log of one task so far, from a byte offset."""
         where = {"task": task, "offset": offset}

@@ -24,8 +24,10 @@ JOBFILE: Final[dict[str, str]] = {
     '"{key}": path is missing, the folder of the checkpoints': "„{key}“: es fehlt path, der Ordner der Sicherungen",
     '"{key}": the alternatives have different counts, or there is none; write one of them': "„{key}“: die "
     "Möglichkeiten haben verschiedene Anzahlen, oder es gibt keine; schreiben Sie eine davon",
-    '"{key}": there are no TPUs here; write GPU:{count}': "„{key}“: hier gibt es keine TPUs; schreiben Sie GPU:{count}",
-    '"{key}": there is no folder {folder}, seen from {base}': "„{key}“: es gibt keinen Ordner {folder}, von {base} aus",
+    '"{key}": there are no TPUs here; write GPU:{count}': ""
+    "„{key}“: hier gibt es keine TPUs; schreiben Sie GPU:{count}",
+    '"{key}": there is no folder {folder}, seen from {base}': ""
+    "„{key}“: es gibt keinen Ordner {folder}, von {base} aus",
     '"{text}" is not a signal to use; known: {known}': "„{text}“ ist kein brauchbares Signal; bekannt: {known}",
     "a count like 2, or a type and a count like H100:2": "eine Anzahl wie 2 oder Art und Anzahl wie H100:2",
     "a count, or a mapping with max and on": "eine Anzahl oder eine Zuordnung mit max und on",
@@ -51,13 +53,9 @@ JOBFILE: Final[dict[str, str]] = {
     "Sie große in setup oder run",
     "only jobs with an end run today": "bisher laufen nur Jobs mit einem Ende",
     "write one of the alternatives into resources": "schreiben Sie eine der Möglichkeiten in resources",
-    "submit one job per step": "reichen Sie je Schritt einen Job ein",
     "remove it": "entfernen Sie es",
     "settings of another platform; remove it": "Einstellungen einer anderen Plattform; entfernen Sie es",
     "say accelerators, cpus and memory instead": "nennen Sie stattdessen accelerators, cpus und memory",
-    "submit it when it is to run": "reichen Sie ihn ein, wenn er laufen soll",
-    "the tasks of a gang start together, wherever there is room": "die Teile eines Verbunds beginnen zusammen, wo "
-    "Platz ist",
     "write project": "schreiben Sie project",
     "nodes are not yours to stop; the job ends by itself or at max_duration": "Knoten hält nicht der Job an; er endet "
     "von selbst oder nach max_duration",
@@ -83,7 +81,8 @@ JOBFILE: Final[dict[str, str]] = {
     '"{text}" is not a count from 1 on': "„{text}“ ist keine Anzahl ab 1",
     '"{text}" is not a number of GPUs; write it like 8 or a100:8': "„{text}“ ist keine Anzahl von GPUs; schreiben Sie "
     "etwa 8 oder a100:8",
-    '"{text}" is not a number of nodes; write it like 2': "„{text}“ ist keine Anzahl von Knoten; schreiben Sie etwa 2",
+    '"{text}" is not a number of nodes; write it like 2': ""
+    "„{text}“ ist keine Anzahl von Knoten; schreiben Sie etwa 2",
     '"{text}" is not a resource; write it like gpu:2 or gpu:a100:2': "„{text}“ ist keine Ressource; schreiben Sie etwa "
     "gpu:2 oder gpu:a100:2",
     '"{text}" is not a signal; write it like USR1@120': "„{text}“ ist kein Signal; schreiben Sie etwa USR1@120",
@@ -160,9 +159,6 @@ JOBFILE: Final[dict[str, str]] = {
     "the node stays as it is": "der Knoten bleibt, wie er ist",
     "it changes what sbatch prints": "es ändert, was sbatch ausgibt",
     "jobs run as the user that the cloud gives them": "Jobs laufen als der Benutzer, den die Cloud ihnen gibt",
-    "submit the next job when this one has ended: `leitstand run` waits for the end and exits as the job did": ""
-    "reichen Sie den nächsten Job ein, wenn dieser beendet ist: `leitstand run` wartet auf das Ende und endet wie der "
-    "Job",
     "say --nodes, --ntasks-per-node, --cpus-per-task and --gpus-per-node": "nennen Sie --nodes, --ntasks-per-node, "
     "--cpus-per-task und --gpus-per-node",
     "jobs run in the environment of the node": "Jobs laufen in der Umgebung des Knotens",
@@ -174,8 +170,6 @@ JOBFILE: Final[dict[str, str]] = {
     "`leitstand run` waits for the end, `leitstand submit` does not": "`leitstand run` wartet auf das Ende, `leitstand "
     "submit` nicht",
     "the tasks of a gang start together anyway": "die Teile eines Verbunds beginnen ohnehin zusammen",
-    "submit one job per task in a loop and pass the number with --env": "reichen Sie in einer Schleife je Task einen "
-    "Job ein und geben Sie die Nummer mit --env",
     "copy the data in the script": "kopieren Sie die Daten im Skript",
     "write --env NAME, or --export=NAME=VALUE": "schreiben Sie --env NAME oder --export=NAME=WERT",
     "licences are not counted; remove it if the program finds its own": "Lizenzen werden nicht gezählt; entfernen Sie "
@@ -193,4 +187,20 @@ JOBFILE: Final[dict[str, str]] = {
     "{name} is not set here; set it, or name a secret of the project: --secret {name}=@SECRET": "{name} ist hier nicht "
     "gesetzt; setzen Sie es, oder nennen Sie ein Geheimnis des Projekts: --secret {name}=@GEHEIMNIS",
     "The variable has no name; write K=V": "Die Variable hat keinen Namen; schreiben Sie K=V",
+    "true or false": "true oder false",
+    "jobs like acme-42 or acme-42:any": "Jobs wie acme-42 oder acme-42:any",
+    "a mapping with required, preferred, slice_level and slice_nodes": ""
+    "eine Zuordnung mit required, preferred, slice_level und slice_nodes",
+    '"{text}" is not a range of numbers; write it like 0-9 or 1-9:2, and several as arrays of their own': ""
+    "„{text}“ ist kein Bereich von Zahlen; schreiben Sie ihn wie 0-9 oder 1-9:2, und mehrere als "
+    "eigene Arrays",
+    '"{text}" holds no number': "„{text}“ enthält keine Zahl",
+    "{count} jobs in one array; the limit is {limit}": "{count} Jobs in einem Array; die Grenze ist {limit}",
+    '"{text}" is not a dependency to use; write afterok, afterany or afternotok and jobs, separated by commas': ""
+    "„{text}“ ist keine brauchbare Abhängigkeit; schreiben Sie afterok, afterany oder afternotok und "
+    "Jobs, durch Kommas getrennt",
+    '"{text}" is not a time; write it like now+2hours, 16:00, tomorrow or 2026-03-01T08:00': ""
+    "„{text}“ ist keine Zeit; schreiben Sie sie wie now+2hours, 16:00, tomorrow oder 2026-03-01T08:00",
+    "as many run at once as there is room for, not {limit} at most": ""
+    "es laufen so viele zugleich, wie Platz ist, nicht höchstens {limit}",
 }

@@ -38,9 +38,14 @@ _TOKENS: Final = (
     *("AKIA", "AIza", "eyJ", "gho_", "ghp_", "ghs_", "github_pat_", "glpat-", "hf_", "lst_"),
     *("nvapi-", "r8_", "sk-", "sk_", "xox", "ya29."),
 )
-_SHAPE: Final = ("accelerators", "cpus", "memory")
+_SHAPE: Final = ("accelerators", "cpus", "memory", "topology")
 _TOP: Final = (
+    "after",
+    "array",
+    "begin",
+    "deadline",
     "envs",
+    "held",
     "max_duration",
     "name",
     "num_nodes",
@@ -51,6 +56,8 @@ _TOP: Final = (
     "setup",
     "workdir",
 )
+ARRAY_MAX: Final = 10_000
+_DEPENDENCY: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}-)?[0-9]{1,15}(?::(?:ok|any|failed))?", re.ASCII)
 _GPU_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*", re.ASCII)
 
 Reading = Callable[[str, Node], Any]
@@ -94,7 +101,7 @@ class _Reader:
                 "tenant": y.text,
                 "project": y.text,
                 "resources": self.resources,
-                "num_nodes": y.integer,
+                "num_nodes": self.num_nodes,
                 "envs": self.envs,
                 "secrets": self.secrets,
                 "workdir": self.folder_of,
@@ -105,6 +112,11 @@ class _Reader:
                 "priority": y.up_to(PRIORITY_MAX),
                 "checkpoint": self.checkpoint,
                 "retry": self.retry,
+                "begin": y.text,
+                "deadline": y.text,
+                "after": self.after,
+                "held": y.flag,
+                "array": y.up_to(ARRAY_MAX),
                 "event_callback": self.passed_over,
             },
         )
@@ -114,6 +126,9 @@ class _Reader:
             self.faults.append(
                 Fault(0, t('"{key}" is in envs and in secrets; give it once', key=key_of(name)))
             )
+        if isinstance(found.get("num_nodes"), dict):
+            nodes = found.pop("num_nodes")
+            found |= {"num_nodes": nodes.get("min", 1), "num_nodes_max": nodes.get("max", 0)}
         if self.recovery:
             found.setdefault("retry", self.recovery)
         self.workdir = found.pop("workdir", None)
@@ -153,10 +168,11 @@ class _Reader:
             "accelerators": self.accelerators,
             "cpus": y.amount,
             "memory": y.memory,
+            "topology": self.topology,
             "job_recovery": self.job_recovery,
         }
         found = self.mapping(node, {**keys, **dict.fromkeys(IGNORED, self.passed_over)})
-        names = {"accelerators": "gpus", "cpus": "cpus", "memory": "memory_gb"}
+        names = {"accelerators": "gpus", "cpus": "cpus", "memory": "memory_gb", "topology": "topology"}
         return {names[k]: v for k, v in found.items()}
 
     def passed_over(self, key: str, node: Node) -> None:
@@ -188,6 +204,31 @@ class _Reader:
             )
             self.notice(node, what)
         return count
+
+    def num_nodes(self, key: str, node: Node) -> int | dict[str, Any]:
+        """A count, or the least and the most that an elastic job takes."""
+        if isinstance(node, MappingNode):
+            return self.mapping(node, {"min": y.integer, "max": y.integer})
+        return y.integer(key, node)
+
+    def topology(self, key: str, node: Node) -> dict[str, Any]:
+        if not isinstance(node, MappingNode):
+            raise y.expected(key, node, t("a mapping with required, preferred, slice_level and slice_nodes"))
+        keys: dict[str, Reading] = {
+            "required": y.text,
+            "preferred": y.text,
+            "slice_level": y.text,
+            "slice_nodes": y.integer,
+        }
+        return self.mapping(node, keys)
+
+    def after(self, key: str, node: Node) -> list[str]:
+        """One job or a list of them, each with how it has to end."""
+        nodes = node.value if isinstance(node, SequenceNode) else [node]
+        words = [str(n.value) for n in nodes if isinstance(n, ScalarNode) and y.kind_of(n) in ("str", "int")]
+        if len(words) != len(nodes) or not words or not all(_DEPENDENCY.fullmatch(word) for word in words):
+            raise y.expected(key, node, t("jobs like acme-42 or acme-42:any"))
+        return words
 
     def job_recovery(self, key: str, node: Node) -> None:
         """How SkyPilot asks for another try after an error of the job itself."""

@@ -10,7 +10,6 @@ _IMAGE: Final = "jobs run in the environment of the node; install what is missin
 _FILES: Final = "put small files into workdir and fetch big ones in setup or run"
 _SERVE: Final = "only jobs with an end run today"
 _ONE: Final = "write one of the alternatives into resources"
-_PARTS: Final = "submit one job per step"
 
 # Refused: a job without them would be another job. What helps is the value.
 LATER: Final = {
@@ -18,7 +17,6 @@ LATER: Final = {
     "any_of": _ONE,
     "cloud": _PLACES,
     "config": "settings of another platform; remove it",
-    "depends_on": _PARTS,
     "file_mounts": _FILES,
     "image": _IMAGE,
     "image_id": _IMAGE,
@@ -31,12 +29,10 @@ LATER: Final = {
     "pool": _PLACES,
     "ports": _SERVE,
     "region": _PLACES,
-    "schedule": "submit it when it is to run",
     "service": _SERVE,
     "site": _PLACES,
     "storage": _FILES,
     "storage_mounts": _FILES,
-    "topology": "the tasks of a gang start together, wherever there is room",
     "volumes": _FILES,
     "workspace": "write project",
     "zone": _PLACES,
@@ -61,6 +57,10 @@ HINTS: Final = {
     "command": "run",
     "commands": "run",
     "cpu": "cpus",
+    "depends_on": "after",
+    "hold": "held",
+    "schedule": "begin",
+    "start_time": "begin",
     "env": "envs",
     "environment": "envs",
     "every_s": "every",

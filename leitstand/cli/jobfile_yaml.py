@@ -84,6 +84,12 @@ def integer(key: str, node: Node) -> int:
     return int(found)
 
 
+def flag(key: str, node: Node) -> bool:
+    if not isinstance(node, ScalarNode) or node.value.lower() not in ("true", "false"):
+        raise expected(key, node, t("true or false"))
+    return bool(node.value.lower() == "true")
+
+
 def up_to(limit: int) -> Callable[[str, Node], int]:
     """The reading of a whole number in 0..limit."""
 

@@ -119,18 +119,7 @@ def logs(ctx: click.Context, job_id: str, follow: bool, task: int | None, json_w
 @as_json
 @click.pass_context
 def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> None:
-    """Tries them all; the exit code is that of the last one that failed."""
-    if len(job_ids) > CANCEL_MAX:
-        message = t("{count} jobs at once; the limit is {limit}.", count=len(job_ids), limit=CANCEL_MAX)
-        raise click.UsageError(message)
-    client = connect()
-    answers, code = [], exits.OK
-    for path in [job_path(job_id, "/cancel") for job_id in job_ids]:
-        try:
-            answers.append(client.post(path))
-        except Refused as refused:
-            refused.show()
-            code = refused.exit_code
+    answers, code = _each(job_ids, "/cancel")
     if json_wanted:
         print_json(answers)
     else:
@@ -142,6 +131,49 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> N
                 said = t("job {job}: {state}", job=name, state=word(state))
             click.echo(said)
     ctx.exit(code)
+
+
+@click.command(help=t("Hold jobs that wait."))
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=complete.jobs)
+@as_json
+@click.pass_context
+def hold(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> None:
+    _say_states(ctx, job_ids, "/hold", json_wanted=json_wanted)
+
+
+@click.command(help=t("Release jobs that are held."))
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=complete.jobs)
+@as_json
+@click.pass_context
+def release(ctx: click.Context, job_ids: tuple[str, ...], json_wanted: bool) -> None:
+    _say_states(ctx, job_ids, "/release", json_wanted=json_wanted)
+
+
+def _say_states(ctx: click.Context, job_ids: tuple[str, ...], act: str, *, json_wanted: bool) -> None:
+    answers, code = _each(job_ids, act)
+    if json_wanted:
+        print_json(answers)
+    else:
+        for answer in answers:
+            waits = f" ({plain(word(answer['reason']))})" if answer["reason"] else ""
+            click.echo(t("job {job}: {state}", job=plain(answer["id"]), state=word(answer["state"])) + waits)
+    ctx.exit(code)
+
+
+def _each(job_ids: tuple[str, ...], act: str) -> tuple[list[Any], int]:
+    """Tries them all; the answers, and the exit code of the last one that failed."""
+    if len(job_ids) > CANCEL_MAX:
+        message = t("{count} jobs at once; the limit is {limit}.", count=len(job_ids), limit=CANCEL_MAX)
+        raise click.UsageError(message)
+    client = connect()
+    answers, code = [], exits.OK
+    for path in [job_path(job_id, act) for job_id in job_ids]:
+        try:
+            answers.append(client.post(path))
+        except Refused as refused:
+            refused.show()
+            code = refused.exit_code
+    return answers, code
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

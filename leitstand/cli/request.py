@@ -18,7 +18,10 @@ from leitstand.cli.text import t
 
 ARGV_BYTES_MAX: Final = 256 * 1024
 _ARGV: Final = "leitstand.argv"
-_FIELDS: Final = ("name", "tenant", "project", "num_nodes", "max_duration", "expected_duration", "priority")
+_FIELDS: Final = (
+    *("name", "tenant", "project", "num_nodes", "max_duration", "expected_duration", "priority"),
+    *("begin", "deadline", "array"),
+)
 _SHAPE: Final = ("gpus", "cpus", "memory_gb")
 
 
@@ -82,6 +85,18 @@ _OPTIONS: Final = (
         type=click.IntRange(0, 100),
         help=t("0 to 100; more is sooner, under rules that use it."),
     ),
+    click.option("--begin", metavar="TIME", help=t("Not before: 2026-03-01T08:00:00Z, or 2h from now.")),
+    click.option("--deadline", metavar="TIME", help=t("It has to end by then, written like --begin.")),
+    click.option(
+        "--after",
+        multiple=True,
+        metavar="JOB[:HOW]",
+        help=t("Not before this job has ended; HOW: ok, any or failed.  [default: ok]"),
+    ),
+    click.option("--hold", "held", is_flag=True, help=t("It waits until it is released.")),
+    click.option(
+        "--array", type=click.IntRange(1, 10_000), metavar="N", help=t("So many equal jobs, numbered from 0.")
+    ),
     click.option(
         "--env", "envs", multiple=True, metavar="K=V", help=t("Environment; K alone passes your own on.")
     ),
@@ -121,6 +136,10 @@ def build(ctx: click.Context, options: dict[str, Any]) -> Submission:
     for key in _FIELDS:
         if options[key] is not None:
             body[key] = options[key]
+    if options["after"]:
+        body["after"] = list(options["after"])
+    if options["held"]:
+        body["held"] = True
     shape = {key: options[key] for key in _SHAPE if options[key] is not None}
     if shape:
         body["resources"] = {**body.get("resources", {}), **shape}
@@ -231,7 +250,9 @@ def _env(pair: str, ctx: click.Context) -> tuple[str, str]:
 def _check_text(body: dict[str, Any], ctx: click.Context) -> None:
     """Words that are not UTF-8 arrive as lone surrogates, which no JSON holds. Values of variables are not shown."""
     words = [body["run"]] if isinstance(body["run"], str) else body["run"]
-    named = [(word, word) for word in [*words, *(str(body.get(k, "")) for k in _FIELDS)]]
+    named = [
+        (word, word) for word in [*words, *(str(body.get(k, "")) for k in _FIELDS), *body.get("after", [])]
+    ]
     for field in ("envs", "secrets", "secret_values"):
         for name, value in body.get(field, {}).items():
             named += [(name, name), (name, value or "")]

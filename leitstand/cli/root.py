@@ -32,6 +32,8 @@ COMMANDS: dict[str, Lazy] = {
     "job": Lazy("leitstand.cli.jobs:job", "Show one job with its runs and what it used."),
     "logs": Lazy("leitstand.cli.jobs:logs", "Print the log of a job."),
     "cancel": Lazy("leitstand.cli.jobs:cancel", "Cancel jobs."),
+    "hold": Lazy("leitstand.cli.jobs:hold", "Hold jobs that wait."),
+    "release": Lazy("leitstand.cli.jobs:release", "Release jobs that are held."),
     "secrets": Lazy("leitstand.cli.secrets:secrets", "List, set and delete secrets of a project."),
     "nodes": Lazy("leitstand.cli.fleet:nodes", "List the nodes and what is free on them."),
     "sites": Lazy("leitstand.cli.fleet:sites", "List the sites."),

@@ -149,7 +149,13 @@ def _print_start(answer: dict[str, Any], *, err: bool) -> None:
         rows = [(rank, task["node"], _gpus(task)) for rank, task in enumerate(answer["tasks"])]
         print_table([t("TASK"), t("NODE"), t("GPUS")], rows, "", err=err)
         return
-    waits = {"capacity": t("until enough is free at once"), "order": t("until its turn comes")}
+    waits = {
+        "capacity": t("until enough is free at once"),
+        "order": t("until its turn comes"),
+        "held": t("until it is released"),
+        "begin_time": t("until the time before which it must not begin"),
+        "dependency": t("until other jobs have ended"),
+    }
     print_fields(
         [
             (t("admitted"), True),

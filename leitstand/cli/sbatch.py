@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from leitstand.cli.jobfile_faults import (
 )
 from leitstand.cli.sbatch_options import LETTERS, OPTIONS, Given, T
 from leitstand.cli.sbatch_shell import prelude
-from leitstand.cli.sbatch_values import signal, time_s
+from leitstand.cli.sbatch_values import Numbers, dependencies, moment, numbers, signal, time_s
 from leitstand.cli.text import t
 
 SUFFIXES: Final = (".sbatch", ".slurm", ".sh", ".bash")
@@ -73,10 +74,25 @@ class _Reader:
             found |= shape.body
             self.over_nodes(text, shape.body.get("num_nodes", 1))
             envs = {COMPAT: "slurm", **shape.envs}
-        readings = {"job-name": _name, "time": self.time, "requeue": _requeue, "signal": self.signal}
+        readings = {
+            "job-name": _name,
+            "time": self.time,
+            "requeue": _requeue,
+            "signal": self.signal,
+            "begin": lambda value: {"begin": moment(value, _now())},
+            "deadline": lambda value: {"deadline": moment(value, _now())},
+            "dependency": lambda value: {"after": dependencies(value)},
+            "hold": lambda _: {"held": True},
+        }
         for name, reading in readings.items():
             if name in given:
                 found |= self.guarded(given[name], reading) or {}
+        if "array" in given and (numbers := self.guarded(given["array"], self.array)):
+            found["array"] = numbers.size
+            envs |= {
+                "SLURM_ARRAY_TASK_MIN": str(numbers.first),
+                "SLURM_ARRAY_TASK_STEP": str(numbers.step),
+            }
         if "export" in given:
             envs |= self.guarded(given["export"], self.export) or {}
         if "input" in given and given["input"].value not in ("none", "/dev/null"):
@@ -242,6 +258,12 @@ class _Reader:
         self.say(t("no job is without a limit; it has the longest that its class allows by default"))
         return {}
 
+    def array(self, value: str) -> Numbers:
+        found = numbers(value)
+        if found.at_once:
+            self.say(t("as many run at once as there is room for, not {limit} at most", limit=found.at_once))
+        return found
+
     def signal(self, value: str) -> dict[str, Any]:
         name, before = signal(value)
         what = t(
@@ -281,6 +303,10 @@ class _Reader:
 
     def notice(self, one: Given, what: str) -> None:
         self.notices.append(Fault(one.line, what))
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _name(value: str) -> dict[str, Any]:

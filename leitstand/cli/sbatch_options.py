@@ -14,10 +14,6 @@ _QUEUE: Final = "there are no such queues here; see --tenant, --project and --pr
 _NODE: Final = "the node stays as it is"
 _QUIET: Final = "it changes what sbatch prints"
 _USER: Final = "jobs run as the user that the cloud gives them"
-_SUBMIT: Final = "submit it when it is to run"
-_AFTER: Final = (
-    "submit the next job when this one has ended: `leitstand run` waits for the end and exits as the job did"
-)
 _SHAPE: Final = "say --nodes, --ntasks-per-node, --cpus-per-task and --gpus-per-node"
 _CONTAINER: Final = "jobs run in the environment of the node"
 
@@ -55,6 +51,11 @@ class Teller(Protocol):
 
 
 OPTIONS: Final = {
+    "array": Option("a"),
+    "begin": Option("b"),
+    "deadline": Option(),
+    "dependency": Option("d"),
+    "hold": Option("H", takes=""),
     # done
     "chdir": Option("D"),
     "cpus-per-gpu": Option(),
@@ -87,7 +88,6 @@ OPTIONS: Final = {
     "core-spec": Option("S", ignored=_LAYOUT),
     "cores-per-socket": Option(ignored=_LAYOUT),
     "cpu-freq": Option(ignored=_NODE),
-    "deadline": Option(ignored=_QUEUE),
     "delay-boot": Option(ignored=_NODE),
     "distribution": Option("m", ignored=_LAYOUT),
     "error": Option("e", ignored=_LOG),
@@ -149,20 +149,16 @@ OPTIONS: Final = {
     "wait-all-nodes": Option(ignored="the tasks of a gang start together anyway"),
     "wckey": Option(ignored=_QUEUE),
     # refused: another job would run
-    "array": Option("a", refused="submit one job per task in a loop and pass the number with --env"),
     "bb": Option(refused="copy the data in the script"),
     "bbf": Option(refused="copy the data in the script"),
-    "begin": Option("b", refused=_SUBMIT),
     "container": Option(refused=_CONTAINER),
     "container-id": Option(refused=_CONTAINER),
     "container-image": Option(refused=_CONTAINER),
     "container-mounts": Option(refused=_CONTAINER),
     "container-name": Option(refused=_CONTAINER),
     "container-workdir": Option(refused=_CONTAINER),
-    "dependency": Option("d", refused=_AFTER),
     "export-file": Option(refused="write --env NAME, or --export=NAME=VALUE"),
     "gpus-per-socket": Option(refused=_SHAPE),
-    "hold": Option("H", takes="", refused=_SUBMIT),
     "licenses": Option("L", refused="licences are not counted; remove it if the program finds its own"),
     "ntasks-per-gpu": Option(refused=_SHAPE),
     "test-only": Option(takes="", refused="ask with `leitstand plan`"),

@@ -5,6 +5,7 @@ Called by `leitstand.cli.sbatch`. All raise Wrong, and no fault quotes a long va
 """
 
 import re
+from datetime import datetime, time, timedelta
 from typing import Final, NamedTuple
 
 from leitstand.cli.amounts import DURATION_MAX_S
@@ -19,6 +20,13 @@ _GRES: Final = re.compile(
     re.ASCII,
 )
 _GPUS: Final = re.compile(r"(?:([A-Za-z][A-Za-z0-9_.+-]*):)?(\d{1,9})", re.ASCII)
+_ARRAY: Final = re.compile(r"(\d{1,8})(?:-(\d{1,8})(?::(\d{1,8}))?)?(?:%(\d{1,8}))?", re.ASCII)
+_JOB: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}-)?\d{1,15}", re.ASCII)
+_ENDS: Final = {"afterok": "ok", "afterany": "any", "afternotok": "failed"}
+_LATER: Final = re.compile(r"now\+(\d{1,8})(seconds?|minutes?|hours?|days?|weeks?)?", re.ASCII)
+_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?", re.ASCII)
+_SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
+ARRAY_MAX: Final = 10_000
 _KIB: Final = {"K": 1, "M": 1024, "G": 1024**2, "T": 1024**3}
 SIGNAL_TIME_S: Final = 60  # how long before the end, if nothing is said
 SIGNAL_TIME_MAX_S: Final = 3600
@@ -109,6 +117,79 @@ def gres(text: str) -> tuple[Gpus | None, list[str]]:
             raise Wrong(t("several kinds of GPUs in one job are not supported; name one"))
         asked = Gpus(count(number) if number and number != "0" else int(not number), kind)
     return asked, others
+
+
+class Numbers(NamedTuple):
+    """The numbers of an array: `size` of them from `first` on, each `step` after the one before; `at_once`: '' or how
+    many may run together."""
+
+    first: int
+    step: int
+    size: int
+    at_once: str = ""
+
+
+def numbers(text: str) -> Numbers:
+    """`0-9`, `1-10:2`, `5`, each with `%4`."""
+    found = _ARRAY.fullmatch(text.strip())
+    if not found:
+        what = t(
+            '"{text}" is not a range of numbers; write it like 0-9 or 1-9:2, and several as arrays of their own'
+        )
+        raise Wrong(what.format(text=quoted(text)))
+    first, step = int(found[1]), int(found[3] or 1)
+    last = int(found[2] or first)
+    if last < first or not step:
+        raise Wrong(t('"{text}" holds no number', text=quoted(text)))
+    count = (last - first) // step + 1
+    if count > ARRAY_MAX:
+        raise Wrong(t("{count} jobs in one array; the limit is {limit}", count=count, limit=ARRAY_MAX))
+    return Numbers(first, step, count, found[4] or "")
+
+
+def dependencies(text: str) -> list[str]:
+    """`afterok:acme-1:acme-2,afterany:3`; all of them have to be met."""
+    found = []
+    for part in text.strip().split(","):
+        how, *jobs = part.split(":")
+        if how not in _ENDS or not jobs or not all(_JOB.fullmatch(job) for job in jobs):
+            what = t(
+                '"{text}" is not a dependency to use; write afterok, afterany or afternotok and jobs, separated by '
+                "commas",
+                text=quoted(part),
+            )
+            raise Wrong(what)
+        found += [f"{job}:{_ENDS[how]}" for job in jobs]
+    return found
+
+
+def moment(text: str, now: datetime) -> str:
+    """A time as the API takes it, of `now+1hour`, `16:00`, `tomorrow`, `2026-03-01T08:00`; without a zone that of
+    `now`."""
+    word = text.strip().lower()
+    later = _LATER.fullmatch(word)
+    if later:
+        seconds = int(later[1]) * _SECONDS[(later[2] or "seconds").rstrip("s")]
+        return f"{seconds}s" if seconds else now.isoformat()
+    days = {"now": 0, "today": 0, "midnight": 1, "tomorrow": 1, "noon": 0}
+    try:
+        if word == "now":
+            return now.isoformat()
+        if word in days:
+            hour = 12 if word == "noon" else 0 if word == "midnight" else now.hour
+            minute, second = (now.minute, now.second) if word in ("today", "tomorrow") else (0, 0)
+            found = now.replace(hour=hour, minute=minute, second=second) + timedelta(days=days[word])
+        elif _CLOCK.fullmatch(word):
+            found = datetime.combine(now.date(), time.fromisoformat(word.zfill(5)), now.tzinfo)
+        else:
+            found = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        what = t('"{text}" is not a time; write it like now+2hours, 16:00, tomorrow or 2026-03-01T08:00')
+        raise Wrong(what.format(text=quoted(text))) from None
+    found = (found if found.tzinfo else found.replace(tzinfo=now.tzinfo)).replace(microsecond=0)
+    if found <= now and (word == "noon" or _CLOCK.fullmatch(word)):
+        found += timedelta(days=1)  # the next time that a clock shows it
+    return found.isoformat()
 
 
 def signal(text: str) -> tuple[str, int]:

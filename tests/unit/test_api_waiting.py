@@ -115,8 +115,8 @@ def test_accelerators_are_a_type_and_a_count_or_part_of_one(text: str, shape: Re
     ("body", "said"),
     [
         ({"begin": "soon"}, "/begin 'soon' is neither a time"),
-        ({"begin": "2026-03-01T08:00:00"}, "/begin '2026-03-01T08:00:00' is no time with its zone"),
-        ({"deadline": "2026-13-01T08:00:00Z"}, "/deadline '2026-13-01T08:00:00Z' is no time"),
+        ({"begin": "2026-03-01T08:00:00"}, "/begin '2026-03-01T08:00:00' is not a time with its zone"),
+        ({"deadline": "2026-13-01T08:00:00Z"}, "/deadline '2026-13-01T08:00:00Z' is not a time"),
         ({"after": ["acme"]}, "/after has 'acme'; write it like acme-42"),
         ({"after": ["acme-1:soon"]}, "/after has 'acme-1:soon'"),
         ({"after": ["acme-1"] * 101}, "/after names 101 jobs; the limit is 100"),

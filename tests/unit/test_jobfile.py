@@ -282,6 +282,50 @@ def test_all_faults_are_told_at_once_in_the_order_of_their_lines() -> None:
     assert said[11] == '"name" must be text, not a whole number (12)'
 
 
+def test_what_a_job_waits_for_and_where_it_stands_become_the_body() -> None:
+    text = """\
+run: x
+begin: 2h
+deadline: "2026-03-01T08:00:00Z"
+after: [acme-41, acme-42:any, 7]
+held: true
+array: 10
+num_nodes: {min: 2, max: 8}
+resources:
+  topology: {required: rack, slice_level: rack, slice_nodes: 2}
+"""
+    assert parse(text).body == {
+        "run": "x",
+        "begin": "2h",
+        "deadline": "2026-03-01T08:00:00Z",
+        "after": ["acme-41", "acme-42:any", "7"],
+        "held": True,
+        "array": 10,
+        "num_nodes": 2,
+        "num_nodes_max": 8,
+        "resources": {"topology": {"required": "rack", "slice_level": "rack", "slice_nodes": 2}},
+    }
+    assert parse("run: x\nafter: acme-1:failed\n").body["after"] == ["acme-1:failed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("after: acme", "must be jobs like acme-42"),
+        ("after: [acme-1:soon]", "must be jobs like acme-42"),
+        ("held: perhaps", "must be true or false"),
+        ("array: 10001", "it goes from 0 to 10000"),
+        ("depends_on: acme-1", 'did you mean "after"?'),
+        ("schedule: 2h", 'did you mean "begin"?'),
+        ("begin: 3", "must be text"),
+    ],
+)
+def test_what_it_waits_for_is_checked_where_it_stands(text: str, said: str) -> None:
+    ((line, what),) = faults(f"run: x\n{text}\n")
+    assert line == 2
+    assert said in what
+
+
 @pytest.mark.parametrize("key", sorted(jobfile_keys.LATER))
 def test_the_keys_of_later_forms_are_refused_with_what_helps(key: str) -> None:
     refusal = f'"{key}" is not yet supported: {jobfile_keys.LATER[key]}'

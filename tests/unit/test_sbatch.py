@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from leitstand.cli import sbatch
 from leitstand.cli.jobfile_faults import BadJobFile, JobFile
 from leitstand.cli.jobfile_keys import IGNORED, LATER
 from leitstand.cli.sbatch_options import OPTIONS
-from leitstand.cli.sbatch_values import time_s
+from leitstand.cli.sbatch_values import moment, time_s
 
 BASH = shutil.which("bash") or ""
 
@@ -113,6 +114,37 @@ def test_name_retry_signal_and_exports_become_the_body_of_a_submission(
     assert any("your environment is not passed on" in what for what in said)
 
 
+def test_what_a_script_waits_for_and_an_array_become_the_body_of_a_submission() -> None:
+    job = parse(
+        "--array=1-9:2%4 -H",
+        "-d afterok:17:acme-18,afternotok:3",
+        "-b now+2hours --deadline=2099-01-01T00:00:00",
+    )
+    assert job.body["array"] == 5
+    assert job.body["held"] is True
+    assert job.body["after"] == ["17:ok", "acme-18:ok", "3:failed"]
+    assert job.body["begin"] == "7200s"
+    assert job.body["deadline"].startswith("2099-01-01T00:00:00")
+    envs = job.body["envs"]
+    assert (envs["SLURM_ARRAY_TASK_MIN"], envs["SLURM_ARRAY_TASK_STEP"]) == ("1", "2")
+    assert job.notices == ((2, "as many run at once as there is room for, not 4 at most"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("now", "2026-03-01T12:30:15+01:00"), ("now+1", "1s"), ("now+3days", "259200s"),
+        ("13:00", "2026-03-01T13:00:00+01:00"), ("12:00", "2026-03-02T12:00:00+01:00"),
+        ("noon", "2026-03-02T12:00:00+01:00"), ("midnight", "2026-03-02T00:00:00+01:00"),
+        ("tomorrow", "2026-03-02T12:30:15+01:00"), ("2026-04-01", "2026-04-01T00:00:00+01:00"),
+        ("2026-04-01T08:00:00", "2026-04-01T08:00:00+01:00"),
+    ],
+)  # fmt: skip
+def test_times_are_read_as_slurm_reads_them(text: str, when: str) -> None:
+    now = datetime(2026, 3, 1, 12, 30, 15, tzinfo=timezone(timedelta(hours=1)))
+    assert moment(text, now) == when
+
+
 def test_a_script_without_options_is_a_plain_script_named_after_its_file() -> None:
     assert sbatch.parse("echo hello\n", Path("hello.sh")).body == {"name": "hello.sh", "run": "echo hello\n"}
 
@@ -120,12 +152,14 @@ def test_a_script_without_options_is_a_plain_script_named_after_its_file() -> No
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--array=1-10", '"--array" is not supported: submit one job per task'),
-        ("-a 1-10%2", '"--array" is not supported'),
-        ("--dependency=afterok:12", '"--dependency" is not supported: submit the next job when this one has ended'),
+        ("--array=1,3", '"1,3" is not a range of numbers'),
+        ("-a 4-2", '"4-2" holds no number'),
+        ("-a 1-20000", "20000 jobs in one array; the limit is 10000"),
+        ("--dependency=after:12", '"after:12" is not a dependency to use'),
+        ("-d afterok:1?afterany:2", "is not a dependency to use"),
         ("hetjob", "several parts"),
-        ("--begin=now+1hour", "submit it when it is to run"),
-        ("-H", '"--hold" is not supported'),
+        ("--begin=teatime", '"teatime" is not a time'),
+        ("--deadline=25:00", '"25:00" is not a time'),
         ("--nodse=2", 'unknown option "--nodse"; did you mean "--nodes"?'),
         ("--quux=2", 'unknown option "--quux"; docs/jobfile.md'),
         ("--mem-per", "may mean --mem-per-cpu, --mem-per-gpu"),
@@ -185,7 +219,7 @@ def test_options_end_at_the_first_command() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    assert [line for line, _ in faults("--array=1-3", "--nodse=2", "-t soon", "--mem=x")] == [2, 3, 4, 5]
+    assert [line for line, _ in faults("--array=1,3", "--nodse=2", "-t soon", "--mem=x")] == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(

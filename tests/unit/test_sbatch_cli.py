@@ -105,7 +105,7 @@ def test_variables_that_are_no_text_are_named_without_their_value(name: str) -> 
 def test_a_broken_script_ends_like_any_wrong_command_line(tmp_path: Path) -> None:
     target, path = (
         plane(),
-        written(tmp_path, "job.slurm", "#!/bin/bash\n#SBATCH --array=1-3\n#SBATCH -t soon\n"),
+        written(tmp_path, "job.slurm", "#!/bin/bash\n#SBATCH --array=1,3\n#SBATCH -t soon\n"),
     )
     done = target.run("run", path)
     assert done.exit_code == 2

@@ -52,7 +52,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}", re.ASCII)
 _ACCELERATOR: Final = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9_.-]{0,62})(?::|$))?(\d{1,6}(?:\.\d{1,6})?)?", re.ASCII
 )
-_DEPENDENCY: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62}-[0-9]{1,15})(?::(ok|any|failed))?", re.ASCII)
+_DEPENDENCY: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}-)?[0-9]{1,15}(?::(?:ok|any|failed))?", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _encode_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -285,9 +285,9 @@ class JobRequest(Input, frozen=True):
 
     `begin`: not before; `deadline`: it has to end by then, or is ended where it waits; both a time like
     2026-03-01T08:00:00Z, or from now on a duration like 2h. `after`: jobs that it waits for, JOB or JOB:ok to succeed,
-    JOB:failed, JOB:any; the id of an array stands for all of it. `held`: it waits until it is released. `array`: so
-    many equal jobs, which find their number in LEITSTAND_ARRAY_INDEX. `num_nodes_max`: it takes from `num_nodes` to so
-    many nodes."""
+    JOB:failed, JOB:any, where JOB is an id or its number alone; the id of an array stands for all of it. `held`: it
+    waits until it is released. `array`: so many equal jobs, which find their number in LEITSTAND_ARRAY_INDEX.
+    `num_nodes_max`: it takes from `num_nodes` to so many nodes."""
 
     run: list[str] | str
     name: str = ""
@@ -383,7 +383,7 @@ def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], now: i
         max_duration_us=0 if asked.max_duration is None else duration_us(asked.max_duration),
         expected_us=0 if asked.expected_duration is None else duration_us(asked.expected_duration),
         begin_us=0 if asked.begin is None else moment_us(asked.begin, now),
-        after=tuple(_dependency(text) for text in asked.after),
+        after=tuple(_dependency(text, asked.tenant) for text in asked.after),
         deadline_us=0 if asked.deadline is None else moment_us(asked.deadline, now),
         held=asked.held,
         array=asked.array,
@@ -431,9 +431,10 @@ def _gpus(text: str) -> tuple[str, int, int]:
     )
 
 
-def _dependency(text: str) -> Dependency:
+def _dependency(text: str, tenant: str) -> Dependency:
+    """Of `acme-42`, or `42` for a job of the own tenant."""
     job, _, on = text.partition(":")
-    return Dependency(job, on or "ok")
+    return Dependency(f"{tenant}-{job}" if job.isdigit() else job, on or "ok")
 
 
 def run_spec(asked: JobRequest) -> RunSpec:
