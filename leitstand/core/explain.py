@@ -5,18 +5,21 @@ import msgspec
 from msgspec.structs import replace
 
 from leitstand.core import budgets
-from leitstand.core.admission import admit
+from leitstand.core.admission import Verdict, admit
 from leitstand.core.budgets import Payment
 from leitstand.core.facts import SubmitJob, Task
 from leitstand.core.placement import tasks_of
 from leitstand.core.queue import STRICT, rank
-from leitstand.core.state import Pool, State
-from leitstand.core.waiting import blocked, would_block
+from leitstand.core.state import Job, Pool, State
+from leitstand.core.trial import limit_of
+from leitstand.core.waiting import would_block
+from leitstand.core.why import Reading
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a job would meet if it were submitted now. `waits_for`: '' (starts now), `held`, `begin_time`, `dependency`,
-    `order` (others come first) or `capacity`; `jobs_ahead`: pending jobs of its pool that come first; `payment`: what
+    """What a job would meet if it were submitted now. `waits_for`: '' (starts now), or one of
+    `leitstand.core.why.REASONS`; `jobs_ahead`: pending jobs of its pool (under `fair` of its
+    project) that come first; `payment`: what
     budgets would reserve for it; `micro_eur`: what it would cost at most, 0: no price is in force."""
 
     admitted: bool
@@ -50,6 +53,8 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
         return replace(made, waits_for=block, jobs_ahead=ahead)
     if state.rules.discipline in STRICT and ahead:
         return replace(made, waits_for="order", jobs_ahead=ahead)
+    if pool.standing is not None:
+        return _shared(state, asked, verdict, made, now)
     places = None
     if asked.resources not in pool.queue.classes:  # else one of its own class waits already
         places = pool.find(asked.resources)
@@ -59,18 +64,42 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
     return replace(made, starts_now=True, tasks=tasks, jobs_ahead=ahead)
 
 
-def waits_for(state: State, job_id: str) -> str:
-    """Why a pending job does not run: one of BLOCKS of `leitstand.core.waiting`, `order`, `capacity`, or
-    `no_such_capacity` if the fleet has become too small for it; '' for a job that does not wait. KeyError: not live."""
+def waits_for(state: State, job_id: str, now: int = 0) -> str:
+    """The binding reason of a pending job at `now` (µs; it matters under `fair` alone), one of
+    `leitstand.core.why.REASONS`; '' for a job that does not wait. KeyError: not live. For
+    many jobs ask one `Reading`."""
     job = state.jobs[job_id]
-    if job.state != "pending":
-        return ""
-    if block := blocked(state, job):
-        return block
-    pool = state.pools[job.pool]
-    if pool.find(job.resources) is not None:
-        return "order"
-    return "capacity" if pool.could_hold(job.resources) else "no_such_capacity"
+    return Reading(state, now).reason(job) if job.state == "pending" else ""
+
+
+def _shared(state: State, asked: SubmitJob, verdict: Verdict, made: Plan, now: int) -> Plan:
+    """The same under `fair`."""
+    pool, reading = state.pools[verdict.pool], Reading(state, now)
+    job = Job(
+        f"{asked.tenant}-{state.tenants[asked.tenant].jobs + 1}",
+        state.submitted + 1,
+        asked.tenant,
+        asked.project,
+        asked.user,
+        asked.resources,
+        asked.priority,
+        verdict.max_duration_us,
+        asked.expected_us,
+        "",
+        now,
+        pool=verdict.pool,
+        state="pending",
+        charge_milli=state.charge(verdict.pool, asked.resources),
+    )
+    trial = reading.trial(verdict.pool)
+    made = replace(made, jobs_ahead=reading.ahead(job))
+    binding = reading.binding(job)
+    places = trial.starts(job) if binding.reason == "order" and not binding.job else None
+    if places is None:
+        return replace(made, waits_for=binding.reason)
+    view = trial.standing.timeline.view(now, limit_of(job))
+    tasks = tasks_of(places, view, pool.names, asked.resources.gpu_milli)
+    return replace(made, starts_now=True, tasks=tasks)
 
 
 def _ahead(pool: Pool, order: int, number: int) -> int:

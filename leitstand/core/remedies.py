@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smallest change with which a waiting job would start now: of one dimension at a time, all else equal, found with
+the tests that decide. Called by explanations.
+
+In this order: time limit, size, level, GPU type, priority, guarantee, borrow limit. Willingness to yield has no effect
+on a start yet; a budget is no reason to wait, since admission reserves it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from leitstand.core.acts import Entitlement
+from leitstand.core.facts import Resources
+from leitstand.core.preemption import Act
+from leitstand.core.steps import INFINITY
+from leitstand.core.trial import Trial, entitled, limit_of
+from leitstand.core.units import SECOND_US
+
+if TYPE_CHECKING:
+    from leitstand.core.state import Job
+
+DIMENSIONS: Final = ("max_duration", "size", "level", "gpu_type", "priority", "guarantee", "borrow_limit")
+CORE_MILLI: Final = 1000
+GPU_MILLI: Final = 1000
+
+
+class Remedy(msgspec.Struct, frozen=True):
+    """`value` instead of `now` (µs, GPUs, nodes, thousandths of a core, a priority, a charge; `name` for a level or a
+    GPU type, '' any), at `node` of the tree for an entitlement. `resource`: what it counts, as in
+    `admission.RESOURCES`. `takes`: how many runs would be stopped for it; `waits`: it starts once they, or what is
+    being freed anyway, have gone, else at once."""
+
+    dimension: str
+    value: int = 0
+    now: int = 0
+    resource: str = ""
+    name: str = ""
+    node: str = ""
+    takes: int = 0
+    waits: bool = False
+
+
+def remedies(trial: Trial, job: "Job") -> tuple[Remedy, ...]:
+    """Every dimension of which a change would start the job, in the order of DIMENSIONS; none if it starts as it is."""
+    if trial.starts(job) is not None:
+        return ()
+    return tuple(found for ask in _ASK for found in ask(trial, job))
+
+
+# ── what the job asks ─────────────────────────────────────────────────────────────────────────────────────────────
+def _time_limit(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """The longest time limit that is enough, in whole seconds."""
+    longest = limit_of(job)
+    if longest >= INFINITY:
+        longest = trial.state.rules.max_duration_limit_us
+
+    def starts(seconds: int) -> bool:
+        return trial.starts(changed_job(trial, job, max_duration_us=seconds * SECOND_US)) is not None
+
+    most = _most(1, -(-longest // SECOND_US) - 1, starts)
+    if most:
+        yield Remedy("max_duration", most * SECOND_US, job.max_duration_us, "max_duration_us")
+
+
+def _size(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """The largest size that fits."""
+    smaller, most, now, resource = sizes(job.resources)
+
+    def starts(value: int) -> bool:
+        return trial.starts(changed_job(trial, job, resources=smaller(value))) is not None
+
+    found = _most(1, most, starts)
+    if found:
+        step = now // (most + 1)
+        yield Remedy("size", found * step, now, resource)
+
+
+def sizes(asked: Resources) -> tuple[Callable[[int], Resources], int, int, str]:
+    """(the shape of a number of steps, the most steps that are fewer than now, the amount now, what it counts)."""
+    if asked.nodes > 1:
+        group = max(1, asked.slice_nodes)
+
+        def fewer(steps: int) -> Resources:
+            nodes = steps * group
+            amounts = (
+                amount * nodes // asked.nodes for amount in (asked.gpus, asked.cpus_milli, asked.memory_mib)
+            )
+            gpus, cpus_milli, memory_mib = amounts
+            return replace(asked, nodes=nodes, gpus=gpus, cpus_milli=cpus_milli, memory_mib=memory_mib)
+
+        return fewer, asked.nodes // group - 1, asked.nodes, "nodes"
+    if asked.gpus:
+        return lambda gpus: replace(asked, gpus=gpus), asked.gpus - 1, asked.gpus, "gpus"
+    if asked.gpu_milli:
+        return (
+            lambda milli: replace(asked, gpu_milli=milli),
+            asked.gpu_milli - 1,
+            asked.gpu_milli,
+            "gpu_milli",
+        )
+    cores = -(-asked.cpus_milli // CORE_MILLI)
+    return (
+        lambda fewer: replace(asked, cpus_milli=fewer * CORE_MILLI),
+        cores - 1,
+        cores * CORE_MILLI,
+        "cpus_milli",
+    )
+
+
+def _level(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """The lowest of the higher levels at which it fits; '' for none."""
+    asked = job.resources
+    if not asked.level:
+        return
+    for level in _higher(trial, asked.level):
+        changed = changed_job(trial, job, resources=replace(asked, level=level))
+        if trial.starts(changed) is not None:
+            yield Remedy("level", resource="level", name=level)
+            return
+
+
+def _higher(trial: Trial, level: str) -> list[str]:
+    """Levels above one, the next first, as the sites of the pool name them; '' last."""
+    found: dict[str, None] = {}
+    for site in trial.state.sites.values():
+        names = ("site", *site.levels, "node")
+        if level in names:
+            found.update(dict.fromkeys(reversed(names[: names.index(level)])))
+    return [*(name for name in found if trial.pool.topology.knows(name)), ""]
+
+
+def _gpu_type(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """Another type of GPU, the first by name; any, if only a mixture would do."""
+    asked = job.resources
+    if not asked.gpu_type:
+        return
+    types = {node.gpu_type: None for node in trial.state.nodes.values() if node.pool == trial.name}
+    for gpu_type in [*sorted(name for name in types if name not in ("", asked.gpu_type)), ""]:
+        changed = changed_job(trial, job, resources=replace(asked, gpu_type=gpu_type))
+        if trial.starts(changed) is not None:
+            yield Remedy("gpu_type", resource="gpu_type", name=gpu_type)
+            return
+
+
+def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """The least priority with which the job may take the place of others of its project."""
+    running = {held.priority for _, held in trial.leaf(job).runs if held.priority >= job.priority}
+    values = sorted(priority + 1 for priority in running)
+    acts: dict[int, Act | None] = {}
+
+    def takes(index: int) -> bool:
+        acts[index] = trial.takes(changed_job(trial, job, priority=values[index]))
+        return acts[index] is not None
+
+    if trial.takes(job) is not None:
+        return
+    index = _least(0, len(values) - 1, takes)
+    if index is not None and (act := acts[index]) is not None:
+        yield Remedy("priority", values[index], job.priority, takes=len(act.victims), waits=True)
+
+
+# ── what its project is entitled to ───────────────────────────────────────────────────────────────────────────────
+def _guarantee(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """The least guarantee of its project, raised above it as far as needed, with which it starts or may call for it."""
+    leaf, tree = trial.leaf(job), trial.standing.tree
+    least = leaf.guarantee // GPU_MILLI + 1
+    most = -(-(leaf.running + job.charge_milli) // GPU_MILLI)
+    room = tree.capacity - trial.state.rules.sharing.spare_milli
+    found: dict[int, Act | None] = {}
+
+    def enough(gpus: int) -> bool:
+        changed = raised(trial, job, gpus * GPU_MILLI)
+        if changed[-1].guarantee_milli > room:
+            return False
+        serves, found[gpus] = _serves(entitled(trial, changed), job, changed[-2].node)
+        return serves
+
+    gpus = _least(least, most, enough)
+    if gpus is not None:
+        milli, act = gpus * GPU_MILLI, found[gpus]
+        yield _entitled(Remedy("guarantee", milli, leaf.guarantee, "charge_milli", node=leaf.id), act)
+
+
+def raised(trial: Trial, job: "Job", milli: int) -> list[Entitlement]:
+    """The entitlements with this guarantee of its project, from there to the root."""
+    changed: list[Entitlement] = []
+    more = milli - trial.leaf(job).guarantee
+    for node in trial.leaf(job).path():
+        said = node.entitlement()
+        guarantee = node.guarantee + more
+        if node.children:
+            guarantee = max(node.guarantee, node.children_guarantee + more)
+        more = guarantee - node.guarantee
+        changed.append(replace(said, guarantee_milli=guarantee))
+    return changed
+
+
+def _borrow(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """The least borrow limits of all nodes that stop it; they help together."""
+    over = [
+        (node, node.running + job.charge_milli - node.guarantee)
+        for node in trial.leaf(job).path()
+        if 0 <= node.borrow < node.running + job.charge_milli - node.guarantee
+    ]
+    if not over:
+        return
+    changed = [replace(node.entitlement(), borrow_milli=most) for node, most in over]
+    serves, act = _serves(entitled(trial, changed), job, over[-1][0].id)
+    for node, most in over if serves else ():
+        yield _entitled(Remedy("borrow_limit", most, node.borrow, "charge_milli", node=node.id), act)
+
+
+def _serves(trial: Trial, job: "Job", top: str) -> tuple[bool, Act | None]:
+    """Whether the job would start with other entitlements below `top`, and by which act."""
+    act = None
+    if trial.starts(job) is None:
+        act = trial.takes(job)
+        if act is None:
+            return False, None
+    return trial.comes_first(job, trial.standing.tree.node(top)), act
+
+
+def _entitled(remedy: Remedy, act: Act | None) -> Remedy:
+    return remedy if act is None else replace(remedy, takes=len(act.victims), waits=True)
+
+
+_ASK: Final[tuple[Callable[[Trial, "Job"], Iterable[Remedy]], ...]] = (
+    _time_limit,
+    _size,
+    _level,
+    _gpu_type,
+    _priority,
+    _guarantee,
+    _borrow,
+)
+
+
+# ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def changed_job(
+    trial: Trial,
+    job: "Job",
+    resources: Resources | None = None,
+    priority: int | None = None,
+    max_duration_us: int = 0,
+) -> "Job":
+    """The job, but for one thing."""
+    asked = job.resources if resources is None else resources
+    return replace(
+        job,
+        resources=asked,
+        priority=job.priority if priority is None else priority,
+        max_duration_us=max_duration_us or job.max_duration_us,
+        charge_milli=job.charge_milli if resources is None else trial.state.charge(trial.name, asked),
+    )
+
+
+def _most(least: int, most: int, holds: Callable[[int], bool]) -> int:
+    """The greatest of [least, most] for which it holds, given that it holds for all below; 0: for none."""
+    if least > most or not holds(least):
+        return 0
+    if holds(most):
+        return most
+    while most - least > 1:
+        middle = (least + most) // 2
+        if holds(middle):
+            least = middle
+        else:
+            most = middle
+    return least
+
+
+def _least(least: int, most: int, holds: Callable[[int], bool]) -> int | None:
+    """The least of [least, most] for which it holds, given that it holds for all above; None: for none."""
+    if least > most or not holds(most):
+        return None
+    while least < most:
+        middle = (least + most) // 2
+        if holds(middle):
+            most = middle
+        else:
+            least = middle + 1
+    return least

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the next plan would do with one waiting job, as it is or changed: the tests of the plan itself, asked without
+deciding anything. Called by explanations.
+
+Nothing is recorded and nobody else moves: as the last plan left the pool, nobody else can start.
+"""
+
+from collections.abc import Iterable
+from copy import copy
+from typing import TYPE_CHECKING, Final
+
+from leitstand.core import facts as f
+from leitstand.core.acts import Entitlement
+from leitstand.core.fair import Fair
+from leitstand.core.fit import Free
+from leitstand.core.placement import Place
+from leitstand.core.preemption import Act
+from leitstand.core.shares import Node, Tree
+from leitstand.core.standing import Class, Standing
+from leitstand.core.steps import INFINITY
+from leitstand.core.turns import Turns
+
+if TYPE_CHECKING:
+    from leitstand.core.state import Job, State
+
+TURNS_MAX: Final = 200  # before that of a job, looked at for somebody who would start in its place
+
+
+class Trial(Fair):
+    """The plan of the pool `name` at `now` (µs), for questions. `standing`: another one than the pool's, to ask what
+    would be with other entitlements."""
+
+    def __init__(self, state: "State", name: str, now: int, standing: Standing | None = None) -> None:
+        super().__init__(state, name, _decides_nothing)
+        self._other = standing
+        self.now = now
+        self._found: list[Place] | None = None
+
+    @property
+    def standing(self) -> Standing:
+        return self._other or super().standing
+
+    def leaf(self, job: "Job") -> Node:
+        """Where the job stands in this tree."""
+        return self.standing.tree.node(self.state.leaf(job))
+
+    def starts(self, job: "Job") -> list[Place] | None:
+        """Where a waiting job, or a changed copy of one, would start now; None: it would not."""
+        self._found = None
+        self._try(job, self.leaf(job), Class(job.resources, limit_of(job)))
+        return self._found
+
+    def _start(self, job: "Job", leaf: Node, places: list[Place], view: Free) -> None:
+        self._found = places
+
+    def takes(self, job: "Job") -> Act | None:
+        """Whom a cycle now would stop for the job, so that it starts once they have gone; None: nobody."""
+        return self._act(job, self.leaf(job))
+
+    def may_take(self, job: "Job") -> bool:
+        """Whether the job may be inside the deserved share of a node on its path below the root."""
+        leaf = self.leaf(job)
+        return any(self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth)
+
+    def leaves_room(self, job: "Job") -> bool:
+        """Whether its start now would leave what is reserved within all limits."""
+        return self._leaves_room(job, self.leaf(job))
+
+    def earliest(self, job: "Job") -> tuple[int, list[Place]] | None:
+        """When and where the job could start, as runs and reservations are now, if nobody else came first."""
+        open_us = self._usage().earliest(self.leaf(job), job.charge_milli, limit_of(job))
+        if open_us is None:
+            return None
+        return self.standing.timeline.earliest(
+            job.resources,
+            self.now,
+            limit_of(job),
+            lambda free: self.pool.place(job.resources, free),
+            where=self.pool.where(job.resources),
+            after_us=open_us,
+        )
+
+    def comes_first(self, job: "Job", top: Node) -> bool:
+        """Whether nobody below `top` whose turn comes before the job's would start, or have others stopped, in its
+        place; False, too, where that is too many to look at."""
+        below = top.id + "/" if top.id else ""
+        lines = {
+            leaf: self._line(leaf) for leaf in self.standing.lines if leaf == top.id or leaf.startswith(below)
+        }
+        own = self.leaf(job)
+        if all(entry[0] != job.id for entry in lines[own.id]):
+            return False
+        turns = Turns(self.standing.tree, lines, self.state.rules.sharing.tick_s)
+        for _ in range(TURNS_MAX):
+            turn = turns.next()
+            if turn is None or turn.job == job.id:
+                return turn is not None
+            other = self.state.jobs[turn.job]
+            if self.starts(other) is not None or self.takes(other) is not None:
+                return False
+            turns.done()
+        return False
+
+
+def limit_of(job: "Job") -> int:
+    """Its time limit, INFINITY for a job without."""
+    return job.max_duration_us or INFINITY
+
+
+def entitled(trial: Trial, changed: Iterable[Entitlement]) -> Trial:
+    """The same pool at the same time, with these nodes entitled to something else."""
+    standing = copy(trial.standing)
+    tree = standing.tree = copied(trial.standing.tree)
+    standing.due = {job: (tree.node(leaf.id), charge) for job, (leaf, charge) in standing.due.items()}
+    for entitlement in changed:
+        tree.entitle(entitlement)
+    tree.settle()
+    return Trial(trial.state, trial.name, trial.now, standing)
+
+
+def copied(tree: Tree) -> Tree:
+    """A tree of its own with the same entitlements, usage and demand; deserved shares are to be settled anew."""
+    made = Tree()
+    made.capacity = tree.capacity
+    made.root = _copied(tree.root, None, made)
+    return made
+
+
+def _copied(node: Node, parent: Node | None, tree: Tree) -> Node:
+    made = copy(node)
+    made.parent = parent
+    made.changed = None
+    tree.nodes[made.id] = made
+    made.children = {name: _copied(child, made, tree) for name, child in node.children.items()}
+    made.runs = []
+    for key, held in node.runs:
+        other = copy(held)
+        other.leaf = made
+        tree.held[other.id] = other
+        made.runs.append((key, other))
+    return made
+
+
+def _decides_nothing(fact: f.Fact) -> None:
+    raise AssertionError(f"an explanation decides {type(fact).__name__}")

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a job does not run: the one binding reason with its numbers, when it starts, and the least change with which it
+would start now. Pure readings with the tests that decide. Called by the faces.
+
+The binding reason is the first of `REASONS` that holds: what the job waits for itself, then what no start changes, then
+whether an earlier job of its own project asks for the same, then capacity, by count before by shape.
+"""
+
+from bisect import bisect_left
+from typing import Final
+
+import msgspec
+
+from leitstand.core import admission
+from leitstand.core.facts import Resources
+from leitstand.core.fit import WHOLE_MILLI
+from leitstand.core.remedies import Remedy, remedies
+from leitstand.core.shares import Node
+from leitstand.core.siting import allowed
+from leitstand.core.standing import Class, key_of
+from leitstand.core.state import Job, Pool, State
+from leitstand.core.trial import Trial, limit_of
+from leitstand.core.waiting import blocked
+
+REASONS: Final = {
+    "held": "somebody holds it",
+    "begin_time": "it must not begin before a time",
+    "dependency": "other jobs have to end first",
+    "tenant_suspended": "its tenant is suspended",
+    "limit": "a node of the entitlement tree would use more than its guarantee and what it may borrow",
+    "no_such_capacity": "what is in service could never hold it",
+    "order": "others come first: an earlier job of its own project that asks for the same, or whose turn it is",
+    "freeing": "capacity is being freed for it",
+    "capacity": "less is free, in all, than it asks for",
+    "lending": "others do not lend what is idle",
+    "reserved": "it fits now, but others have reserved what it would hold for its whole time limit",
+    "share": "enough is free but not in its shape, and beyond its deserved share nobody makes room",
+    "topology": "enough is free but not in its shape, and nobody can be asked to make room",
+}
+RESERVED: Final = (
+    "law",
+    "budget",
+    "energy",
+    "maintenance",
+    "failure",
+    "power",
+)  # reasons of what is not built yet
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A reason with its numbers: `asked` of `resource` (as in `admission.RESOURCES`) against `limit`, at the `node` of
+    the entitlement tree; `jobs_ahead`: waiting jobs of its project that come first; `job`: the first that asks for the
+    same; `until_us`: when what it waits for comes at the latest, 0: not known."""
+
+    reason: str
+    asked: int = 0
+    limit: int = 0
+    resource: str = ""
+    node: str = ""
+    jobs_ahead: int = 0
+    job: str = ""
+    until_us: int = 0
+
+
+class Start(msgspec.Struct, frozen=True):
+    """When it starts. `kind`: claim (once what is being freed is free), promise (kept), plan (unless lenders call what
+    is theirs) or estimate (not before, as runs and reservations are now); '' if nothing is known."""
+
+    kind: str = ""
+    start_us: int = 0
+    nodes: tuple[str, ...] = ()
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a pending job waits. `changes`: of one thing each, all else equal; the first is the one to try."""
+
+    job: str
+    binding: Binding
+    start: Start = Start()
+    changes: tuple[Remedy, ...] = ()
+
+
+def why(state: State, job_id: str, now: int) -> Explanation:
+    """The explanation at `now` (µs) of a job that is pending. KeyError: not live."""
+    job = state.jobs[job_id]
+    if job.state != "pending":
+        return Explanation(job_id, Binding(""))
+    reading = Reading(state, now)
+    binding = reading.binding(job)
+    changes: tuple[Remedy, ...] = ()
+    if job_id in reading.waiting(job):
+        changes = remedies(reading.trial(job.pool), job)
+    return Explanation(job_id, binding, reading.start(job), changes)
+
+
+class Reading:
+    """Questions about waiting jobs at one moment; what they have in common is worked out once."""
+
+    def __init__(self, state: State, now: int) -> None:
+        self.state = state
+        self.now = now
+        self._trials: dict[str, Trial] = {}
+        self._known: dict[tuple[object, ...], Binding] = {}
+
+    def trial(self, name: str) -> Trial:
+        """The tests of the plan of a pool under `fair`."""
+        trial = self._trials.get(name)
+        if trial is None:
+            self.state.refresh(name, self.now)
+            trial = self._trials[name] = Trial(self.state, name, self.now)
+            trial.standing.tree.settle()
+        return trial
+
+    def waiting(self, job: Job) -> dict[str, tuple[str, object]]:
+        """The jobs of its pool that wait for nothing but capacity; none under other disciplines."""
+        standing = self.state.pools[job.pool].standing
+        return {} if standing is None else standing.waiting  # type: ignore[return-value]
+
+    # ── reasons ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def reason(self, job: Job) -> str:
+        """The binding reason alone: the same for all jobs of a project that ask for the same, so it is kept."""
+        if job.id not in self.waiting(job):
+            return self.binding(job).reason
+        trial = self.trial(job.pool)
+        leaf, cls = trial.standing.waiting[job.id]
+        first = trial.standing.lines[leaf][cls][0][-1] == job.id
+        key = (job.pool, leaf, cls, first)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self.binding(job)
+        return known.reason
+
+    def binding(self, job: Job) -> Binding:
+        """The one binding reason of a pending job."""
+        state, pool = self.state, self.state.pools[job.pool]
+        if block := blocked(state, job):
+            return Binding(block, until_us=job.begin_us if block == "begin_time" else 0)
+        made = state.reservations.get(job.id)
+        if made is not None and made.kind == "claim":
+            return Binding("freeing", until_us=self._freed_us(job))
+        if pool.standing is None:
+            return self._of_queue(job, pool)
+        trial = self.trial(job.pool)
+        leaf = trial.leaf(job)
+        over = trial.standing.tree.over_limit(leaf, job.charge_milli)
+        if over is not None:
+            return _limited(over, job)
+        if not pool.could_hold(job.resources):
+            return Binding("no_such_capacity", *admission.lacking(pool, job.resources))
+        same = trial.standing.lines.get(leaf.id, {}).get(Class(job.resources, limit_of(job)))
+        if same and same[0] < key_of(job):
+            return Binding("order", node=leaf.id, jobs_ahead=self.ahead(job), job=same[0][-1])
+        return self._of_capacity(job, pool, trial)
+
+    def _of_capacity(self, job: Job, pool: Pool, trial: Trial) -> Binding:
+        """By count, then lending, then what is reserved, then by shape; if nothing of it lacks, it is not its turn."""
+        tree, leaf, asked = trial.standing.tree, trial.leaf(job), job.resources
+        ahead = self.ahead(job)
+        short = _short(pool, asked)
+        if short is not None:
+            return Binding("capacity", *short, node=leaf.id, jobs_ahead=ahead)
+        if not tree.lends(leaf, job.charge_milli):
+            root = tree.occupied_with(tree.root, leaf, job.charge_milli)
+            return Binding("lending", root, tree.capacity, "charge_milli", leaf.id, ahead)
+        if pool.find(asked) is None:
+            covered = trial.may_take(job)
+            used = leaf.running + job.charge_milli
+            reason = "topology" if covered else "share"
+            return Binding(reason, used, leaf.deserved, "charge_milli", leaf.id, ahead)
+        view = trial.standing.timeline.view(self.now, limit_of(job), own=job.id)
+        if not trial.leaves_room(job) or pool.place(asked, view) is None:
+            return Binding("reserved", node=leaf.id, jobs_ahead=ahead)
+        return Binding("order", node=leaf.id, jobs_ahead=ahead, until_us=self.state.paced_us)
+
+    def _of_queue(self, job: Job, pool: Pool) -> Binding:
+        """Under a discipline without shares."""
+        if pool.find(job.resources) is not None:
+            return Binding("order")
+        if pool.could_hold(job.resources):
+            short = _short(pool, job.resources)
+            return Binding("capacity") if short is None else Binding("capacity", *short)
+        return Binding("no_such_capacity", *admission.lacking(pool, job.resources))
+
+    def ahead(self, job: Job) -> int:
+        """How many waiting jobs of its project come first."""
+        trial = self.trial(job.pool)
+        lines = trial.standing.lines.get(self.state.leaf(job), {})
+        key = key_of(job)
+        return sum(bisect_left(keys, key) for keys in lines.values())
+
+    # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def start(self, job: Job) -> Start:
+        """When it starts, as far as that is known."""
+        made = self.state.reservations.get(job.id)
+        if made is not None:
+            nodes = tuple(dict.fromkeys(task.node for task in made.tasks))
+            start_us = self._freed_us(job) if made.kind == "claim" else made.start_us
+            return Start(made.kind, start_us, nodes)
+        if job.id not in self.waiting(job):
+            return Start()
+        found = self.trial(job.pool).earliest(job)
+        if found is None:
+            return Start()
+        names = self.state.pools[job.pool].names
+        return Start("estimate", found[0], tuple(dict.fromkeys(names[position] for position, _ in found[1])))
+
+    def _freed_us(self, job: Job) -> int:
+        """When the last run on the places of a claim has gone."""
+        made = self.state.reservations[job.id]
+        sharing = self.state.rules.sharing
+        nodes = {task.node for task in made.tasks}
+        ends = [
+            run.stopped_us + sharing.grace_us + sharing.stop_us
+            for run in self.state.runs.values()
+            if run.stopping and any(task.node in nodes for task in run.tasks)
+        ]
+        return max([self.now, *ends])
+
+
+def _limited(over: Node, job: Job) -> Binding:
+    most = over.guarantee + over.borrow
+    return Binding("limit", over.running + job.charge_milli, most, "charge_milli", over.id)
+
+
+def _short(pool: Pool, asked: Resources) -> tuple[int, int, str] | None:
+    """(asked, free, resource) of the first amount of which less is free on all nodes together than is asked."""
+    free, within = pool.free, allowed(asked, pool.topology)
+    gpus = sum(size * (mask & within).bit_count() for size, mask in enumerate(free.levels))
+    if asked.gpu_milli:
+        wanted = asked.gpu_milli * max(asked.nodes, 1)
+        shared = sum(sum(left.values()) for at, left in free.shared.items() if within >> at & 1)
+        if wanted > gpus * WHOLE_MILLI + shared:
+            return wanted, gpus * WHOLE_MILLI + shared, "gpu_milli"
+    if asked.gpus > gpus:
+        return asked.gpus, gpus, "gpus"
+    for wanted, column, resource in (
+        (asked.cpus_milli, free.cpus_milli, "cpus_milli"),
+        (asked.memory_mib, free.memory_mib, "memory_mib"),
+    ):
+        if wanted:
+            there = sum(column[position] for position in free.ascending(0) if within >> position & 1)
+            if wanted > there:
+                return wanted, there, resource
+    return None
