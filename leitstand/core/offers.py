@@ -14,7 +14,7 @@ from leitstand.core.fit import Free
 from leitstand.core.placement import Place
 from leitstand.core.shares import Node
 from leitstand.core.steps import Amount
-from leitstand.core.window import View
+from leitstand.core.window import View, listed
 
 TRIED_ON_NODE: Final = 6  # runs on one node of which all sets are tried; of more, some are taken by cost
 
@@ -77,10 +77,8 @@ class Room(View):
     def __init__(self, timeline: Capacity, now: int, window: Window, gone: dict[str, None]) -> None:
         free = timeline.view(now, window.limit_us, window.own, window.ignore, gone)
         super().__init__(free.size, list(free.levels), ([], [], []))
-        count = len(free.gpus)
-        self.gpus = [free.gpus[position] for position in range(count)]
-        self.cpus_milli = [free.cpus_milli[position] for position in range(count)]
-        self.memory_mib = [free.memory_mib[position] for position in range(count)]
+        columns = (free.gpus, free.cpus_milli, free.memory_mib)
+        self.gpus, self.cpus_milli, self.memory_mib = map(listed, columns)
         self.shared = dict(free.shared)
         self._timeline, self._now, self._window, self._gone = timeline, now, window, gone
         self._serving = 0

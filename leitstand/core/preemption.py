@@ -24,7 +24,7 @@ from leitstand.core.shares import Held, Node, Tree
 from leitstand.core.victims import Case, Scope, Search
 from leitstand.core.victims import Wanted as Wanted
 
-ROOMS_MAX: Final = 8  # kept for other jobs of the same shape and limit
+ROOMS_MAX: Final = 64  # kept for other jobs of the same shape and limit
 
 Find = Callable[[Resources, Free], list[Place] | None]
 

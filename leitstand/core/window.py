@@ -68,19 +68,43 @@ def laid_over(free: Availability, look: _Look, held: int, given: int) -> View:
             found = known[position] = look(position)
         return found
 
-    cpus = _Column(free.cpus_milli, at, 1)
-    return View(free.size, levels, (_Masks(free.gpus, at, 0), cpus, _Column(free.memory_mib, at, 2)))
+    columns = (free.gpus, free.cpus_milli, free.memory_mib)
+    kinds = (_Masks, _Column, _Column)
+    laid = [
+        kind(column, at, which, changed)
+        for which, (kind, column) in enumerate(zip(kinds, columns, strict=True))
+    ]
+    return View(free.size, levels, laid)
+
+
+def listed(column: Sequence[int]) -> list[int]:
+    """A copy of a column of what is free."""
+    return column.copied() if isinstance(column, _Column) else list(column)
 
 
 class _Column(Sequence[int]):
-    """A column of what is free now, but for some nodes."""
+    """A column of what is free now, but for the nodes of the bit mask `changed`."""
 
-    __slots__ = ("at", "column", "which")
+    __slots__ = ("at", "changed", "column", "which")
 
-    def __init__(self, column: Sequence[int], at: Callable[[int], Amount | None], which: int) -> None:
+    def __init__(
+        self, column: Sequence[int], at: Callable[[int], Amount | None], which: int, changed: int
+    ) -> None:
         self.column = column
         self.at = at
         self.which = which
+        self.changed = changed
+
+    def copied(self) -> list[int]:
+        """All of it."""
+        amounts = list(self.column)
+        changed = self.changed
+        while changed:
+            low = changed & -changed
+            changed ^= low
+            position = low.bit_length() - 1
+            amounts[position] = self[position]
+        return amounts
 
     def __len__(self) -> int:
         return len(self.column)
