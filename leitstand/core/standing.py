@@ -138,8 +138,10 @@ class Standing:
             return
         self.reserved[leaf] = self.reserved.get(leaf, 0) + 1
         if reservation.kind == "promise":
-            heappush(self.calls, (reservation.due_us, job.id))
-            self.advance(reservation.at_us, {job.id: job})
+            if reservation.due_us <= reservation.at_us:
+                self._call(job)
+            else:
+                heappush(self.calls, (reservation.due_us, job.id))
 
     def drop(self, job: str, leaf: str) -> None:
         """Nothing is held for the job any more."""
@@ -163,14 +165,18 @@ class Standing:
             _, job = heappop(self.calls)
             known = self.timeline.reservation(job)
             if known is not None and known.kind == "promise" and job in self.waiting and job not in self.due:
-                leaf = self.tree.node(self.waiting[job][0])
-                self.due[job] = leaf, jobs[job].charge_milli
-                self.tree.book(leaf, jobs[job].charge_milli)
+                self._call(jobs[job])
         while self.pins and self.pins[0][0] <= now:
             until, job = heappop(self.pins)
             held = self.tree.held.get(job)
             if held is not None and held.pinned_us == until:
                 self.tree.pin(job, 0)
+
+    def _call(self, job: "Job") -> None:
+        """Its promise counts as pinned from now on."""
+        leaf = self.tree.node(self.waiting[job.id][0])
+        self.due[job.id] = leaf, job.charge_milli
+        self.tree.book(leaf, job.charge_milli)
 
 
 class Reserved(NamedTuple):

