@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kueue's performance configurations as decisions: `bench/workloads/kueue-*.yaml`, each at its own pace and at no pace.
 
-Cohorts become tenants without a borrow limit beyond themselves, queues their projects, CPUs the only resource.
+Cohorts become tenants that borrow from nobody, each with a node of its own kind; queues become their projects; CPUs
+are the only resource.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ from leitstand.core.units import SECOND_US
 FOLDER = Path(__file__).parent / "workloads"
 MS_US = 1000
 # Kueue takes runs back at once, without grace, and forgets what was; its jobs have no time limit of their own
-SHARING = Sharing(protected_us=10 * SECOND_US, grace_us=0, stop_us=0, restart_us=0)
+SHARING = Sharing(protected_us=10 * SECOND_US, grace_us=0, stop_us=0, restart_us=0, reservations_leaf_max=1)
 
 
 def measure() -> dict[str, dict[str, Any]]:
@@ -67,6 +68,7 @@ def replay(config: dict[str, Any], pace: int) -> tuple[Story, dict[str, str]]:
     opening: list[f.Observation] = [f.RulesSet(Rules(name="kueue", discipline="fair", sharing=sharing), "")]
     timed: list[tuple[int, str, f.SubmitJob]] = []
     entitled: list[a.Entitlement] = []
+    nodes: list[f.Observation] = []
     cpus = 0
     for cohort, tenant in _each(config["cohorts"], "c"):
         opening.append(f.TenantAdded(tenant))
@@ -80,16 +82,17 @@ def replay(config: dict[str, Any], pace: int) -> tuple[Story, dict[str, str]]:
                 job = f.SubmitJob(
                     tenant,
                     project,
-                    f.Resources(cpus_milli=asked["cpus"] * 1000),
+                    f.Resources(cpus_milli=asked["cpus"] * 1000, gpu_type=tenant),
                     priority=asked["priority"],
                     max_duration_us=asked["run_ms"] * MS_US,
                     expected_us=asked["run_ms"] * MS_US,
                 )
                 timed += [(n * asked["every_ms"] * MS_US, cls, job) for n in range(1, asked["count"] + 1)]
         entitled.append(a.Entitlement(f"industry/{tenant}", own, 1, 0))
+        nodes.append(f.NodeAdded(f"n-{tenant}", "s", 0, own, 0, gpu_type=tenant))
         cpus += own
     entitled.append(a.Entitlement("industry", cpus))
-    opening += [f.SiteAdded("s", "simulated"), f.NodeAdded("n0", "s", 0, cpus, 0)]
+    opening += [f.SiteAdded("s", "simulated"), *nodes]
     opening.append(a.EntitlementsChanged("shared", tuple(entitled)))
     core.cycle(0, opening)
     refused = [answer for answer in core.answers if answer.refused]

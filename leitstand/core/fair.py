@@ -216,7 +216,7 @@ class Fair:
         because capacity was lost, it is broken by name and the job gets the next best."""
         act = self._act(job, leaf)
         if act is not None:
-            self._carry_out(job, act)
+            self._carry_out(job, leaf, act)
             return
         self.emit(f.PromiseBroken(job.id, "capacity_lost", made.start_us))
         self._drop(job.id, "failed")
@@ -299,7 +299,7 @@ class Fair:
         self.served[job.id] = None
         act = self._act(job, leaf)
         if act is not None:
-            self._carry_out(job, act)
+            self._carry_out(job, leaf, act)
             return True
         if job.id not in self.state.reservations:
             self._reserve(job, leaf)
@@ -321,13 +321,18 @@ class Fair:
             or self.standing.tree.occupied_with(node, leaf, charge) <= node.deserved
         )
 
-    def _carry_out(self, job: "Job", act: Act) -> None:
+    def _carry_out(self, job: "Job", leaf: Node, act: Act) -> None:
         self.emit(f.CapacityReserved(job.id, "claim", self.now, counted(act.places, self.pool.names)))
+        if self._counts is not None:
+            self._count(job, leaf, self.now)
         self._displace(act.places)
         for victim in act.victims:
+            stopped = self.state.runs[victim].job
+            if self._counts is not None:
+                self._counts.drop(stopped)
+                self._counts.end(stopped, self.standing.tree.held[stopped].leaf)
             self.emit(f.RunStopOrdered(victim, act.cause, job.id))
-            self.served.pop(self.state.runs[victim].job, None)
-        self._counts = None
+            self.served.pop(stopped, None)
         assert self._scene is not None, "an act has a scene"
         self._scene.done(act)
         if not act.victims:  # what it waits for may be there already
@@ -420,9 +425,7 @@ class Fair:
         """Usage over time, as far as it is known now."""
         if self._counts is None:
             state, tree = self.state, self.standing.tree
-            counts = self._counts = Counts(tree, self.now)
-            for held in tree.held.values():
-                counts.put(held.id, held.leaf, held.charge, (self.now, held.until_us))
+            self._counts = Counts(tree, self.now, tree.held.values())
             for made in state.reservations.values():
                 job = state.jobs[made.job]
                 if made.kind != "claim" and job.pool == self.name:

@@ -144,6 +144,7 @@ class Tree:
         self.shows: tuple[object, ...] = ()  # the contracts that are in force here (`entitlements.refresh`),
         self.shows_until_us = 0  # and until when they are
         self._dirty = True
+        self._unlendable: dict[Node, int] = {}  # kept until an entitlement changes; a new node has none
 
     # ── shape ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def node(self, path: str, weight: int = 1) -> Node:
@@ -169,6 +170,7 @@ class Tree:
         lend = asked.guarantee_milli if asked.lend_milli < 0 else min(asked.lend_milli, asked.guarantee_milli)
         node.floor = asked.guarantee_milli - lend
         node.recall_us = asked.recall_us
+        self._unlendable.clear()
         if node.parent is not None:
             node.parent.changed = None
         self._occupy(node)
@@ -318,11 +320,22 @@ class Tree:
         most, kept = self.capacity, 0
         below: Node | None = None
         for node in leaf.path():
-            kept += sum(_unlendable(child) for child in node.children.values() if child is not below)
+            kept += self._children_unlendable(node)
+            if below is not None:
+                kept -= max(below.floor, self._children_unlendable(below))
             if node.borrow >= 0:
                 most = min(most, node.guarantee + node.borrow)
             below = node
         return min(most, self.capacity - kept)
+
+    def _children_unlendable(self, node: Node) -> int:
+        """What others can never use of the guarantees of its children."""
+        known = self._unlendable.get(node)
+        if known is None:
+            known = self._unlendable[node] = sum(
+                max(child.floor, self._children_unlendable(child)) for child in node.children.values()
+            )
+        return known
 
     # ── lag ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def tick(self, ticks: int, interval_s: int, kept: int) -> None:
@@ -344,11 +357,6 @@ def kept_per_tick(tick_us: int, half_life_us: int) -> int:
     with localcontext(prec=50):
         kept = Decimal(2) ** (_SHIFT - Decimal(tick_us) / Decimal(half_life_us))
         return int(kept.to_integral_value(ROUND_HALF_EVEN))
-
-
-def _unlendable(node: Node) -> int:
-    """What others can never use of the node's guarantee."""
-    return max(node.floor, sum(_unlendable(child) for child in node.children.values()))
 
 
 def _towards_zero(lag: int, kept: int) -> int:

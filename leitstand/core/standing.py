@@ -44,6 +44,7 @@ class Standing:
         self.yielding: dict[str, tuple[Node, int]] = {}
         self.pins: list[tuple[int, str]] = []  # heap of (end of the pin, job)
         self.calls: list[tuple[int, str]] = []  # heap of (when a promise is due, job)
+        self.promised: dict[str, int] = {}  # jobs with a promise → when it is due
         self.due: dict[str, tuple[Node, int]] = {}  # jobs with a promise so soon that it counts as pinned
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
         self.ticked_us = 0
@@ -142,6 +143,7 @@ class Standing:
                 self._call(job)
             else:
                 heappush(self.calls, (reservation.due_us, job.id))
+            self.promised[job.id] = reservation.due_us
 
     def drop(self, job: str, leaf: str) -> None:
         """Nothing is held for the job any more."""
@@ -152,6 +154,7 @@ class Standing:
         if known.kind == "claim":
             self.tree.end(job)
             return
+        self.promised.pop(job, None)
         if job in self.due:
             at, charge_milli = self.due.pop(job)
             self.tree.book(at, -charge_milli)
@@ -162,9 +165,8 @@ class Standing:
     def advance(self, now: int, jobs: Mapping[str, "Job"]) -> None:
         """Runs whose pin is over can be taken; promises that are due count as pinned."""
         while self.calls and self.calls[0][0] <= now:
-            _, job = heappop(self.calls)
-            known = self.timeline.reservation(job)
-            if known is not None and known.kind == "promise" and job in self.waiting and job not in self.due:
+            due_us, job = heappop(self.calls)
+            if self.promised.get(job) == due_us and job in self.waiting:
                 self._call(jobs[job])
         while self.pins and self.pins[0][0] <= now:
             until, job = heappop(self.pins)

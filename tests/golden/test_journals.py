@@ -21,19 +21,24 @@ FOLDER = Path(__file__).parent / "journals"
 # file -> (projection version, digest of the state, hash of the chain's end over the stored bytes under the id "golden")
 GOLDEN = {
     "0001.jsonl": (
-        2,
-        "e6e46a1a186afbc423220701364ce631e882cbe6b4223f0c335bce4fefb486e0",
+        3,
+        "5a05eaac31fff9b5272aedc2b64fd16fff7b6be8cb0afb19927eb5dfed1b4b11",
         "443e84b1937e0b66f4e4ccc3b963ec65b88bb4cfc388ba0a72dd82fb0548629a",
     ),
     "0002.jsonl": (
-        2,
-        "e43b6a4efcff8fe2b073932685b3a24bc958eeea504c3d493d68ab82e9512df2",
+        3,
+        "9eb60573e0de3614080f1cd92b96dd1ec6af718ac3638877a689b43319e90457",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
     "0003.jsonl": (
-        2,
-        "4f5e05245851cd5e8744b6026bceb15a0b1eab9deed4d2d2f98f9efca3ccc448",
+        3,
+        "a23c862976d9225434e3b8f035c452223ab36e390c1c8f7838f4eb62e6ce8de7",
         "bf40e98eab2639e31cbc5725d122c6658a20d5dfef2a242f063e5c6548cebb9c",
+    ),
+    "0004.jsonl": (
+        3,
+        "34e6167114388e4cb40aaac5d25688de98e9e38981b407a31e2c37b27b0bdda0",
+        "f4452820f32c596a44890624cf82704d084bbce6663dbb51c073a19e87fee9dd",
     ),
 }
 
