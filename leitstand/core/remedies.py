@@ -147,16 +147,20 @@ def _gpu_type(trial: Trial, job: "Job") -> Iterator[Remedy]:
 
 def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
     """The least priority with which the job may take the place of others of its project."""
-    running = {held.priority for _, held in trial.leaf(job).runs if held.priority >= job.priority}
-    values = sorted(priority + 1 for priority in running)
+    oldest = trial.now - trial.state.rules.sharing.protected_us
+    values = sorted(
+        {
+            held.priority + 1
+            for _, held in trial.leaf(job).runs
+            if held.priority >= job.priority and not held.pinned_us and held.order[0] <= oldest
+        }
+    )
     acts: dict[int, Act | None] = {}
 
     def takes(index: int) -> bool:
         acts[index] = trial.takes(changed_job(trial, job, priority=values[index]))
         return acts[index] is not None
 
-    if trial.takes(job) is not None:
-        return
     index = _least(0, len(values) - 1, takes)
     if index is not None and (act := acts[index]) is not None:
         yield Remedy("priority", values[index], job.priority, takes=len(act.victims), waits=True)
@@ -166,22 +170,33 @@ def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
 def _guarantee(trial: Trial, job: "Job") -> Iterator[Remedy]:
     """The least guarantee of its project, raised above it as far as needed, with which it starts or may call for it."""
     leaf, tree = trial.leaf(job), trial.standing.tree
-    least = leaf.guarantee // GPU_MILLI + 1
-    most = -(-(leaf.running + job.charge_milli) // GPU_MILLI)
     room = tree.capacity - trial.state.rules.sharing.spare_milli
-    found: dict[int, Act | None] = {}
-
-    def enough(gpus: int) -> bool:
-        changed = raised(trial, job, gpus * GPU_MILLI)
+    for milli in _enough(trial, job):
+        changed = raised(trial, job, milli)
         if changed[-1].guarantee_milli > room:
-            return False
-        serves, found[gpus] = _serves(entitled(trial, changed), job, changed[-2].node)
-        return serves
+            return
+        serves, act = _serves(entitled(trial, changed), job, changed[-2].node)
+        if serves:
+            yield _entitled(Remedy("guarantee", milli, leaf.guarantee, "charge_milli", node=leaf.id), act)
+            return
 
-    gpus = _least(least, most, enough)
-    if gpus is not None:
-        milli, act = gpus * GPU_MILLI, found[gpus]
-        yield _entitled(Remedy("guarantee", milli, leaf.guarantee, "charge_milli", node=leaf.id), act)
+
+def _enough(trial: Trial, job: "Job") -> list[int]:
+    """Guarantees of its project, in whole GPUs, with which a node on its path comes to hold the job within its limit,
+    or inside its guarantee."""
+    leaf, tree = trial.leaf(job), trial.standing.tree
+    values: dict[int, None] = {}
+    for node in leaf.path():
+        if node.parent is None:
+            break
+        above = node.guarantee - (node.children_guarantee if node.children else node.guarantee)
+        more = tree.occupied_with(node, leaf, job.charge_milli) - node.guarantee + above
+        if node.borrow >= 0:
+            values[leaf.guarantee + node.running + job.charge_milli - node.guarantee - node.borrow] = None
+        values[leaf.guarantee + more] = None
+    whole = {-(-milli // GPU_MILLI) * GPU_MILLI for milli in values}
+    most = -(-(leaf.running + job.charge_milli) // GPU_MILLI) * GPU_MILLI
+    return sorted(milli for milli in whole if leaf.guarantee < milli <= most)
 
 
 def raised(trial: Trial, job: "Job", milli: int) -> list[Entitlement]:
@@ -217,7 +232,7 @@ def _serves(trial: Trial, job: "Job", top: str) -> tuple[bool, Act | None]:
     """Whether the job would start with other entitlements below `top`, and by which act."""
     act = None
     if trial.starts(job) is None:
-        act = trial.takes(job)
+        act = trial.takes(job) if trial.looks else None
         if act is None:
             return False, None
     return trial.comes_first(job, trial.standing.tree.node(top)), act

@@ -14,8 +14,8 @@ from leitstand.core.acts import Entitlement
 from leitstand.core.fair import Fair
 from leitstand.core.fit import Free
 from leitstand.core.placement import Place
-from leitstand.core.preemption import Act
-from leitstand.core.shares import Node, Tree
+from leitstand.core.preemption import Act, Scene, Yielding
+from leitstand.core.shares import Held, Node, Tree
 from leitstand.core.standing import Class, Standing
 from leitstand.core.steps import INFINITY
 from leitstand.core.turns import Turns
@@ -23,18 +23,24 @@ from leitstand.core.turns import Turns
 if TYPE_CHECKING:
     from leitstand.core.state import Job, State
 
+RUNS_MAX: Final = (
+    1_000  # that could be stopped, above which nobody looks through them all without being told to
+)
 TURNS_MAX: Final = 200  # before that of a job, looked at for somebody who would start in its place
 
 
 class Trial(Fair):
     """The plan of the pool `name` at `now` (µs), for questions. `standing`: another one than the pool's, to ask what
-    would be with other entitlements."""
+    would be with other entitlements. `thorough`: also look for whom a guarantee could call back among more runs than
+    RUNS_MAX, which may take seconds."""
 
     def __init__(self, state: "State", name: str, now: int, standing: Standing | None = None) -> None:
         super().__init__(state, name, _decides_nothing)
         self._other = standing
         self.now = now
+        self.thorough = False
         self._found: list[Place] | None = None
+        self._runs: list[Yielding] | None = None
 
     @property
     def standing(self) -> Standing:
@@ -56,6 +62,11 @@ class Trial(Fair):
     def takes(self, job: "Job") -> Act | None:
         """Whom a cycle now would stop for the job, so that it starts once they have gone; None: nobody."""
         return self._act(job, self.leaf(job))
+
+    @property
+    def looks(self) -> bool:
+        """Whether it looks through all runs for whom a guarantee could call back."""
+        return self.thorough or len(self.candidates()) <= RUNS_MAX
 
     def may_take(self, job: "Job") -> bool:
         """Whether the job may be inside the deserved share of a node on its path below the root."""
@@ -81,25 +92,54 @@ class Trial(Fair):
         )
 
     def comes_first(self, job: "Job", top: Node) -> bool:
-        """Whether nobody below `top` whose turn comes before the job's would start, or have others stopped, in its
-        place; False, too, where that is too many to look at."""
+        """Whether nobody below `top` whose turn comes before the job's would start in its place, or call for the
+        guarantee that it would call; False, too, where that is too many to look at."""
         below = top.id + "/" if top.id else ""
         lines = {
             leaf: self._line(leaf) for leaf in self.standing.lines if leaf == top.id or leaf.startswith(below)
         }
-        own = self.leaf(job)
+        own, tree = self.leaf(job), self.standing.tree
         if all(entry[0] != job.id for entry in lines[own.id]):
             return False
-        turns = Turns(self.standing.tree, lines, self.state.rules.sharing.tick_s)
+        turns = Turns(tree, lines, self.state.rules.sharing.tick_s)
         for _ in range(TURNS_MAX):
             turn = turns.next()
             if turn is None or turn.job == job.id:
                 return turn is not None
             other = self.state.jobs[turn.job]
-            if self.starts(other) is not None or self.takes(other) is not None:
+            if turn.leaf is own and tree.guaranteed(own, other.charge_milli) is not None:
+                return False
+            if self.starts(other) is not None:
                 return False
             turns.done()
         return False
+
+    # ── who could go ──────────────────────────────────────────────────────────────────────────────────────────────
+    def _make_scene(self) -> Scene:
+        state, tree = self.state, self.standing.tree
+        runs = {run.run: run._replace(leaf=tree.node(run.leaf.id)) for run in self.candidates()}
+        return Scene(
+            tree,
+            self.standing.timeline,
+            runs,
+            self.now,
+            state.rules.sharing,
+            self.pool.place,
+            self.pool.within,
+        )
+
+    def candidates(self) -> list[Yielding]:
+        """The runs that are stopping, and those that are old enough to be stopped."""
+        if self._runs is None:
+            state = self.state
+            oldest = self.now - state.rules.sharing.protected_us
+            self._runs = [
+                self._yielding(run, job)
+                for run in state.runs.values()
+                if (job := state.jobs[run.job]).pool == self.name
+                and (run.stopping or run.placed_us <= oldest)
+            ]
+        return self._runs
 
 
 def limit_of(job: "Job") -> int:
@@ -115,7 +155,9 @@ def entitled(trial: Trial, changed: Iterable[Entitlement]) -> Trial:
     for entitlement in changed:
         tree.entitle(entitlement)
     tree.settle()
-    return Trial(trial.state, trial.name, trial.now, standing)
+    made = Trial(trial.state, trial.name, trial.now, standing)
+    made._runs, made.thorough = trial.candidates(), trial.thorough
+    return made
 
 
 def copied(tree: Tree) -> Tree:
@@ -127,15 +169,17 @@ def copied(tree: Tree) -> Tree:
 
 
 def _copied(node: Node, parent: Node | None, tree: Tree) -> Node:
-    made = copy(node)
+    made = Node.__new__(Node)
+    for name in Node.__slots__:
+        setattr(made, name, getattr(node, name))
     made.parent = parent
     made.changed = None
     tree.nodes[made.id] = made
     made.children = {name: _copied(child, made, tree) for name, child in node.children.items()}
     made.runs = []
     for key, held in node.runs:
-        other = copy(held)
-        other.leaf = made
+        other = Held(held.id, made, held.charge, held.priority, held.order)
+        other.pinned_us, other.until_us = held.pinned_us, held.until_us
         tree.held[other.id] = other
         made.runs.append((key, other))
     return made

@@ -80,8 +80,8 @@ class Explanation(msgspec.Struct, frozen=True):
     changes: tuple[Remedy, ...] = ()
 
 
-def why(state: State, job_id: str, now: int) -> Explanation:
-    """The explanation at `now` (µs) of a job that is pending. KeyError: not live."""
+def why(state: State, job_id: str, now: int, thorough: bool = False) -> Explanation:
+    """The explanation at `now` (µs) of a job that is pending. `thorough`: as in `Trial`. KeyError: not live."""
     job = state.jobs[job_id]
     if job.state != "pending":
         return Explanation(job_id, Binding(""))
@@ -89,7 +89,9 @@ def why(state: State, job_id: str, now: int) -> Explanation:
     binding = reading.binding(job)
     changes: tuple[Remedy, ...] = ()
     if job_id in reading.waiting(job):
-        changes = remedies(reading.trial(job.pool), job)
+        trial = reading.trial(job.pool)
+        trial.thorough = thorough
+        changes = remedies(trial, job)
     return Explanation(job_id, binding, reading.start(job), changes)
 
 
