@@ -14,7 +14,7 @@ from leitstand.api import health, schema
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
 from leitstand.api.identity import routes as identity
-from leitstand.api.jobs import blobs, events, jobs, logs, nodes, plan, usage
+from leitstand.api.jobs import blobs, events, explanation, jobs, logs, nodes, plan, usage
 from leitstand.api.onboarding import agreement, applications, reviews
 from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
@@ -40,6 +40,7 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     jobs.list_jobs,
     jobs.read,
     jobs.cancel,
+    explanation.explain_job,
     jobs.hold,
     jobs.release,
     logs.read_log,

@@ -4,6 +4,42 @@
 from typing import Final
 
 SHARES: Final[dict[str, str]] = {
+    # explain
+    "Say why a job waits, and what would start it now.": "Sagen, warum ein Job wartet und womit er jetzt startete.",
+    "Say why a job waits, when it starts, and the smallest changes that would start it now.": "Sagen, warum ein Job "
+    "wartet, wann er startet und mit welchen kleinsten Änderungen er jetzt startete.",
+    "Look through all runs for those that a greater guarantee could call back; may take seconds.": "Alle Läufe "
+    "durchsehen, ob eine größere Garantie sie zurückrufen könnte; kann Sekunden dauern.",
+    "Any one of these would start it now; the first is the one to try:": "Mit jeder einzelnen davon startete er jetzt; "
+    "die erste ist die nächstliegende:",
+    "as soon as what is being freed is free": "sobald frei ist, was frei gemacht wird",
+    "promised": "versprochen",
+    "planned": "geplant",
+    "not before, as things are now": "nicht früher, so wie es jetzt aussieht",
+    "asked": "gefragt",
+    "limit": "Grenze",
+    "node of the tree": "Knoten des Baums",
+    "jobs ahead": "Jobs davor",
+    "until": "bis",
+    "start": "Start",
+    "on": "auf",
+    "CHANGE": "ÄNDERUNG",
+    "NOW": "JETZT",
+    "NEEDED": "NÖTIG",
+    "OF": "BEI",
+    "STOPS": "STOPPT",
+    "STARTS": "STARTET",
+    "time limit": "Zeitgrenze",
+    "size": "Größe",
+    "level": "Ebene",
+    "GPU type": "GPU-Typ",
+    "guarantee": "Garantie",
+    "borrow limit": "Leihgrenze",
+    "once capacity is freed": "sobald Kapazität frei gemacht ist",
+    "at once": "sofort",
+    "{count:g} CPUs": "{count:g} CPUs",
+    "{count:g} GPUs": "{count:g} GPUs",
+    "{count:g} nodes": "{count:g} Knoten",
     # the commands
     "Show the entitlement tree of a pool, and change it.": "Den Anspruchsbaum eines Pools zeigen und ändern.",
     "Show who is guaranteed, uses and deserves what.": "Zeigen, wem was garantiert ist, wer was nutzt und wem was "

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Lazy] = {
     "plan": Lazy("leitstand.cli.run:plan", "Say what would happen to a job; submit nothing."),
     "jobs": Lazy("leitstand.cli.jobs:jobs", "List jobs, newest first."),
     "job": Lazy("leitstand.cli.jobs:job", "Show one job with its runs and what it used."),
+    "explain": Lazy("leitstand.cli.explain:explain", "Say why a job waits, and what would start it now."),
     "logs": Lazy("leitstand.cli.jobs:logs", "Print the log of a job."),
     "cancel": Lazy("leitstand.cli.jobs:cancel", "Cancel jobs."),
     "hold": Lazy("leitstand.cli.jobs:hold", "Hold jobs that wait."),

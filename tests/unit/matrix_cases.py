@@ -146,6 +146,7 @@ CASES: dict[str, Make] = {
     "POST /v1/jobs": of_projects("/v1/jobs", "", JOB),
     "GET /v1/jobs/{}": of_jobs("/v1/jobs/{}"),
     "POST /v1/jobs/{}/cancel": of_jobs("/v1/jobs/{}/cancel"),
+    "GET /v1/jobs/{}/explanation": of_jobs("/v1/jobs/{}/explanation"),
     "POST /v1/jobs/{}/hold": of_jobs("/v1/jobs/{}/hold"),
     "POST /v1/jobs/{}/release": of_jobs("/v1/jobs/{}/release"),
     "GET /v1/jobs/{}/logs": of_jobs("/v1/jobs/{}/logs"),

@@ -16,12 +16,13 @@ from leitstand.api import decode, examples, schema
 from leitstand.api.amounts import duration_us, span
 from leitstand.api.codes import CODES
 from leitstand.api.decode import Input
-from leitstand.api.jobs.messages import BUDGET, refusal, sentence
+from leitstand.api.jobs.messages import BUDGET, binding_sentence, refusal, sentence
 from leitstand.api.onboarding import legalinput
-from leitstand.core import decision
+from leitstand.core import decision, why
 from leitstand.core.admission import REASONS, RESOURCES
 from leitstand.core.facts import ENDED_REASONS
 from leitstand.core.units import DAY_US, HOUR_US, SECOND_US
+from leitstand.core.why import Binding
 from leitstand.views.rows import JobRow
 
 
@@ -82,6 +83,15 @@ def test_every_reason_and_resource_of_the_core_has_a_sentence() -> None:
                 assert refusal(reason, 7, 3, resource).startswith(
                     ("asks for", "spreads over", "belongs to", "waits for")
                 )
+
+
+@pytest.mark.parametrize("reason", why.REASONS)
+@pytest.mark.parametrize("resource", ["", "charge_milli", "gpus"])
+def test_every_reason_to_wait_has_a_sentence_with_its_numbers(reason: str, resource: str) -> None:
+    said = binding_sentence(Binding(reason, 7000, 3000, resource, "industry/acme", 2, "acme-1"))
+    assert said.startswith(("waits", "is held"))
+    assert said.endswith("; acme-1 asks for the same and comes first; 2 of its project come first")
+    assert ("(" in said) == bool(resource)
 
 
 @pytest.mark.parametrize("reason", [reason for reason in ENDED_REASONS if reason])

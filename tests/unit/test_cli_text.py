@@ -19,7 +19,7 @@ from leitstand.cli.german_others import CLICK, CODES, MESSAGES
 from leitstand.cli.jobs import STATES
 from leitstand.cli.root import COMMANDS
 from leitstand.cli.text import is_german, t
-from leitstand.core import admission
+from leitstand.core import admission, why
 from leitstand.core.facts import ENDED_REASONS, OUTCOMES
 from leitstand.core.waiting import BLOCKS
 
@@ -30,7 +30,10 @@ def said() -> set[str]:
     """Every sentence in a call of `t`, and the help of every command."""
     found = {*jobfile_yaml.KINDS.values(), *jobfile_keys.LATER.values(), *jobfile_keys.IGNORED.values()}
     found |= {
-        why for option in sbatch_options.OPTIONS.values() for why in (option.ignored, option.refused) if why
+        said
+        for option in sbatch_options.OPTIONS.values()
+        for said in (option.ignored, option.refused)
+        if said
     }
     for path in [*PACKAGE.glob("cli/*.py"), *PACKAGE.glob("app/*.py"), PACKAGE / "__main__.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -61,9 +64,15 @@ def test_a_translation_has_the_same_places() -> None:
 
 
 def test_every_code_of_the_control_plane_has_its_german() -> None:
-    codes = {*STATES, *(reason for reason in ENDED_REASONS if reason), *OUTCOMES, *admission.REASONS}
+    codes = {
+        *STATES,
+        *(reason for reason in ENDED_REASONS if reason),
+        *OUTCOMES,
+        *admission.REASONS,
+        *why.REASONS,
+    }
     assert codes | {"ended", "capacity", "order", *BLOCKS} == set(CODES)
-    assert {*(reason for reason in ENDED_REASONS if reason), "capacity", "order", *BLOCKS} <= set(MESSAGES)
+    assert {*(reason for reason in ENDED_REASONS if reason), *why.REASONS} <= set(MESSAGES)
 
 
 def test_every_sentence_translated_for_click_is_one_of_clicks() -> None:

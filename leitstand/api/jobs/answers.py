@@ -14,8 +14,7 @@ from leitstand.api.amounts import moment, seconds
 from leitstand.api.context import Faces
 from leitstand.api.identity.names import PersonAnswer
 from leitstand.api.jobs.messages import sentence
-from leitstand.core import explain, waiting
-from leitstand.core.facts import Resources
+from leitstand.core.why import Reading
 from leitstand.views.reading import JobView
 from leitstand.views.rows import JobRow, RunRow, decode_after, decode_tasks
 
@@ -71,9 +70,8 @@ class ArrayAnswer(msgspec.Struct, frozen=True):
 
 class Job(msgspec.Struct, frozen=True):
     """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
-    ended or was rejected; of a pending job why it waits: `held`, `begin_time`, `dependency`, `tenant_suspended`,
-    `order`, `capacity` or `no_such_capacity`. `after`: jobs that it waits for, as JOB:ok, JOB:any or JOB:failed.
-    `user`: who submitted it."""
+    ended or was rejected; of a pending job the one why it waits, as in its explanation. `after`: jobs that it waits
+    for, as JOB:ok, JOB:any or JOB:failed. `user`: who submitted it."""
 
     id: str
     name: str
@@ -105,32 +103,23 @@ def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
     """One job; `name` saves the look-up where it is known."""
     names = faces.records.names([found.job.spec]) if name is None else {found.job.spec: name}
     user = faces.persons([found.job.user])[found.job.user]
-    return _job(found, names, user, _reason(faces, found.job, {}))
+    return _job(found, names, user, _reason(faces, found.job, Reading(faces.follower.state, faces.now())))
 
 
 def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
     """Many jobs, with one look-up of their names."""
     found = list(found)
     names = faces.records.names(view.job.spec for view in found)
-    reasons: dict[tuple[str, str, Resources], str] = {}  # jobs of one shape wait for the same
+    reading = Reading(faces.follower.state, faces.now())
     users = faces.persons(view.job.user for view in found)
-    return [_job(view, names, users[view.job.user], _reason(faces, view.job, reasons)) for view in found]
+    return [_job(view, names, users[view.job.user], _reason(faces, view.job, reading)) for view in found]
 
 
-def _reason(faces: Faces, row: JobRow, known: dict[tuple[str, str, Resources], str]) -> str:
+def _reason(faces: Faces, row: JobRow, reading: Reading) -> str:
     if row.state != "pending":
         return row.reason
-    state = faces.follower.state
-    live = state.jobs.get(row.job)
-    if live is None or live.state != "pending":
-        return ""
-    if block := waiting.blocked(state, live):
-        return block
-    key = (live.tenant, live.pool, live.resources)
-    reason = known.get(key)
-    if reason is None:
-        reason = known[key] = explain.waits_for(state, row.job)
-    return reason
+    live = faces.follower.state.jobs.get(row.job)
+    return "" if live is None or live.state != "pending" else reading.reason(live)
 
 
 def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str) -> Job:

@@ -8,6 +8,7 @@ from typing import Final
 
 from leitstand.api.amounts import span
 from leitstand.core.units import HOUR_US
+from leitstand.core.why import Binding
 from leitstand.views.rows import JobRow
 
 WAITING: Final = {
@@ -18,6 +19,19 @@ WAITING: Final = {
     "dependency": "waits for the end of other jobs",
     "tenant_suspended": "waits until the suspension of its tenant is over",
     "no_such_capacity": "waits for nodes that are out of service: what is left could never hold it",
+    "limit": "waits: its project, tenant or class would use more than its guarantee and what it may borrow",
+    "freeing": "waits for capacity that is being freed for it",
+    "lending": "waits: what is idle is not lent",
+    "reserved": "waits: it would fit now, but not for its whole time limit beside what others have reserved",
+    "share": "waits: enough is free, not in its shape, and beyond its deserved share nobody makes room",
+    "topology": "waits: enough is free, not in its shape, and nobody can be asked to make room",
+}
+NUMBERS: Final = {
+    "limit": "({node} would use {asked}; its limit is {limit})",
+    "capacity": "(it asks for {asked}; {limit} are free)",
+    "lending": "({asked} would be in use or kept; there are {limit})",
+    "share": "({node} would use {asked}; it deserves {limit})",
+    "topology": "({node} would use {asked}; it deserves {limit})",
 }
 ENDED: Final = {
     "": "",
@@ -77,6 +91,19 @@ def sentence(row: JobRow, reason: str) -> str:
     )
 
 
+def binding_sentence(found: Binding) -> str:
+    """What a binding reason says, with its numbers."""
+    said = WAITING[found.reason]
+    if found.resource:
+        asked, limit = amount(found.asked, found.resource), amount(found.limit, found.resource)
+        said += " " + NUMBERS.get(found.reason, "({asked} of {limit})").format(
+            asked=asked, limit=limit, node=found.node
+        )
+    if found.job:
+        said += f"; {found.job} asks for the same and comes first"
+    return said + (f"; {found.jobs_ahead} of its project come first" if found.jobs_ahead else "")
+
+
 def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
     """What admission refused, in the words of who asked."""
     if reason in REFUSED:
@@ -109,7 +136,7 @@ def amount(value: int, resource: str) -> str:
         return f"{value / 1_000_000:.2f} EUR"
     if resource.endswith("_us"):
         return span(value)
-    if resource == "gpu_milli":
+    if resource in ("gpu_milli", "charge_milli"):
         return f"{value / 1000:.12g} GPUs"
     if resource.startswith("cpus_milli"):
         return f"{value / 1000:.12g} CPUs"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a job waits: the one reason with its numbers, when it starts, and what would start it now. Records nothing."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from litestar import Request, get
+from litestar.params import FromPath
+
+from leitstand.api import decode
+from leitstand.api.amounts import moment
+from leitstand.api.context import faces_of
+from leitstand.api.decode import Input
+from leitstand.api.jobs.jobs import job_permitted
+from leitstand.api.jobs.messages import amount, binding_sentence, sentence
+from leitstand.core.remedies import Remedy
+from leitstand.core.why import Binding, Explanation, Start, why
+
+
+class ExplanationQuery(Input, frozen=True):
+    """`thorough`: also look through all runs for those that a greater guarantee could call back; this may take
+    seconds."""
+
+    thorough: bool = False
+
+
+class StartAnswer(msgspec.Struct, frozen=True):
+    """When it starts. `kind`: claim (as soon as what is being freed for it is free), promise (kept, whoever comes
+    later), plan (unless lenders call back what is theirs) or estimate (not before, as things are now)."""
+
+    kind: str
+    at: datetime
+    nodes: list[str]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One thing that would start it now, all else as it is. `dimension`: max_duration, size, level, gpu_type, priority,
+    guarantee or borrow_limit; `value` in place of `now`, counted in `resource`, or `name` in place of it for a level or
+    a GPU type ('' any); `node`: of the entitlement tree. `stops`: how many runs would be stopped for it; `waits`: it
+    starts once capacity is freed, else at once."""
+
+    dimension: str
+    value: int
+    now: int
+    resource: str
+    name: str
+    node: str
+    stops: int
+    waits: bool
+    message: str
+
+
+class JobExplanation(msgspec.Struct, frozen=True):
+    """Why a job waits. `reason`: the one that binds, the first that holds of held, begin_time, dependency,
+    tenant_suspended, freeing, limit, no_such_capacity, order, capacity, lending, reserved, share, topology; '' for a
+    job that does not wait. `asked` of `resource` against `limit`, at `node` of the entitlement tree; `jobs_ahead`: how
+    many waiting jobs of its project come first, `first`: the first of them that asks for the same; `until`: when what
+    it waits for comes. `changes`: the first is the one to try."""
+
+    job: str
+    state: str
+    reason: str
+    message: str
+    asked: int
+    limit: int
+    resource: str
+    node: str
+    jobs_ahead: int
+    first: str
+    until: datetime | None
+    start: StartAnswer | None
+    changes: list[Change]
+
+
+@get(
+    "/jobs/{job_id:str}/explanation",
+    opt={"action": "job:read", "query": ExplanationQuery},
+    summary="Why a job waits, and what would start it",
+)
+async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> JobExplanation:
+    """The one binding reason with its numbers, the promised or expected start, and the smallest changes, each of one
+    thing, with which it would start now."""
+    _, found = job_permitted(request, job_id)
+    query = decode.query(request.query_params.items(), ExplanationQuery)
+    faces = faces_of(request)
+    live = faces.follower.state.jobs.get(job_id)
+    said = Explanation(job_id, Binding(""))
+    if live is not None and live.state == "pending":
+        said = why(faces.follower.state, job_id, faces.now(), query.thorough)
+    binding = said.binding
+    return JobExplanation(
+        job_id,
+        found.job.state,
+        binding.reason,
+        binding_sentence(binding) if binding.reason else sentence(found.job, found.job.reason),
+        binding.asked,
+        binding.limit,
+        binding.resource,
+        binding.node,
+        binding.jobs_ahead,
+        binding.job,
+        moment(binding.until_us) if binding.until_us else None,
+        _start(said.start),
+        [_change(one) for one in said.changes],
+    )
+
+
+def _start(start: Start) -> StartAnswer | None:
+    return StartAnswer(start.kind, moment(start.start_us), list(start.nodes)) if start.kind else None
+
+
+def _change(one: Remedy) -> Change:
+    return Change(
+        one.dimension,
+        one.value,
+        one.now,
+        one.resource,
+        one.name,
+        one.node,
+        one.takes,
+        one.waits,
+        _said(one),
+    )
+
+
+def _said(one: Remedy) -> str:
+    """The change in words."""
+    if one.dimension == "level":
+        said = f"ask for the level {one.name}" if one.name else "ask for no level"
+    elif one.dimension == "gpu_type":
+        said = f"ask for {one.name}" if one.name else "ask for any type of GPU"
+    elif one.dimension == "priority":
+        said = f"a priority of {one.value}"
+    else:
+        what = {
+            "max_duration": "a time limit of",
+            "size": "a size of",
+            "guarantee": f"a guarantee of {one.node} of",
+            "borrow_limit": f"a borrow limit of {one.node} of",
+        }[one.dimension]
+        said = f"{what} {amount(one.value, one.resource)}"
+    if one.waits:
+        said += (
+            f", once {one.takes} runs have been stopped"
+            if one.takes
+            else ", once what is being freed is free"
+        )
+    return said
