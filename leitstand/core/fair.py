@@ -183,11 +183,11 @@ class Fair:
         for job_id in sorted(due, key=self._due_order):
             if not self._may_start():
                 return
-            if job_id in self.tried and freed is not None:
-                known = standing.timeline.reservation(job_id)
-                assert known is not None, "what is due is reserved"
-                if not any(position in freed for position, _ in known.places):
-                    continue
+            known = standing.timeline.reservation(job_id)
+            if known is None:  # what was due before it took its place
+                continue
+            if job_id in self.tried and freed is not None and not any(at in freed for at, _ in known.places):
+                continue
             self.tried[job_id] = None
             self._start_reserved(self.state.jobs[job_id])
 
@@ -312,7 +312,26 @@ class Fair:
             self._scene = self._make_scene()
         causes = f.YIELDS if self.ticked else ("recall", "priority")
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
-        return self._scene.act(wanted, causes)
+        act = self._scene.act(wanted, causes)
+        return act if act is not None and self._stand_beside(job, leaf, act) else None
+
+    def _stand_beside(self, job: "Job", leaf: Node, act: Act) -> bool:
+        """Whether promises keep their count beside an act; places they keep by the view that it was found in."""
+        state, tree = self.state, self.standing.tree
+        promises = [
+            made for made in state.reservations.values() if made.kind == "promise" and made.job != job.id
+        ]
+        if not promises:
+            return True
+        counts = Counts(tree, self.now, tree.held.values())
+        for made in promises:
+            other = state.jobs[made.job]
+            if other.pool == self.name:
+                self._put(counts, other, tree.node(state.leaf(other)), made.start_us)
+        for victim in act.victims:
+            gone = state.runs[victim].job
+            counts.end(gone, tree.held[gone].leaf)
+        return counts.allows(leaf, job.charge_milli, _limit(job), job.id)
 
     def _may_cover(self, node: Node, leaf: Node, charge: int) -> bool:
         """Whether the job may be covered at the node: surely not if all runs there are and it does not fit."""
@@ -433,9 +452,12 @@ class Fair:
         return self._counts
 
     def _count(self, job: "Job", leaf: Node, start_us: int) -> None:
-        start_us = max(start_us, self.now)
         assert self._counts is not None, "it is being made"
-        self._counts.put(job.id, leaf, job.charge_milli, (start_us, min(start_us + _limit(job), INFINITY)))
+        self._put(self._counts, job, leaf, start_us)
+
+    def _put(self, counts: Counts, job: "Job", leaf: Node, start_us: int) -> None:
+        start_us = max(start_us, self.now)
+        counts.put(job.id, leaf, job.charge_milli, (start_us, min(start_us + _limit(job), INFINITY)))
 
     def _is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
         sharing, tree = self.state.rules.sharing, self.standing.tree

@@ -135,12 +135,29 @@ class Scene:
             return Scope(covered, own, wanted.priority, False) if own else None
         if cause == "recall" and self.tree.guaranteed(wanted.leaf, wanted.charge) is None:
             return None
-        return Scope(covered, own, wanted.priority if own else 0, True)
+        return Scope(covered, own, wanted.priority if own else 0, True, fair=cause == "rebalance")
 
     def may_go(self, scope: Scope, run: Yielding) -> bool:
         if run.leaf is scope.own:
             return self.held[run.run].priority < scope.priority
-        return scope.others and not _is_below(run.leaf, scope.covered)
+        return self._may_yield(scope, run.leaf)
+
+    def _may_yield(self, scope: Scope, leaf: Node) -> bool:
+        """Whether runs of another leaf may go: they are outside the node where the job is covered, and in a rebalance
+        the job's side has lagged no less than theirs where the two meet."""
+        if not scope.others or _is_below(leaf, scope.covered):
+            return False
+        if not scope.fair:
+            return True
+        mine, theirs = scope.covered, leaf
+        while mine.parent is not theirs.parent:
+            if theirs.depth >= mine.depth:
+                assert theirs.parent is not None, "they meet below the root or at it"
+                theirs = theirs.parent
+            else:
+                assert mine.parent is not None, "they meet below the root or at it"
+                mine = mine.parent
+        return mine.lag >= theirs.lag
 
     def _open(self, scope: Scope) -> dict[Node, int]:
         """Leaves whose runs may go; how much of them at most, as far as a sum tells."""
@@ -148,7 +165,7 @@ class Scene:
         left: dict[Node, int] = {}
         leaves: dict[Node, int] = {}
         for leaf, runs in self.of.items():
-            if not runs or (leaf is not scope.own and (not scope.others or _is_below(leaf, scope.covered))):
+            if not runs or (leaf is not scope.own and not self._may_yield(scope, leaf)):
                 continue
             most = leaf.running
             for node in leaf.path():
@@ -163,15 +180,13 @@ class Scene:
 
     # ── where ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _windows(self, wanted: Wanted, cause: str) -> Iterator[Window]:
-        """The time for which room is looked for. A recall may take what is promised later than its run could be taken
-        back again, since a promise may then go elsewhere; it comes before what is only planned."""
+        """The time for which room is looked for. A recall comes before what is only planned; what is promised it leaves
+        alone, at any time, since promises keep the nodes that they name."""
         sharing = self.sharing
         own = wanted.job if self._has_reservation(wanted.job) else ""
         wait_us = sharing.grace_us + sharing.stop_us
         ignore = ("plan",) if cause == "recall" else ()
         yield Window(wanted.limit_us + wait_us, own, ignore)
-        if cause == "recall" and wanted.limit_us > sharing.until_freed_us:
-            yield Window(sharing.until_freed_us + wait_us, own, ignore)
 
     def _has_reservation(self, job: str) -> bool:
         return self.timeline.reservation(job) is not None

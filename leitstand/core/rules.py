@@ -59,7 +59,7 @@ class Exit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How capacity is shared under the discipline `fair` (docs/scheduling.md has the letters).
 
-    A run is taken for another job only once it is `protected_us` old (m); it has `grace_us` (g) to save its work, and
+    A run is taken for another job only once it is `protected_us` old (M); it has `grace_us` (g) to save its work, and
     its engine has stopped it `stop_us` (e) later. `recall_us`: R where an entitlement names none. `half_life_us`: H of
     the lag; `tick_us`: Δ. `spare_milli`: kept out of all guarantees, for failures. `restart_us`: what a restart costs
     each GPU of a run. `reservations_leaf_max`, `reservations_max`: of a project, of a pool. `moves_max`: runs that one
@@ -87,7 +87,7 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def until_freed_us(self) -> int:
-        """How long it can take from the start of a run until its capacity is free for another (M)."""
+        """How long it can take from the start of a run until its capacity is free for another (m)."""
         return self.protected_us + self.grace_us + self.stop_us
 
 

@@ -651,7 +651,7 @@ class State:
         run = self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
         reservation = self.reservations.get(job.id)
         if reservation is not None and reservation.kind == "promise":
-            run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.until_freed_us)
+            run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.protected_us)
         standing = self.pools[job.pool].standing
         if standing is not None:
             standing.place(job, run, self.leaf(job), self.places(fact.tasks), run.pinned_us)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose turn it is: from the root of the entitlement tree down, the child with the best claim. Called by the fair plan.
 
-A child's claim: whether its head stays inside its guarantee (0), inside its deserved share (1) or not (2); then its lag
-in proportion to its share, as it will be at the next tick if nothing changes, the most neglected first; then its id.
+A child's claim: whether its head stays inside its guarantee; then its lag in proportion to its share, as it will be at
+the next tick if nothing changes, the most neglected first; then its id.
 Inside a leaf the order is the leaf's own.
 """
 
@@ -116,9 +116,6 @@ class Turns:
     def _claim(self, child: _Branch) -> tuple[int, int]:
         node = child.node
         occupied = self._tree.occupied_with(node, child.leaf, child.charge)
-        if node.guarantee and occupied <= node.guarantee:
-            standing = 0
-        else:
-            standing = 1 if occupied <= node.deserved else 2
+        standing = 0 if node.guarantee and occupied <= node.guarantee else 1
         lag = node.lag + (node.deserved - node.running) * self._tick_s
         return standing, -(lag << 20) // max(1, node.deserved)

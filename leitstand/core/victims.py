@@ -38,13 +38,15 @@ class Wanted(NamedTuple):
 
 class Scope(NamedTuple):
     """Whom a job may take. `covered`: the lowest node where it is covered; `own`: its leaf, if runs below `priority`
-    there may go; `others`: whether runs outside `covered` may; `settled`: only runs that nobody covers."""
+    there may go; `others`: whether runs outside `covered` may; `settled`: only runs that nobody covers; `fair`: only of
+    those who have lagged no more."""
 
     covered: Node
     own: Node | None
     priority: int
     others: bool
     settled: bool = False
+    fair: bool = False
 
 
 class Case(NamedTuple):

@@ -37,7 +37,7 @@ GOLDEN = {
     ),
     "0004.jsonl": (
         3,
-        "34e6167114388e4cb40aaac5d25688de98e9e38981b407a31e2c37b27b0bdda0",
+        "1615fefcfb1bcc2e96ed39bdb0b5397bb038e3ffbda36d8d294280680eda680e",
         "f4452820f32c596a44890624cf82704d084bbce6663dbb51c073a19e87fee9dd",
     ),
 }
