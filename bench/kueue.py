@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bench.support.cloud import Story, Timed, play
+from bench.support.cloud import Story, play
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core

@@ -63,8 +63,8 @@ class Counts:
                 line.add(charge, window)
 
     def allows(self, leaf: Node, charge: int, limit_us: int, own: str) -> bool:
-        """Whether `charge` more in `leaf` from now on stays within all limits for `limit_us`, what is reserved for `own`
-        aside."""
+        """Whether `charge` more in `leaf` from now on stays within all limits for `limit_us`, what is reserved for
+        `own` aside."""
         mine = self._spans.get(own)
         self.drop(own)
         until_us = self._now + limit_us

@@ -265,9 +265,9 @@ class Timeline:
         where: Where = ANYWHERE,
         after_us: int = 0,
     ) -> tuple[int, list[Place]] | None:
-        """The earliest start from `now` and `after_us` on at which `find` gives places in what is free for `limit_us`, and these; None
-        if there is none. `find` must find places for `asked` wherever it finds some in less. What is known of `where`
-        it looks only saves searches."""
+        """The earliest start from `now` and `after_us` on at which `find` gives places in what is free for `limit_us`,
+        and these; None if there is none. `find` must find places for `asked` wherever it finds some in less. What is
+        known of `where` it looks only saves searches."""
         layer = self._layer(ignore)
         serving = self._serving()
         grid = self._synced(layer, now)
