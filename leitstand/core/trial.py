@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
 from leitstand.core.acts import Entitlement
+from leitstand.core.cover import LAST, Cover
 from leitstand.core.fair import Fair
 from leitstand.core.fit import Free
 from leitstand.core.placement import Place
@@ -39,6 +40,7 @@ class Trial(Fair):
         self._other = standing
         self.now = now
         self.thorough = False
+        self._cover: Cover | None = None
         self._found: list[Place] | None = None
         self._runs: list[Yielding] | None = None
 
@@ -68,10 +70,11 @@ class Trial(Fair):
         """Whether it looks through all runs for whom a guarantee could call back."""
         return self.thorough or len(self.candidates()) <= RUNS_MAX
 
-    def may_take(self, job: "Job") -> bool:
-        """Whether the job may be inside the deserved share of a node on its path below the root."""
-        leaf = self.leaf(job)
-        return any(self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth)
+    def covered(self, job: "Job") -> bool:
+        """Whether the job is inside the deserved share of a node on its path below the root, beside all that runs."""
+        if self._cover is None:
+            self._cover = Cover(self.standing.tree)
+        return bool(self._cover.covered(Held(job.id, self.leaf(job), job.charge_milli, job.priority, LAST)))
 
     def leaves_room(self, job: "Job") -> bool:
         """Whether its start now would leave what is reserved within all limits."""

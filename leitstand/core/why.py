@@ -165,9 +165,8 @@ class Reading:
             root = tree.occupied_with(tree.root, leaf, job.charge_milli)
             return Binding("lending", root, tree.capacity, "charge_milli", leaf.id, ahead)
         if pool.find(asked) is None:
-            covered = trial.may_take(job)
             used = leaf.running + job.charge_milli
-            reason = "topology" if covered else "share"
+            reason = "topology" if trial.covered(job) else "share"
             return Binding(reason, used, leaf.deserved, "charge_milli", leaf.id, ahead)
         view = trial.standing.timeline.view(self.now, limit_of(job), own=job.id)
         if not trial.leaves_room(job) or pool.place(asked, view) is None:
