@@ -33,7 +33,6 @@ class Counts:
 
     def put(self, job: str, leaf: Node, charge: int, window: Window) -> None:
         """The job runs, or will, in that window, in place of what was said of it."""
-        self.drop(job)
         self.end(job, leaf)
         self._spans[job] = leaf, charge, (window[0], max(window[1], self._now + 1))
         self._change(*self._spans[job])
@@ -50,7 +49,8 @@ class Counts:
             self._change(leaf, -charge, window)
 
     def end(self, job: str, leaf: Node) -> None:
-        """What ran of it in `leaf` counts no more."""
+        """What is said of it, and what ran of it in `leaf`, counts no more."""
+        self.drop(job)
         known = self._running.get(leaf, {}).pop(job, None)
         if known is not None:
             charge, until_us = known

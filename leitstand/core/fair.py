@@ -47,7 +47,8 @@ class Fair:
         self._as_of: dict[
             str, dict[Node, int]
         ] = {}  # by job with a due promise: what still runs when it starts
-        self._counts: Counts | None = None  # of one plan
+        self._counts: Counts | None = None  # of one plan: usage over time, with all that is reserved,
+        self._promised: Counts | None = None  # and with promises and claims alone
         self.freed: dict[int, None] | None = (
             None  # positions where capacity was freed; None: anything may have changed
         )
@@ -99,7 +100,8 @@ class Fair:
 
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
-        self.now, self._reserved, self._counts = now, 0, None
+        self.now, self._reserved = now, 0
+        self._counts = self._promised = None
         self.state.refresh(self.name, now)
         self.standing.tree.settle()
         self._scene = None
@@ -129,7 +131,7 @@ class Fair:
                 if victim is None:
                     break
                 self.emit(f.RunStopOrdered(victim.run, "recall", job_id))
-                self._counts = None
+                self._counts = self._promised = None
 
     def _over(self, leaf: Node, charge: int, at_us: int) -> Node | None:
         """The node whose limit, or the root if lending, `charge` more in `leaf` would break as of then."""
@@ -287,8 +289,8 @@ class Fair:
     def _start(self, job: "Job", leaf: Node, places: list[Place], view: Free) -> None:
         tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli)
         self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
-        if self._counts is not None:
-            self._counts.start(job.id, leaf, job.charge_milli, min(self.now + _limit(job), INFINITY))
+        for counts in self._known_counts():
+            counts.start(job.id, leaf, job.charge_milli, min(self.now + _limit(job), INFINITY))
         self._touch(places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
@@ -318,20 +320,22 @@ class Fair:
     def _stand_beside(self, job: "Job", leaf: Node, act: Act) -> bool:
         """Whether promises keep their count beside an act; places they keep by the view that it was found in."""
         state, tree = self.state, self.standing.tree
-        promises = [
-            made for made in state.reservations.values() if made.kind == "promise" and made.job != job.id
-        ]
-        if not promises:
+        if not any(made.kind == "promise" and made.job != job.id for made in state.reservations.values()):
             return True
-        counts = Counts(tree, self.now, tree.held.values())
-        for made in promises:
-            other = state.jobs[made.job]
-            if other.pool == self.name:
-                self._put(counts, other, tree.node(state.leaf(other)), made.start_us)
-        for victim in act.victims:
-            gone = state.runs[victim].job
-            counts.end(gone, tree.held[gone].leaf)
-        return counts.allows(leaf, job.charge_milli, _limit(job), job.id)
+        counts = self._promised
+        if counts is None:
+            counts = self._promised = Counts(tree, self.now, tree.held.values())
+            for made in state.reservations.values():
+                other = state.jobs[made.job]
+                if made.kind == "promise" and other.pool == self.name:
+                    self._put(counts, other, tree.node(state.leaf(other)), made.start_us)
+        victims = [tree.held[state.runs[victim].job] for victim in act.victims]
+        for held in victims:
+            counts.end(held.id, held.leaf)
+        allowed = counts.allows(leaf, job.charge_milli, _limit(job), job.id)
+        for held in victims:
+            counts.start(held.id, held.leaf, held.charge, held.until_us)
+        return allowed
 
     def _may_cover(self, node: Node, leaf: Node, charge: int) -> bool:
         """Whether the job may be covered at the node: surely not if all runs there are and it does not fit."""
@@ -342,14 +346,13 @@ class Fair:
 
     def _carry_out(self, job: "Job", leaf: Node, act: Act) -> None:
         self.emit(f.CapacityReserved(job.id, "claim", self.now, counted(act.places, self.pool.names)))
-        if self._counts is not None:
-            self._count(job, leaf, self.now)
+        for counts in self._known_counts():
+            self._put(counts, job, leaf, self.now)
         self._displace(act.places)
         for victim in act.victims:
             stopped = self.state.runs[victim].job
-            if self._counts is not None:
-                self._counts.drop(stopped)
-                self._counts.end(stopped, self.standing.tree.held[stopped].leaf)
+            for counts in self._known_counts():
+                counts.end(stopped, self.standing.tree.held[stopped].leaf)
             self.emit(f.RunStopOrdered(victim, act.cause, job.id))
             self.served.pop(stopped, None)
         assert self._scene is not None, "an act has a scene"
@@ -370,8 +373,8 @@ class Fair:
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
         self.served.pop(job, None)
-        if self._counts is not None:
-            self._counts.drop(job)
+        for counts in self._known_counts():
+            counts.drop(job)
         self._touch(known.places if known is not None else ())
 
     def _touch(self, places: Iterable[Place]) -> None:
@@ -438,6 +441,8 @@ class Fair:
         kind = "promise" if self._is_safe(job, leaf, start_us) else "plan"
         self.emit(f.CapacityReserved(job.id, kind, start_us, counted(places, self.pool.names)))
         self._count(job, leaf, start_us)
+        if kind == "promise" and self._promised is not None:
+            self._put(self._promised, job, leaf, start_us)
         self._touch(places)
 
     def _usage(self) -> Counts:
@@ -450,6 +455,9 @@ class Fair:
                 if made.kind != "claim" and job.pool == self.name:
                     self._count(job, tree.node(state.leaf(job)), made.start_us)
         return self._counts
+
+    def _known_counts(self) -> list[Counts]:
+        return [counts for counts in (self._counts, self._promised) if counts is not None]
 
     def _count(self, job: "Job", leaf: Node, start_us: int) -> None:
         assert self._counts is not None, "it is being made"
