@@ -25,6 +25,7 @@ from leitstand.api.tenancy import (
     export,
     legal,
     projects,
+    shareview,
     tenantlife,
     tenants,
 )
@@ -76,6 +77,7 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     budgets.list_budgets,
     budgets.grant_budget,
     entitlements.read_entitlements,
+    shareview.explain_share,
     entitlements.change_entitlements,
     commitments.list_commitments,
     commitments.make_commitment,

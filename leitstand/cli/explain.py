@@ -19,14 +19,22 @@ MICRO: Final = 1_000_000
 @click.command(
     help=t("Say why a job waits, when it starts, and the smallest changes that would start it now.")
 )
-@click.argument("job_id", metavar="JOB", shell_complete=complete.jobs)
+@click.argument("job_id", metavar="[JOB]", required=False, default="", shell_complete=complete.jobs)
+@click.option(
+    "--share", is_flag=True, help=t("Instead, say why the share of a TENANT or TENANT/PROJECT is what it is.")
+)
 @click.option(
     "--thorough",
     is_flag=True,
     help=t("Look through all runs for those that a greater guarantee could call back; may take seconds."),
 )
 @as_json
-def explain(job_id: str, thorough: bool, json_wanted: bool) -> None:
+def explain(job_id: str, share: bool, thorough: bool, json_wanted: bool) -> None:
+    if share:
+        _share(job_id, as_json=json_wanted)
+        return
+    if not job_id:
+        raise click.UsageError(t("Name a job, or ask for a --share."))
     found = connect().get(job_path(job_id, "/explanation"), thorough="true" if thorough else None)
     if json_wanted:
         print_json(found)
@@ -37,6 +45,47 @@ def explain(job_id: str, thorough: bool, json_wanted: bool) -> None:
         click.echo(t("Any one of these would start it now; the first is the one to try:"))
         headers = [t("CHANGE"), t("NOW"), t("NEEDED"), t("OF"), t("STOPS"), t("STARTS")]
         print_table(headers, [_change(one) for one in found["changes"]], "")
+
+
+def _share(whose: str, *, as_json: bool) -> None:
+    client = connect()
+    tenant, _, project = whose.partition("/")
+    if not tenant:
+        home = client.whoami()["home"]
+        if not home:
+            raise click.UsageError(t("You work in several tenants: name one."))
+        tenant, project = home["tenant"], home["project"]
+    found = client.get("/v1/shares", tenant=tenant, project=project or None)
+    if as_json:
+        print_json(found)
+        return
+    because = {
+        "demand": t("it gets all it asks for"),
+        "weight": t("it gets its guarantee and, by weight, its part of what is left"),
+        "guarantee": t("it gets its guarantee: nothing is left beyond guarantees"),
+        "shrunk": t("guarantees are more than there is; all shrink in proportion"),
+        "nothing": t("it asks for nothing"),
+        "none": t("it has no share: it never had a job here, or the discipline has none"),
+    }
+    own = found["own"]
+    fields = [
+        (t("node of the tree"), own["node"]),
+        (t("share"), f"{own['deserved']:g} ({because[found['because']]})"),
+        (t("what its guarantee costs others"), f"{found['taken']:g}"),
+    ]
+    print_fields(fields)
+    click.echo()
+    headers = [t("NODE"), t("GUARANTEE"), t("WEIGHT"), t("DEMAND"), t("USED"), t("DESERVED"), t("LAG (H)")]
+    print_table(headers, [_part(one) for one in found["siblings"]], "")
+    if found["costs"]:
+        click.echo()
+        headers = [t("NODE"), t("DESERVED"), t("WITHOUT THE GUARANTEE")]
+        print_table(headers, [(c["node"], c["deserved"], c["without"]) for c in found["costs"]], "")
+
+
+def _part(one: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("node", "guarantee", "weight", "demand", "used", "deserved")
+    return (*(one[name] for name in names), round(one["lag_h"], 1))
 
 
 def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:

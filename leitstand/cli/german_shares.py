@@ -5,6 +5,24 @@ from typing import Final
 
 SHARES: Final[dict[str, str]] = {
     # explain
+    "You work in several tenants: name one.": "Sie arbeiten in mehreren Mandanten: nennen Sie einen.",
+    "Instead, say why the share of a TENANT or TENANT/PROJECT is what it is.": "Stattdessen sagen, warum der Anteil "
+    "von TENANT oder TENANT/PROJECT ist, wie er ist.",
+    "Name a job, or ask for a --share.": "Einen Job nennen oder nach einem Anteil fragen: --share.",
+    "it gets all it asks for": "er bekommt alles, was er will",
+    "it gets its guarantee and, by weight, its part of what is left": "er bekommt seine Garantie und nach Gewicht "
+    "seinen Teil vom Rest",
+    "it gets its guarantee: nothing is left beyond guarantees": "er bekommt seine Garantie: mehr ist nicht übrig",
+    "guarantees are more than there is; all shrink in proportion": "die Garantien sind mehr, als da ist; alle "
+    "schrumpfen im Verhältnis",
+    "it asks for nothing": "er will nichts",
+    "it has no share: it never had a job here, or the discipline has none": "er hat keinen Anteil: er hatte hier nie "
+    "einen Job, oder die Regeln kennen keine Anteile",
+    "share": "Anteil",
+    "what its guarantee costs others": "was seine Garantie andere kostet",
+    "DEMAND": "BEDARF",
+    "LAG (H)": "RÜCKSTAND (H)",
+    "WITHOUT THE GUARANTEE": "OHNE DIE GARANTIE",
     "Say why a job waits, and what would start it now.": "Sagen, warum ein Job wartet und womit er jetzt startete.",
     "Say why a job waits, when it starts, and the smallest changes that would start it now.": "Sagen, warum ein Job "
     "wartet, wann er startet und mit welchen kleinsten Änderungen er jetzt startete.",

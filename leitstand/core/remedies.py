@@ -158,7 +158,7 @@ def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
     acts: dict[int, Act | None] = {}
 
     def takes(index: int) -> bool:
-        acts[index] = trial.takes(changed_job(trial, job, priority=values[index]))
+        acts[index] = trial.takes_own(changed_job(trial, job, priority=values[index]))
         return acts[index] is not None
 
     index = _least(0, len(values) - 1, takes)
@@ -169,6 +169,8 @@ def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
 # ── what its project is entitled to ───────────────────────────────────────────────────────────────────────────────
 def _guarantee(trial: Trial, job: "Job") -> Iterator[Remedy]:
     """The least guarantee of its project, raised above it as far as needed, with which it starts or may call for it."""
+    if not (trial.looks or trial.forbids(job)):
+        return
     leaf, tree = trial.leaf(job), trial.standing.tree
     room = tree.capacity - trial.state.rules.sharing.spare_milli
     for milli in _enough(trial, job):

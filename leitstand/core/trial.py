@@ -41,6 +41,7 @@ class Trial(Fair):
         self.now = now
         self.thorough = False
         self._cover: Cover | None = None
+        self._only = ""  # the project whose runs may go, if others may not
         self._found: list[Place] | None = None
         self._runs: list[Yielding] | None = None
 
@@ -65,10 +66,21 @@ class Trial(Fair):
         """Whom a cycle now would stop for the job, so that it starts once they have gone; None: nobody."""
         return self._act(job, self.leaf(job))
 
+    def takes_own(self, job: "Job") -> Act | None:
+        """The same of runs of its own project alone."""
+        self._only, self._scene = self.state.leaf(job), None
+        act = self.takes(job)
+        self._only, self._scene = "", None
+        return act
+
     @property
     def looks(self) -> bool:
         """Whether it looks through all runs for whom a guarantee could call back."""
-        return self.thorough or len(self.candidates()) <= RUNS_MAX
+        return self.thorough or len(self.state.runs) <= RUNS_MAX
+
+    def forbids(self, job: "Job") -> bool:
+        """Whether limits or lending forbid its start."""
+        return bool(self._forbidden(self.leaf(job), job.charge_milli))
 
     def covered(self, job: "Job") -> bool:
         """Whether the job is inside the deserved share of a node on its path below the root, beside all that runs."""
@@ -133,16 +145,21 @@ class Trial(Fair):
 
     def candidates(self) -> list[Yielding]:
         """The runs that are stopping, and those that are old enough to be stopped."""
+        if self._only:
+            return self._candidates()
         if self._runs is None:
-            state = self.state
-            oldest = self.now - state.rules.sharing.protected_us
-            self._runs = [
-                self._yielding(run, job)
-                for run in state.runs.values()
-                if (job := state.jobs[run.job]).pool == self.name
-                and (run.stopping or run.placed_us <= oldest)
-            ]
+            self._runs = self._candidates()
         return self._runs
+
+    def _candidates(self) -> list[Yielding]:
+        state, only = self.state, self._only
+        oldest = self.now - state.rules.sharing.protected_us
+        return [
+            self._yielding(run, job)
+            for run in state.runs.values()
+            if (job := state.jobs[run.job]).pool == self.name
+            and (run.stopping or (run.placed_us <= oldest and (not only or state.leaf(job) == only)))
+        ]
 
 
 def limit_of(job: "Job") -> int:
@@ -159,7 +176,7 @@ def entitled(trial: Trial, changed: Iterable[Entitlement]) -> Trial:
         tree.entitle(entitlement)
     tree.settle()
     made = Trial(trial.state, trial.name, trial.now, standing)
-    made._runs, made.thorough = trial.candidates(), trial.thorough
+    made._runs, made.thorough = trial._runs, trial.thorough
     return made
 
 

@@ -5,6 +5,8 @@ Amounts are charges in thousandths of a GPU (of a core in a pool without). A *ba
 the demand what is guaranteed or pinned. The rest of what the node above deserves goes by weight, up to demand.
 """
 
+from typing import Final
+
 import msgspec
 from msgspec.structs import replace
 
@@ -12,12 +14,14 @@ from leitstand.core.shares import Node, Tree
 from leitstand.core.state import State
 from leitstand.core.trial import copied
 
-WORDS = {
+NONE: Final = "none"
+WORDS: Final = {
     "demand": "it gets all it asks for",
     "weight": "it gets its guarantee and, by weight, its part of what is left",
     "guarantee": "it gets its guarantee: nothing is left beyond guarantees",
     "shrunk": "guarantees are more than there is; all shrink in proportion",
     "nothing": "it asks for nothing",
+    NONE: "it has no share: it never had a job here, or the discipline has none",
 }
 
 
@@ -45,13 +49,15 @@ class Cost(msgspec.Struct, frozen=True):
 
 class ShareReason(msgspec.Struct, frozen=True):
     """`because`: one of WORDS; `above`: what the node above deserves; `siblings`: all who share that,
-    this one too; `costs`: other nodes whose share its guarantee changes now, most changed first."""
+    this one too; `costs`: other nodes whose share its guarantee changes now, most changed first;
+    `taken`: what those beside it deserve less by it, together."""
 
     own: Part
     because: str
     above: int
     siblings: tuple[Part, ...]
     costs: tuple[Cost, ...]
+    taken: int = 0
 
 
 def why_share(state: State, pool: str, name: str, now: int) -> ShareReason:
@@ -65,12 +71,16 @@ def why_share(state: State, pool: str, name: str, now: int) -> ShareReason:
     node = tree.nodes[name]
     above = node.parent
     siblings = [node] if above is None else list(above.children.values())
+    costs = _costs(tree, node)
+    beside = {one.id for up in node.path() if up.parent for one in up.parent.children.values()}
+    taken = sum(one.without - one.deserved for one in costs if one.node in beside)
     return ShareReason(
         _part(node),
         _because(node),
         tree.capacity if above is None else above.deserved,
         tuple(_part(one) for one in sorted(siblings, key=lambda one: one.id)),
-        _costs(tree, node),
+        costs,
+        taken,
     )
 
 
@@ -86,17 +96,18 @@ def _because(node: Node) -> str:
 
 
 def _costs(tree: Tree, node: Node) -> tuple[Cost, ...]:
-    """What all others would deserve without it; nodes above lose it with it."""
+    """What all others would deserve without it; nodes above lose it with it, nodes below have none."""
     if not node.guarantee or node.parent is None:
         return ()
     other = copied(tree)
-    for one in node.path():
+    below = [one for one in tree.nodes.values() if one.id.startswith(node.id + "/")]
+    for one in (*below, *node.path()):
         said = tree.nodes[one.id].entitlement()
-        less = max(0, said.guarantee_milli - node.guarantee)
+        less = 0 if one in below else max(0, said.guarantee_milli - node.guarantee)
         lend = min(said.lend_milli, less) if said.lend_milli >= 0 else -1
         other.entitle(replace(said, guarantee_milli=less, lend_milli=lend))
     other.settle()
-    path = dict.fromkeys(one.id for one in node.path())
+    path = dict.fromkeys(one.id for one in (*below, *node.path()))
     found = [
         Cost(one.id, one.deserved, other.nodes[one.id].deserved)
         for one in tree.nodes.values()

@@ -174,6 +174,7 @@ CASES: dict[str, Make] = {
         "/v1/tenants/{}/budgets", "", {"gpu_hours": 1, "expires_in": "30d", "origin": "grant"}
     ),
     "GET /v1/entitlements": of_tenant("/v1/entitlements", "tenant={}"),
+    "GET /v1/shares": of_tenant("/v1/shares", "tenant={}"),
     "POST /v1/entitlements": of_platform("/v1/entitlements", "", {"entitlements": [{"node": "public"}]}),
     "GET /v1/commitments": of_tenant("/v1/commitments", "tenant={}"),
     "POST /v1/commitments": of_platform(

@@ -200,6 +200,7 @@ def test_a_share_names_what_it_comes_from_and_what_its_guarantee_costs_others() 
         ("industry/acme", 1000),
         ("industry/beta", 7000),
     ]
+    assert found.taken == 3000
     cost = why_share(core.state, "shared", BETA, 2 * SECOND_US).costs
     assert cost == (Cost("industry/acme", 1000, 4000), Cost(ACME, 1000, 4000))
     with pytest.raises(KeyError):
