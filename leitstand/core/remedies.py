@@ -2,6 +2,9 @@
 """The smallest change with which a waiting job would start now: of one dimension at a time, all else equal, found with
 the tests that decide. Called by explanations.
 
+A guarantee that calls back runs is the least with which the job is inside one; where a smaller one moves who is covered
+by the deserved share, less may do. A smaller size leaves more to others, of whom one may come first.
+
 In this order: time limit, size, level, GPU type, priority, guarantee, borrow limit. Willingness to yield has no effect
 on a start yet; a budget is no reason to wait, since admission reserves it.
 """

@@ -124,7 +124,7 @@ class Trial(Fair):
             other = self.state.jobs[turn.job]
             if turn.leaf is own and tree.guaranteed(own, other.charge_milli) is not None:
                 return False
-            if self.starts(other) is not None:
+            if self.starts(other) is not None or (self.looks and self.takes(other) is not None):
                 return False
             turns.done()
         return False
