@@ -78,6 +78,7 @@ class Cloud:
         while left > 0:
             self._cycle([self._job() for _ in range(min(BATCH, left))])
             left -= BATCH
+        self._cycle([self._rules()])  # everybody waits, so that the first who start are those who should
         gc.collect()
         gc.freeze()  # as the writer does once it has restored its state
 
@@ -87,7 +88,7 @@ class Cloud:
         projects = world.projects // len(tenants)
         entitled = [a.Entitlement(name, -1) for name in TENANT_CLASSES]
         observations: list[Any] = [
-            f.RulesSet(Rules(name="steady", discipline="fair", sharing=_sharing(self._mean_us)), ""),
+            self._rules(DAY_US),
             f.SiteAdded("s", "simulated", levels=("block", "rack") if world.domains else ()),
         ]
         for at in range(world.nodes):
@@ -105,6 +106,21 @@ class Cloud:
         ]  # about log-uniform; runs use half of them in the mean
         observations.append(a.EntitlementsChanged("shared", tuple(entitled)))
         self._cycle(observations)
+
+    def _rules(self, start_interval_us: int = 0) -> f.RulesSet:
+        """The default rules, compressed: a mean run stands for an hour."""
+        hour = self._mean_us / 3_600
+        sharing = Sharing(
+            protected_us=int(600 * hour),
+            grace_us=int(30 * hour),
+            stop_us=int(30 * hour),
+            recall_us=int(900 * hour) + 2 * SECOND_US,
+            restart_us=int(120 * hour),
+            half_life_us=int(14 * 86_400 * hour),
+            tick_us=TICK_US,
+            start_interval_us=start_interval_us,
+        )
+        return f.RulesSet(Rules(name="steady", discipline="fair", sharing=sharing), "")
 
     def _job(self) -> f.SubmitJob:
         random = self._random
@@ -165,17 +181,3 @@ class Cloud:
             elif isinstance(fact, f.SharesTicked):
                 ticked = True
         return Cycle(spent_s, starts, stops, reserved, ticked)
-
-
-def _sharing(mean_us: int) -> Sharing:
-    """The default rules, compressed: a mean run stands for an hour."""
-    hour = mean_us / 3_600
-    return Sharing(
-        protected_us=int(600 * hour),
-        grace_us=int(30 * hour),
-        stop_us=int(30 * hour),
-        recall_us=int(900 * hour) + 2 * SECOND_US,
-        restart_us=int(120 * hour),
-        half_life_us=int(14 * 86_400 * hour),
-        tick_us=TICK_US,
-    )

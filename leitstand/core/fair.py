@@ -40,7 +40,8 @@ class Fair:
         self.asleep: dict[Class, None] = {}  # classes that found no place since capacity was last freed
         self.served: dict[
             str, None
-        ] = {}  # jobs for which nothing can be taken or reserved, until something changes
+        ] = {}  # jobs for which nothing can be taken or reserved, until something changes;
+        self.unreserved: dict[str, None] = {}  # of them, those whom this plan had no room to reserve for
         self.tried: dict[str, None] = {}  # due reservations that wait for capacity on their nodes
         self.ticked = False
         self._scene: Scene | None = None
@@ -107,6 +108,7 @@ class Fair:
         self._scene = None
         if self.ticked:
             self.served.clear()
+            self.unreserved.clear()
             self.tried.clear()
         self._make_way()
         self._start_due()
@@ -264,7 +266,7 @@ class Fair:
         return [
             (key[-1], cls, jobs[key[-1]].charge_milli)
             for ahead, (key, cls) in enumerate(keys)
-            if cls not in asleep or (ahead < most and key[-1] not in served)
+            if cls not in asleep or (ahead < most and (key[-1] not in served or key[-1] in self.unreserved))
         ]
 
     def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
@@ -296,13 +298,14 @@ class Fair:
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
     def _serve(self, job: "Job", leaf: Node) -> bool:
         """Take back for the job what it is owed, or else reserve; whether it waits no more."""
-        if job.id in self.served:
+        if job.id not in self.served:
+            self.served[job.id] = None
+            act = self._act(job, leaf)
+            if act is not None:
+                self._carry_out(job, leaf, act)
+                return True
+        elif job.id not in self.unreserved:
             return False
-        self.served[job.id] = None
-        act = self._act(job, leaf)
-        if act is not None:
-            self._carry_out(job, leaf, act)
-            return True
         if job.id not in self.state.reservations:
             self._reserve(job, leaf)
         return False
@@ -421,8 +424,9 @@ class Fair:
         if len(state.reservations) >= sharing.reservations_max:
             return
         if self._reserved >= RESERVED_PER_PLAN:
-            del self.served[job.id]  # another cycle has room
+            self.unreserved[job.id] = None  # another cycle has room
             return
+        self.unreserved.pop(job.id, None)
         self._reserved += 1
         open_us = self._usage().earliest(leaf, job.charge_milli, _limit(job))
         if open_us is None:
