@@ -28,7 +28,7 @@ VARIED: dict[str, tuple[int, ...]] = {
     "projects": (40, 200, 1_000, 2_000),
     "running": (500, 1_500, 4_000, 8_000),
 }
-WARM_S = 6.0  # CPU seconds of cycles before anything counts,
+WARM_S = 8.0  # CPU seconds of cycles before anything counts,
 MEASURED_S = 12.0  # and while it does,
 POINT_S = 2.0  # a third and two thirds of it for a point of the curve
 CYCLES_MAX = 400
