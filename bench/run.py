@@ -3,8 +3,8 @@
 
 Every other module of this folder has `measure()`, which returns name -> {"value", "unit", "target", "ok"}; where an
 input is absent, also "skipped": why. Each runs in a process of its own. The result is a table and build/bench.json;
-with names, only those modules run (some take long and run by name alone) and their figures replace the older ones in the file. Exit code 1 if a target was
-missed or a module failed: both are said by name.
+with names, only those modules run (those of LONG only so) and their figures replace the older ones in the file. Exit
+code 1 if a target was missed or a module failed: both are said by name.
 """
 
 import json
