@@ -19,7 +19,7 @@ from leitstand.core.metering import lost
 from leitstand.core.placement import Place, tasks_of
 from leitstand.core.preemption import Act, Scene, Wanted, Yielding
 from leitstand.core.promises import Bound, safe
-from leitstand.core.shares import Held, Node, Tree
+from leitstand.core.shares import Held, Node
 from leitstand.core.standing import Class, Standing, parts_of
 from leitstand.core.steps import INFINITY
 from leitstand.core.turns import Head, Turns
@@ -38,21 +38,16 @@ class Fair:
         self.name = name
         self.emit = emit
         self.asleep: dict[Class, None] = {}  # classes that found no place since capacity was last freed
-        self.served: dict[
-            str, None
-        ] = {}  # jobs for which nothing can be taken or reserved, until something changes;
+        # jobs for which nothing can be taken or reserved, until something changes;
+        self.served: dict[str, None] = {}
         self.unreserved: dict[str, None] = {}  # of them, those whom this plan had no room to reserve for
         self.tried: dict[str, None] = {}  # due reservations that wait for capacity on their nodes
         self.ticked = False
         self._scene: Scene | None = None
-        self._as_of: dict[
-            str, dict[Node, int]
-        ] = {}  # by job with a due promise: what still runs when it starts
         self._counts: Counts | None = None  # of one plan: usage over time, with all that is reserved,
         self._promised: Counts | None = None  # and with promises and claims alone
-        self.freed: dict[int, None] | None = (
-            None  # positions where capacity was freed; None: anything may have changed
-        )
+        # positions where capacity was freed; None: anything may have changed
+        self.freed: dict[int, None] | None = None
 
     # ── called by the cycle ───────────────────────────────────────────────────────────────────────────────────────
     def wake(self, positions: Iterable[int] | None = None) -> None:
@@ -510,17 +505,6 @@ class Fair:
         standing = self.pool.standing
         assert standing is not None, "the discipline is fair"
         return standing
-
-
-def _fits(tree: Tree, used: dict[Node, int], more: Iterable[tuple[Node, int]]) -> bool:
-    """Whether limits and lending hold with `more` beside what is used."""
-    used = dict(used)
-    for leaf, charge in more:
-        for node in leaf.path():
-            used[node] = used.get(node, 0) + charge
-    if any(node.borrow >= 0 and charge > node.guarantee + node.borrow for node, charge in used.items()):
-        return False
-    return _occupied(tree.root, used) <= tree.capacity
 
 
 def _occupied(node: Node, used: dict[Node, int], leaf: Node | None = None, charge: int = 0) -> int:
