@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from bench.support.steady import Cloud, World
-from leitstand.core.why import REASONS, Reading, why
+from leitstand.core.explaining.why import REASONS, Reading, why
 
 ASKED = 300
 PAGE = 100

@@ -8,13 +8,15 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from leitstand.core import budgets, entitlements
+from leitstand.core import budgets
 from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.facts import RETRIES_MAX, Resources, SubmitJob
-from leitstand.core.fit import WHOLE_MILLI
-from leitstand.core.placement import tasks_held
-from leitstand.core.siting import allowed
-from leitstand.core.state import Pool, State
+from leitstand.core.fleet import Pool
+from leitstand.core.places.fit import WHOLE_MILLI
+from leitstand.core.places.placement import tasks_held
+from leitstand.core.places.siting import allowed
+from leitstand.core.sharing import entitlements, keeping
+from leitstand.core.state import State
 from leitstand.core.tenancy import WORKING
 from leitstand.core.waiting import dependency_fault
 
@@ -130,7 +132,7 @@ def _admit(state: State, job: SubmitJob, now: int) -> Verdict:
         return Verdict("gang_too_wide", tasks, pool.tasks_max, "nodes")
     if not pool.could_hold(job.resources):
         return Verdict("no_such_capacity", *lacking(pool, job.resources))
-    charge = state.charge(name, job.resources)
+    charge = keeping.charge_of(state, name, job.resources)
     if pool.standing is not None:
         tree = pool.standing.tree
         entitled = tree.most(tree.node(entitlements.node_of(tenant, job.project)))

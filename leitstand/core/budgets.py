@@ -23,8 +23,9 @@ from leitstand.core.facts import BudgetReserved, JobEnded, Parts, Resources
 from leitstand.core.units import GPU_HOUR_MILLI_US
 
 if TYPE_CHECKING:
+    from leitstand.core.jobs import Job, Run
     from leitstand.core.rules import Rules
-    from leitstand.core.state import Job, Run, State
+    from leitstand.core.state import State
     from leitstand.core.tenancy import Tenant
 
 ORIGINS: Final = ("paid", "grant", "subsidised")

@@ -13,18 +13,21 @@ from heapq import heappop, heapreplace
 from typing import Any, Final
 
 from leitstand.core import acts as a
-from leitstand.core import budgets, granting, onboarding, people, tenancy
+from leitstand.core import budgets, onboarding, people, tenancy
 from leitstand.core import facts as f
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
-from leitstand.core.fair import Fair
+from leitstand.core.fleet import Node, Pool
+from leitstand.core.jobs import Job, Run
 from leitstand.core.metering import kept, meter
-from leitstand.core.placement import tasks_of
+from leitstand.core.places.placement import tasks_of
+from leitstand.core.places.topology import domain_faults, level_faults
 from leitstand.core.queue import STRICT
-from leitstand.core.state import Job, Node, Pool, Run, State
+from leitstand.core.sharing import granting, keeping
+from leitstand.core.sharing.fair import Fair
+from leitstand.core.state import State
 from leitstand.core.tenancy import Tenant
-from leitstand.core.topology import domain_faults, level_faults
 from leitstand.core.waiting import fault_of
 
 
@@ -234,7 +237,7 @@ class Core:
         is refused. Whom it waits for is looked up before it is there, so that it cannot be itself."""
         state = self.state
         for pool in state.pools:
-            state.refresh(pool, self._now)
+            keeping.refresh(state, pool, self._now)
         verdict = admit(state, asked, self._now)
         job = f"{asked.tenant}-{state.tenants[asked.tenant].jobs + 1}"
         self._emit(
@@ -267,7 +270,7 @@ class Core:
             self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit, verdict.resource))
             return False
         shape = (asked.resources, *asked.alternatives)[verdict.alternative]
-        charge_milli, alternative = state.charge(verdict.pool, shape), verdict.alternative
+        charge_milli, alternative = keeping.charge_of(state, verdict.pool, shape), verdict.alternative
         admitted = (job, verdict.pool, verdict.max_duration_us, charge_milli, *verdict.payment, alternative)
         self._emit(f.JobAdmitted(*admitted))
         if state.rules.discipline == "fair" or shape not in self._asleep.get(verdict.pool, ()):

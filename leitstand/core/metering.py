@@ -2,8 +2,8 @@
 """What a run used: the engine's wall time × what the run held. Called by the cycle when a run ends."""
 
 from leitstand.core.facts import Parts, UsageMetered
-from leitstand.core.fit import WHOLE_MILLI
-from leitstand.core.state import Job, Run
+from leitstand.core.jobs import Job, Run
+from leitstand.core.places.fit import WHOLE_MILLI
 
 
 def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered:

@@ -7,136 +7,30 @@ an ended job leaves by `JobEnded` or `JobRejected`. Everything that is not in th
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from leitstand.core import acts as a
-from leitstand.core import budgets, entitlements, onboarding, people, tenancy
+from leitstand.core import budgets, fleet, onboarding, people, tenancy
 from leitstand.core import facts as f
-from leitstand.core.entitlements import Contracts
 from leitstand.core.fact import Fact
-from leitstand.core.fit import WHOLE_MILLI, Availability, Free
+from leitstand.core.fleet import Node, Pool, Site
+from leitstand.core.jobs import Job, Remembered, Reservation, Run
 from leitstand.core.onboarding import Onboarding
 from leitstand.core.people import People
-from leitstand.core.placement import Place, place, tasks_max
+from leitstand.core.places.placement import Place
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
-from leitstand.core.shares import kept_per_tick
-from leitstand.core.siting import allowed
-from leitstand.core.standing import Reserved, Standing, charge
-from leitstand.core.steps import Where
+from leitstand.core.sharing import entitlements, keeping
+from leitstand.core.sharing.entitlements import Contracts
+from leitstand.core.sharing.keeping import Lags
+from leitstand.core.sharing.standing import Reserved
 from leitstand.core.tenancy import Tenant
-from leitstand.core.topology import NODE, Topology
 from leitstand.core.waiting import Array, Waiting, blocked
 
 PROJECTION_VERSION: Final = 3
-
-_Held = tuple[int, int, int, dict[int, int]]
-
-
-class Site(msgspec.Struct, gc=False):
-    id: str
-    engine: str
-    logical: bool
-    colocate: bool
-    jurisdiction: str
-    levels: tuple[str, ...] = ()
-
-
-class Node(msgspec.Struct, gc=False):
-    """`position`: its index in its pool. Out of service, it takes no new run."""
-
-    id: str
-    site: str
-    pool: str
-    gpus: int
-    cpus_milli: int
-    memory_mib: int
-    gpu_type: str
-    in_service: bool
-    position: int
-    domains: tuple[str, ...] = ()
-
-
-class Job(msgspec.Struct, gc=False):
-    """A live job. `begin_us`: 0 once it may begin; `doomed`: a job that it waited for ended otherwise; `shapes`: all
-    that serve it, in order of preference, () if `resources` is the only one.
-
-    `state`: submitted | pending | starting | running | stopping. `number`: arrival order of all jobs."""
-
-    id: str
-    number: int
-    tenant: str
-    project: str
-    user: str
-    resources: f.Resources
-    priority: int
-    max_duration_us: int
-    expected_us: int
-    spec: str
-    submitted_us: int
-    retries: int = 0
-    retry_on: tuple[str, ...] = ()
-    checkpoint_every_us: int = 0
-    begin_us: int = 0
-    after: tuple[f.Dependency, ...] = ()
-    deadline_us: int = 0
-    held: bool = False
-    array: str = ""
-    index: int = 0
-    size: int = 0
-    shapes: tuple[f.Resources, ...] = ()
-    doomed: bool = False
-    pool: str = ""
-    state: str = "submitted"
-    runs: int = 0
-    run: str = ""
-    charge_milli: int = 0
-    kept_us: int = 0  # of its work, by checkpoints
-    reserved: f.Parts = ()  # of budgets, in the order in which they pay
-    price_micro_eur: int = 0
-
-
-class Run(msgspec.Struct, gc=False):
-    """`started_us`: the engine's time, 0 until it reported. `stopped_us`: when it was told to end. Until `pinned_us`
-    nobody may take it: its start was promised."""
-
-    id: str
-    job: str
-    tasks: tuple[f.Task, ...]
-    placed_us: int
-    started_us: int = 0
-    has_started: bool = False
-    stopping: str = ""  # the cause
-    stopped_us: int = 0
-    pinned_us: int = 0
-
-
-class Reservation(msgspec.Struct, gc=False):
-    """Places held for a waiting job from `start_us` on, decided at `at_us`. `kind`: claim | promise | plan."""
-
-    job: str
-    kind: str
-    start_us: int
-    tasks: tuple[f.Task, ...]
-    at_us: int
-
-
-class Lags(msgspec.Struct):
-    """What the shares of a pool remember: lag by node of the tree, taken up last at `ticked_us`."""
-
-    ticked_us: int
-    nodes: list[tuple[str, int]]
-
-
-class Remembered(msgspec.Struct, gc=False):
-    """What an Idempotency-Key led to."""
-
-    job: str
-    digest: str
-    at: int
 
 
 class Projection(msgspec.Struct):
@@ -161,95 +55,6 @@ class Projection(msgspec.Struct):
     lags: dict[str, Lags] = {}
     paced_us: int = 0
     contracts: dict[str, Contracts] = {}
-
-
-class Pool:
-    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran; `standing`: under `fair` alone."""
-
-    __slots__ = (
-        "_amounts",
-        "colocate",
-        "free",
-        "name_bytes",
-        "names",
-        "queue",
-        "standing",
-        "tasks_max",
-        "topology",
-        "whole",
-    )
-
-    def __init__(self) -> None:
-        self.free = Availability()
-        self.whole = Availability()
-        self.names: list[str] = []
-        self.name_bytes = 0  # of the longest node id
-        self.tasks_max = 0  # of one gang, so that a fact can hold its placement
-        self.queue = Queue()
-        self.topology = Topology()
-        self.colocate = False
-        self.standing: Standing | None = None
-        self._amounts: tuple[int, int, int] | None = None  # derived
-
-    def find(self, asked: f.Resources) -> list[Place] | None:
-        """Places for a gang now, or None."""
-        return self.place(asked, self.free)
-
-    def place(self, asked: f.Resources, free: Free) -> list[Place] | None:
-        """Places for a gang on what is free, or None."""
-        return self._recordable(place(free, asked, self.topology, self.colocate))
-
-    def where(self, asked: f.Resources) -> Where:
-        """What is known of where a gang may go."""
-        within = allowed(asked, self.topology)
-        size = self.topology.largest(self.whole, within)
-        domain = None
-        if asked.level not in ("", NODE):
-            domain = [-1] * len(self.names)
-            for number, one in enumerate(self.topology.of_level(asked.level)):
-                for position in _positions(one.mask):
-                    domain[position] = number
-        return Where(self.colocate, within, size, domain)
-
-    def within(self, asked: f.Resources) -> list[int]:
-        """Bit masks over positions: the gang has to lie within one of them."""
-        nodes = self.topology.of_type(asked.gpu_type) if asked.gpu_type else -1
-        if not asked.level or asked.level == NODE:
-            return [nodes]
-        return [domain.mask & nodes for domain in self.topology.of_level(asked.level)]
-
-    def could_hold(self, asked: f.Resources) -> bool:
-        """Whether the gang would find places if nothing ran."""
-        return self._recordable(place(self.whole, asked, self.topology, self.colocate)) is not None
-
-    def _recordable(self, places: list[Place] | None) -> list[Place] | None:
-        return None if places is None or len(places) > self.tasks_max else places
-
-    def withdraw(self, position: int) -> None:
-        """Take the node at `position` out of service."""
-        self.free.withdraw(position)
-        self.whole.withdraw(position)
-        self.resize()
-
-    def amounts(self) -> tuple[int, int, int]:
-        """(GPUs, cpus_milli, memory_mib) in service."""
-        if self._amounts is None:
-            whole = self.whole
-            positions = list(whole.ascending(0))
-            self._amounts = (
-                sum(whole.gpus[position].bit_count() for position in positions),
-                sum(whole.cpus_milli[position] for position in positions),
-                sum(whole.memory_mib[position] for position in positions),
-            )
-        return self._amounts
-
-    def resize(self) -> None:
-        """Note the size of the largest node in service, and what follows from it."""
-        self._amounts = None
-        levels = self.whole.levels
-        size = max((size for size, mask in enumerate(levels) if mask), default=0)
-        self.free.size = self.whole.size = size
-        self.tasks_max = tasks_max(size, self.name_bytes)
 
 
 class State:
@@ -291,7 +96,7 @@ class State:
         self.rules_digest = fact.digest
         for pool in self.pools.values():
             pool.queue = Queue()
-        self._stand(self._lags())
+        keeping.stand(self, keeping.lags_of(self))
         self._queue()
 
     def _queue(self) -> None:
@@ -302,84 +107,6 @@ class State:
                 self._enqueue(job)
         for made in self.reservations.values():
             self._reserve(self.jobs[made.job], made)
-
-    def _site_added(self, at: int, fact: f.SiteAdded) -> None:
-        self.sites[fact.site] = Site(
-            fact.site, fact.engine, fact.logical, fact.colocate, fact.jurisdiction, fact.levels
-        )
-        for node in self.nodes.values():
-            if node.site == fact.site:
-                self.pools[node.pool].colocate = fact.colocate
-        for pool in self.pools.values():
-            pool.topology.name(fact.site, fact.levels)
-
-    def _node_added(self, at: int, fact: f.NodeAdded) -> None:
-        node = self.nodes.get(fact.node)
-        pool = self.pools.get(fact.pool)
-        if pool is None:
-            pool = self.pools[fact.pool] = Pool()
-            pool.standing = self._standing(pool)
-        position = len(pool.names) if node is None else node.position
-        self.nodes[fact.node] = Node(
-            fact.node,
-            fact.site,
-            fact.pool,
-            fact.gpus,
-            fact.cpus_milli,
-            fact.memory_mib,
-            fact.gpu_type,
-            True,
-            position,
-            fact.domains,
-        )
-        self._serve(self.nodes[fact.node], self._held())
-
-    def _node_removed(self, at: int, fact: f.NodeRemoved) -> None:
-        node = self.nodes[fact.node]
-        node.in_service = False
-        self.pools[node.pool].withdraw(node.position)
-
-    def _serve(self, node: Node, held: dict[str, _Held]) -> None:
-        """Bring a node into its pool with what its runs leave free."""
-        pool = self.pools[node.pool]
-        if node.position == len(pool.names):
-            pool.names.append(node.id)
-            pool.name_bytes = max(pool.name_bytes, len(node.id))
-        site = self.sites.get(node.site)
-        pool.colocate = site is not None and site.colocate
-        pool.topology.name(node.site, site.levels if site is not None else ())
-        pool.topology.add(node.position, node)
-        every = (1 << node.gpus) - 1
-        gpus, cpus_milli, memory_mib, parts = held.get(node.id, (0, 0, 0, {}))
-        pool.whole.put(node.position, node.gpus, every, node.cpus_milli, node.memory_mib)
-        pool.free.put(
-            node.position,
-            node.gpus,
-            every & ~gpus,
-            node.cpus_milli - cpus_milli,
-            node.memory_mib - memory_mib,
-            {index: WHOLE_MILLI - milli for index, milli in parts.items() if index < node.gpus},
-        )
-        pool.resize()
-        if pool.standing is not None:
-            pool.standing.timeline.touch(node.position)
-        if not node.in_service:
-            pool.withdraw(node.position)
-
-    def _held(self) -> dict[str, _Held]:
-        """By node: the GPUs (mask), CPU and memory that runs hold, and of GPUs that they share the thousandths."""
-        held: dict[str, _Held] = {}
-        for run in self.runs.values():
-            resources = self.jobs[run.job].resources
-            for task in run.tasks:
-                gpus, cpus_milli, memory_mib, parts = held.get(task.node, (0, 0, 0, {}))
-                bits = task.bits
-                part = resources.part(bits.bit_count())
-                if resources.gpu_milli:
-                    index = bits.bit_length() - 1
-                    parts[index] = parts.get(index, 0) + resources.gpu_milli
-                held[task.node] = gpus | bits, cpus_milli + part[0], memory_mib + part[1], parts
-        return held
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _job_submitted(self, at: int, fact: f.JobSubmitted) -> None:
@@ -569,75 +296,6 @@ class State:
         """Positions and numbers of GPUs."""
         return [(self.nodes[task.node].position, task.bits.bit_count()) for task in tasks]
 
-    def _stand(self, lags: dict[str, Lags]) -> None:
-        """Make anew what the fair plan knows of each pool, but for what waits; nothing under another discipline."""
-        for name, pool in self.pools.items():
-            standing = pool.standing = self._standing(pool)
-            known = lags.get(name)
-            if standing is not None and known is not None:
-                standing.ticked_us = known.ticked_us
-                for node, lag in known.nodes:
-                    standing.tree.node(node).lag = lag
-        if self.rules.discipline != "fair":
-            self.reservations.clear()
-            return
-        for job in self.jobs.values():
-            if job.pool and not job.charge_milli:  # admitted under rules that do not charge
-                job.charge_milli = self.charge(job.pool, job.resources)
-        for run in self.runs.values():
-            job = self.jobs[run.job]
-            standing = self.pools[job.pool].standing
-            assert standing is not None, "every pool has a standing"
-            standing.place(job, run, self.leaf(job), self.places(run.tasks), run.pinned_us)
-            if run.has_started:
-                standing.started(job, run)
-            if run.stopping:
-                standing.stop(job, run, self._stopped_by(run), run.stopping in f.YIELDS)
-
-    def _standing(self, pool: Pool) -> Standing | None:
-        if self.rules.discipline != "fair":
-            return None
-        standing = Standing(pool.free, pool.whole)
-        for name, weight in self.rules.sharing.weights.items():
-            standing.tree.node(name, weight)
-        return standing
-
-    def charge(self, name: str, asked: f.Resources) -> int:
-        """What a job counts for in a pool, milli; 0 under rules that do not charge."""
-        return charge(asked, self.pools[name].amounts()) if self.rules.discipline == "fair" else 0
-
-    def refresh(self, name: str, at: int) -> None:
-        """Bring the shares of a pool up to date with its nodes and with what time alone changes."""
-        pool = self.pools[name]
-        standing = pool.standing
-        if standing is not None:
-            gpus, cpus_milli, _ = pool.amounts()
-            standing.tree.resize(gpus * 1000 or cpus_milli)
-            entitlements.refresh(standing.tree, self, name, at)
-            standing.advance(at, self.jobs)
-
-    def _stopped_by(self, run: Run) -> int:
-        return run.stopped_us + self.rules.sharing.grace_us + self.rules.sharing.stop_us
-
-    def _lags(self) -> dict[str, Lags]:
-        return {
-            name: Lags(
-                pool.standing.ticked_us,
-                sorted((node.id, node.lag) for node in pool.standing.tree.nodes.values() if node.lag),
-            )
-            for name, pool in self.pools.items()
-            if pool.standing is not None
-        }
-
-    def _shares_ticked(self, at: int, fact: f.SharesTicked) -> None:
-        sharing = self.rules.sharing
-        standing = self.pools[fact.pool].standing
-        if standing is not None:
-            self.refresh(fact.pool, at)
-            kept = kept_per_tick(sharing.tick_us, sharing.half_life_us)
-            standing.tree.tick(fact.ticks, sharing.tick_s, kept)
-            standing.ticked_us = at - at % sharing.tick_us
-
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _run_placed(self, at: int, fact: f.RunPlaced) -> None:
         job = self.jobs[fact.job]
@@ -667,7 +325,7 @@ class State:
         standing = self.pools[job.pool].standing
         run.stopped_us = at
         if standing is not None and not run.stopping:
-            standing.stop(job, run, self._stopped_by(run), fact.cause in f.YIELDS)
+            standing.stop(job, run, keeping.stopped_by(self, run), fact.cause in f.YIELDS)
         elif standing is not None and fact.cause not in f.YIELDS:
             standing.forget(job.id)
         run.stopping = fact.cause
@@ -724,7 +382,7 @@ class State:
             arrays=list(self.waiting.arrays.values()),
             outcomes=self.waiting.outcomes,
             reservations=list(self.reservations.values()),
-            lags=self._lags(),
+            lags=keeping.lags_of(self),
             paced_us=self.paced_us,
             contracts=self.contracts,
         )
@@ -768,10 +426,10 @@ class State:
             stage, due = tenancy.next_stage(tenant)
             if stage:
                 self.exits[tenant.id] = due
-        held = self._held()
+        held = fleet.held(self)
         for node in self.nodes.values():
-            self._serve(node, held)
-        self._stand(lags)
+            fleet.serve(self, node, held)
+        keeping.stand(self, lags)
         for job in self.jobs.values():
             budgets.watch(self, job)
             if job.state == "pending":
@@ -781,13 +439,6 @@ class State:
     def digest(self) -> str:
         """SHA-256 of the projection's JSON, hexadecimal: equal states, equal digests."""
         return hashlib.sha256(msgspec.json.encode(self.project())).hexdigest()
-
-
-def _positions(mask: int) -> Iterator[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
 
 
 _Change = Callable[[State, int, Any], None]
@@ -817,11 +468,10 @@ _ACTS: Final[dict[type[Fact], _Change]] = {
 }
 _APPLY: Final[dict[type[Fact], _Change]] = {
     **{kind: _counted(change) for kind, change in _ACTS.items()},
+    **fleet.APPLY,
+    **keeping.APPLY,
     f.WriterStarted: State._noted,
     f.RulesSet: State._rules_set,
-    f.SiteAdded: State._site_added,
-    f.NodeAdded: State._node_added,
-    f.NodeRemoved: State._node_removed,
     f.JobSubmitted: State._job_submitted,
     f.JobAdmitted: State._job_admitted,
     f.BudgetReserved: State._budget_reserved,
@@ -834,7 +484,6 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     f.CapacityReserved: State._capacity_reserved,
     f.ReservationDropped: State._reservation_dropped,
     f.PromiseBroken: State._noted,
-    f.SharesTicked: State._shares_ticked,
     f.RunPlaced: State._run_placed,
     f.RunStopOrdered: State._run_stop_ordered,
     f.RunStarted: State._run_started,

@@ -16,10 +16,10 @@ import msgspec
 from leitstand.core import acts as a
 from leitstand.core.budgets import Budget
 from leitstand.core.decision import Decision, is_id, record, refuse
-from leitstand.core.entitlements import leave
 from leitstand.core.fact import Fact
 from leitstand.core.facts import JobEnded, RunStopOrdered
 from leitstand.core.rules import TENANT_CLASSES
+from leitstand.core.sharing.entitlements import leave
 
 if TYPE_CHECKING:
     from leitstand.core.state import State

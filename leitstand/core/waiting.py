@@ -16,7 +16,8 @@ from leitstand.core import facts as f
 from leitstand.core.decision import DIGEST_MAX
 
 if TYPE_CHECKING:
-    from leitstand.core.state import Job, State
+    from leitstand.core.jobs import Job
+    from leitstand.core.state import State
 
 BLOCKS: Final = ("held", "begin_time", "dependency", "tenant_suspended")  # the first that holds is the reason
 OUTCOMES_KEPT: Final = 1_000  # how the latest jobs of a tenant ended, so that others can still name them

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from leitstand.core.cycle import Core
 from leitstand.core.decision import Answer
 from leitstand.core.facts import Fact, Observation, RunPlaced, RunStopOrdered
-from leitstand.core.state import Job, Run, State
+from leitstand.core.jobs import Job, Run
+from leitstand.core.state import State
 from leitstand.runtime.ports import Clock, Engine, Head, Journal, Order, Source, StartRun, StopRun
 
 

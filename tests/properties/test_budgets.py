@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
+from leitstand.core.jobs import Job
 from leitstand.core.rules import BUDGETS, TENANT_CLASSES, Rules
-from leitstand.core.state import Job, Projection, State
+from leitstand.core.state import Projection, State
 from leitstand.core.units import HOUR_US
 
 # Times are some µs: at this price one GPU·µs costs a third of a millionth of a euro or three.

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leitstand.core.acts import Entitlement
-from leitstand.core.cover import LAST, Change, Cover
-from leitstand.core.shares import Held, Node, Tree
+from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.yielding.cover import LAST, Change, Cover
 
 LEAVES = ("a/x/p", "a/x/q", "a/y", "b/z/r", "b/w", "c")
 

@@ -12,9 +12,9 @@ from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.acts import Entitlement
 from leitstand.core.cycle import Core
-from leitstand.core.entitlements import capacity, in_force, next_change, refresh
 from leitstand.core.rules import Rules, Sharing
-from leitstand.core.shares import Tree
+from leitstand.core.sharing.entitlements import capacity, in_force, next_change, refresh
+from leitstand.core.sharing.shares import Tree
 from leitstand.core.state import Projection, State
 from tests.unit.story import act
 

@@ -9,9 +9,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import WHOLE_MILLI, Availability
-from leitstand.core.placement import Place, place, tasks_of
-from leitstand.core.topology import Topology
+from leitstand.core.places.fit import WHOLE_MILLI, Availability
+from leitstand.core.places.placement import Place, place, tasks_of
+from leitstand.core.places.topology import Topology
 
 SITES = {"a": ("block", "rack"), "b": ("row", "rack"), "c": ()}
 ROOT_HEIGHT = 99

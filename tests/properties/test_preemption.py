@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Availability
-from leitstand.core.offers import Yielding
-from leitstand.core.placement import place
-from leitstand.core.preemption import Wanted
-from leitstand.core.shares import Held, Node
+from leitstand.core.places.fit import Availability
+from leitstand.core.places.placement import place
+from leitstand.core.sharing.shares import Held, Node
+from leitstand.core.yielding.offers import Yielding
+from leitstand.core.yielding.preemption import Wanted
 from tests.properties.test_cover import LEAVES, amount, cover, entitlements, occupied, valid
 from tests.unit.sharing_world import GPU, World
 

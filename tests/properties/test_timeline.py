@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Availability, Free
-from leitstand.core.placement import Place
-from leitstand.core.steps import ANYWHERE, Where
-from leitstand.core.timeline import INFINITY, KINDS, Timeline
+from leitstand.core.places.fit import Availability, Free
+from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import ANYWHERE, Where
+from leitstand.core.places.timeline import INFINITY, KINDS, Timeline
 
 NOW = 5
 HORIZON = 40  # later nothing changes

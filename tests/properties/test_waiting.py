@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
+from leitstand.core.fleet import Pool
 from leitstand.core.rules import DISCIPLINES, Rules
-from leitstand.core.state import Pool, Projection, State
+from leitstand.core.state import Projection, State
 from leitstand.core.waiting import BLOCKS, blocked, is_met
 
 LIMIT_US = 60

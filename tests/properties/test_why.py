@@ -12,11 +12,13 @@ from msgspec.structs import replace
 from bench.support.cloud import play
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
-from leitstand.core.remedies import GPU_MILLI, Remedy, changed_job, raised, sizes
-from leitstand.core.state import Job, Projection, State
-from leitstand.core.trial import Trial
+from leitstand.core.explaining.remedies import GPU_MILLI, Remedy, changed_job, raised, sizes
+from leitstand.core.explaining.trial import Trial
+from leitstand.core.explaining.why import REASONS, Reading, why
+from leitstand.core.jobs import Job
+from leitstand.core.sharing import keeping
+from leitstand.core.state import Projection, State
 from leitstand.core.units import MINUTE_US, SECOND_US
-from leitstand.core.why import REASONS, Reading, why
 from tests.properties.test_fair import Scene, history, opened, scenes
 
 STEP = {"max_duration": SECOND_US, "guarantee": GPU_MILLI, "borrow_limit": 1, "priority": 1, "size": 1}
@@ -67,7 +69,7 @@ def starts(state: State, now: int, job: Job, remedy: Remedy, value: int, wanted:
 
 def changed(state: State, now: int, job: Job, remedy: Remedy, value: int) -> State:
     state = copied(state)
-    state.refresh(job.pool, now)
+    keeping.refresh(state, job.pool, now)
     trial = Trial(state, job.pool, now)
     own = state.jobs[job.id]
     projection = state.project()

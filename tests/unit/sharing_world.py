@@ -6,13 +6,13 @@ It carries an act out as the plan does: the job's claim counts as running, the v
 
 from leitstand.core.acts import Entitlement
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Availability
-from leitstand.core.offers import Yielding
-from leitstand.core.placement import Place, place
-from leitstand.core.preemption import Act, Scene, Wanted
+from leitstand.core.places.fit import Availability
+from leitstand.core.places.placement import Place, place
+from leitstand.core.places.timeline import INFINITY, Timeline
 from leitstand.core.rules import Sharing
-from leitstand.core.shares import Held, Tree
-from leitstand.core.timeline import INFINITY, Timeline
+from leitstand.core.sharing.shares import Held, Tree
+from leitstand.core.yielding.offers import Yielding
+from leitstand.core.yielding.preemption import Act, Scene, Wanted
 
 GPU = 1000
 NOW = 1_000_000_000_000

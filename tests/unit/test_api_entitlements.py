@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from leitstand.core.entitlements import contracts_of
+from leitstand.core.sharing.entitlements import contracts_of
 from leitstand.core.units import DAY_US
 from tests.unit.faces_story import TOKEN, Plant, problem
 from tests.unit.onboarding_story import later, person

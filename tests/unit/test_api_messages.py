@@ -18,11 +18,12 @@ from leitstand.api.codes import CODES
 from leitstand.api.decode import Input
 from leitstand.api.jobs.messages import BUDGET, binding_sentence, refusal, sentence
 from leitstand.api.onboarding import legalinput
-from leitstand.core import decision, why
+from leitstand.core import decision
 from leitstand.core.admission import REASONS, RESOURCES
+from leitstand.core.explaining import why
+from leitstand.core.explaining.why import Binding
 from leitstand.core.facts import ENDED_REASONS
 from leitstand.core.units import DAY_US, HOUR_US, SECOND_US
-from leitstand.core.why import Binding
 from leitstand.views.rows import JobRow
 
 

@@ -11,7 +11,7 @@ from leitstand.core import budgets
 from leitstand.core import facts as f
 from leitstand.core.budgets import Budget, LatestStarts
 from leitstand.core.cycle import Core
-from leitstand.core.explain import plan
+from leitstand.core.explaining.explain import plan
 from leitstand.core.rules import TENANT_CLASSES, Rules, check
 from leitstand.core.state import Projection, State
 from leitstand.core.units import HOUR_US, SECOND_US

@@ -19,7 +19,8 @@ from leitstand.cli.german_others import CLICK, CODES, MESSAGES
 from leitstand.cli.jobs import STATES
 from leitstand.cli.root import COMMANDS
 from leitstand.cli.text import is_german, t
-from leitstand.core import admission, why
+from leitstand.core import admission
+from leitstand.core.explaining import why
 from leitstand.core.facts import ENDED_REASONS, OUTCOMES
 from leitstand.core.waiting import BLOCKS
 

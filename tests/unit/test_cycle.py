@@ -6,7 +6,7 @@ import pytest
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
-from leitstand.core.explain import plan, waits_for
+from leitstand.core.explaining.explain import plan, waits_for
 from leitstand.core.rules import Rules
 from leitstand.core.units import DAY_US, SECOND_US
 from tests.unit.story import ask, at, cluster, ended, placed, started

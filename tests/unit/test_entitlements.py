@@ -7,14 +7,14 @@ import msgspec
 import pytest
 
 from leitstand.core import acts as a
-from leitstand.core import entitlements, granting
 from leitstand.core import facts as f
 from leitstand.core.acts import Entitlement
 from leitstand.core.cycle import Core
-from leitstand.core.entitlements import Contracts, capacity, in_force, next_change, refresh
-from leitstand.core.granting import CYCLE_US
 from leitstand.core.rules import Exit, Rules, Sharing
-from leitstand.core.shares import Tree
+from leitstand.core.sharing import entitlements, granting
+from leitstand.core.sharing.entitlements import Contracts, capacity, in_force, next_change, refresh
+from leitstand.core.sharing.granting import CYCLE_US
+from leitstand.core.sharing.shares import Tree
 from leitstand.core.state import Projection, State
 from leitstand.core.units import MINUTE_US, SECOND_US
 from tests.unit.story import act, at, cluster, refused

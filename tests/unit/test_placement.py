@@ -10,10 +10,10 @@ import pytest
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Availability
-from leitstand.core.placement import place
+from leitstand.core.places.fit import Availability
+from leitstand.core.places.placement import place
+from leitstand.core.places.topology import LEVELS_MAX, Topology, domain_faults, level_faults
 from leitstand.core.state import Projection, State
-from leitstand.core.topology import LEVELS_MAX, Topology, domain_faults, level_faults
 
 LEVELS = ("block", "rack")
 

@@ -3,8 +3,8 @@
 
 import pytest
 
-from leitstand.core.preemption import Act, Wanted
 from leitstand.core.units import MINUTE_US
+from leitstand.core.yielding.preemption import Act, Wanted
 from tests.unit.sharing_world import GPU, World
 
 ALL = ("recall", "priority", "rebalance")

@@ -10,7 +10,7 @@ from leitstand.core import acts as a
 from leitstand.core import budgets, tenancy
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
-from leitstand.core.explain import plan, waits_for
+from leitstand.core.explaining.explain import plan, waits_for
 from leitstand.core.rules import Exit, Rules
 from leitstand.core.state import Projection, State
 from leitstand.core.units import DAY_US, SECOND_US

@@ -4,11 +4,11 @@
 import pytest
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Availability, Free
-from leitstand.core.placement import Place
-from leitstand.core.steps import Where
-from leitstand.core.timeline import EXACT_TRIES, INFINITY, Timeline
-from leitstand.core.window import whole_left
+from leitstand.core.places.fit import Availability, Free
+from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import Where
+from leitstand.core.places.timeline import EXACT_TRIES, INFINITY, Timeline
+from leitstand.core.places.window import whole_left
 
 
 def pool(*gpus: int) -> Availability:

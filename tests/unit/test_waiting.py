@@ -9,7 +9,7 @@ import pytest
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import DUE_MAX, Core
-from leitstand.core.explain import plan, waits_for
+from leitstand.core.explaining.explain import plan, waits_for
 from leitstand.core.rules import DISCIPLINES, Rules
 from leitstand.core.state import Projection, State
 from leitstand.core.units import HOUR_US, SECOND_US

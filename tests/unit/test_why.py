@@ -8,11 +8,11 @@ import pytest
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
-from leitstand.core.explain import plan, waits_for
+from leitstand.core.explaining.explain import plan, waits_for
+from leitstand.core.explaining.why import REASONS, RESERVED, Binding, Explanation, why
+from leitstand.core.explaining.whyshare import Cost, why_share
 from leitstand.core.rules import Rules, Sharing
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
-from leitstand.core.why import REASONS, RESERVED, Binding, Explanation, why
-from leitstand.core.whyshare import Cost, why_share
 from tests.unit.story import ask, at, cluster, ended
 
 FAIR = Rules(

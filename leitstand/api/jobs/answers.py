@@ -14,7 +14,7 @@ from leitstand.api.amounts import moment, seconds
 from leitstand.api.context import Faces
 from leitstand.api.identity.names import PersonAnswer
 from leitstand.api.jobs.messages import sentence
-from leitstand.core.why import Reading
+from leitstand.core.explaining.why import Reading
 from leitstand.views.reading import JobView
 from leitstand.views.rows import JobRow, RunRow, decode_after, decode_tasks
 

@@ -14,8 +14,8 @@ from leitstand.api.context import faces_of
 from leitstand.api.decode import Input
 from leitstand.api.jobs.jobs import job_permitted
 from leitstand.api.jobs.messages import amount, binding_sentence, sentence
-from leitstand.core.remedies import Remedy
-from leitstand.core.why import Binding, Explanation, Start, why
+from leitstand.core.explaining.remedies import Remedy
+from leitstand.core.explaining.why import Binding, Explanation, Start, why
 
 
 class ExplanationQuery(Input, frozen=True):

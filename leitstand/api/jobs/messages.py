@@ -7,8 +7,8 @@ Called by the answers about jobs and by the plan. Reason codes are stable; these
 from typing import Final
 
 from leitstand.api.amounts import span
+from leitstand.core.explaining.why import Binding
 from leitstand.core.units import HOUR_US
-from leitstand.core.why import Binding
 from leitstand.views.rows import JobRow
 
 WAITING: Final = {

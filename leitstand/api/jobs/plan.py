@@ -17,7 +17,7 @@ from leitstand.api.jobs.messages import refusal
 from leitstand.api.jobs.submission import at_home, check_workdir, secrets_of
 from leitstand.api.permission import permit
 from leitstand.api.problems import Problem
-from leitstand.core import explain
+from leitstand.core.explaining import explain
 from leitstand.core.state import State
 from leitstand.core.units import MICRO
 from leitstand.runtime.wire import Settled

@@ -37,8 +37,8 @@ from leitstand.api.tenancy.shares import (
     tag_of,
 )
 from leitstand.core.acts import CommitmentEnded, CommitmentMade
-from leitstand.core.entitlements import Commitment, contracts_of, end, find_commitment, make
-from leitstand.core.outlook import outlook
+from leitstand.core.sharing.entitlements import Commitment, contracts_of, end, find_commitment, make
+from leitstand.core.sharing.outlook import outlook
 from leitstand.core.state import State
 
 PRICE_MAX: Final = 1_000_000  # EUR for one GPU and hour

@@ -36,9 +36,9 @@ from leitstand.api.tenancy.shares import (
     unit_of,
 )
 from leitstand.core.acts import Entitlement, EntitlementsChanged
-from leitstand.core.entitlements import capacity, change, contracts_of
-from leitstand.core.outlook import outlook
 from leitstand.core.rules import TENANT_CLASSES, WEIGHT_MAX
+from leitstand.core.sharing.entitlements import capacity, change, contracts_of
+from leitstand.core.sharing.outlook import outlook
 from leitstand.core.state import State
 
 POOL: Final = "shared"

@@ -18,9 +18,9 @@ from leitstand.api.preconditions import etag
 from leitstand.api.problems import Problem
 from leitstand.core.acts import Entitlement
 from leitstand.core.cycle import DECIDE
-from leitstand.core.entitlements import Contracts, capacity, contracts_of
 from leitstand.core.facts import Observation
-from leitstand.core.outlook import Share
+from leitstand.core.sharing.entitlements import Contracts, capacity, contracts_of
+from leitstand.core.sharing.outlook import Share
 from leitstand.core.state import State
 from leitstand.runtime.wire import Settled
 

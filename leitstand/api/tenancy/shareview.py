@@ -14,9 +14,9 @@ from leitstand.api.context import faces_of
 from leitstand.api.decode import Check, Input
 from leitstand.api.permission import absent, permit, places
 from leitstand.api.tenancy.shares import Sight, amount, pool_of, unit_of
-from leitstand.core.entitlements import node_of
+from leitstand.core.explaining.whyshare import NONE, WORDS, Part, ShareReason, why_share
+from leitstand.core.sharing.entitlements import node_of
 from leitstand.core.units import HOUR_US, SECOND_US
-from leitstand.core.whyshare import NONE, WORDS, Part, ShareReason, why_share
 
 POOL: Final = "shared"
 HOUR_S: Final = HOUR_US // SECOND_US

@@ -9,9 +9,9 @@ that are in use, and only if none holds it to an idle one, where it breaks the l
 from typing import NamedTuple
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import WHOLE_MILLI, Free
-from leitstand.core.packing import BREAK, COUNTED, Groups, Kind, Packer
-from leitstand.core.topology import NODE, Domain, Topology
+from leitstand.core.places.fit import WHOLE_MILLI, Free
+from leitstand.core.places.packing import BREAK, COUNTED, Groups, Kind, Packer
+from leitstand.core.places.topology import NODE, Domain, Topology
 
 EVERYWHERE = -1  # a mask of all positions
 

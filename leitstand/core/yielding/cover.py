@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from leitstand.core.shares import Held, Node, Tree
+from leitstand.core.sharing.shares import Held, Node, Tree
 
 Amount = Mapping[int, int]  # of a leaf: priority → charge covered; of an inner node: 0 → charge covered
 _Band = tuple[bool, int]  # not pinned, -priority: what a leaf covers in this order

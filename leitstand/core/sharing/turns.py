@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
-from leitstand.core.shares import Node, Tree
-from leitstand.core.standing import Class
+from leitstand.core.sharing.shares import Node, Tree
+from leitstand.core.sharing.standing import Class
 
 Head = tuple[str, Class, int]  # job, class, charge
 

@@ -11,7 +11,7 @@ their parent. That is exact; where it would take more than WORK_MAX steps, domai
 from operator import add
 from typing import Final, NamedTuple
 
-from leitstand.core.topology import Domain, Topology
+from leitstand.core.places.topology import Domain, Topology
 
 BREAK: Final = 1 << 64  # cost of one broken node; below it nodes are counted, below that what they had free
 COUNTED: Final = 1 << 44

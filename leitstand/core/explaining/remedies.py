@@ -16,14 +16,15 @@ import msgspec
 from msgspec.structs import replace
 
 from leitstand.core.acts import Entitlement
+from leitstand.core.explaining.trial import Trial, entitled, limit_of
 from leitstand.core.facts import Resources
-from leitstand.core.preemption import Act
-from leitstand.core.steps import INFINITY
-from leitstand.core.trial import Trial, entitled, limit_of
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing import keeping
 from leitstand.core.units import SECOND_US
+from leitstand.core.yielding.preemption import Act
 
 if TYPE_CHECKING:
-    from leitstand.core.state import Job
+    from leitstand.core.jobs import Job
 
 DIMENSIONS: Final = ("max_duration", "size", "level", "gpu_type", "priority", "guarantee", "borrow_limit")
 CORE_MILLI: Final = 1000
@@ -273,7 +274,9 @@ def changed_job(
         resources=asked,
         priority=job.priority if priority is None else priority,
         max_duration_us=max_duration_us or job.max_duration_us,
-        charge_milli=job.charge_milli if resources is None else trial.state.charge(trial.name, asked),
+        charge_milli=job.charge_milli
+        if resources is None
+        else keeping.charge_of(trial.state, trial.name, asked),
     )
 
 

@@ -9,8 +9,8 @@ change of the timeline or of what is free.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from leitstand.core.fit import Availability
-from leitstand.core.steps import Amount
+from leitstand.core.places.fit import Availability
+from leitstand.core.places.steps import Amount
 
 _Look = Callable[[int], Amount]  # what is free on the node at a position throughout the window
 

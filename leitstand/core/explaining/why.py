@@ -12,14 +12,17 @@ from typing import Final
 import msgspec
 
 from leitstand.core import admission
+from leitstand.core.explaining.remedies import Remedy, remedies
+from leitstand.core.explaining.trial import Trial, limit_of
 from leitstand.core.facts import Resources
-from leitstand.core.fit import WHOLE_MILLI
-from leitstand.core.remedies import Remedy, remedies
-from leitstand.core.shares import Node
-from leitstand.core.siting import allowed
-from leitstand.core.standing import Class, key_of
-from leitstand.core.state import Job, Pool, State
-from leitstand.core.trial import Trial, limit_of
+from leitstand.core.fleet import Pool
+from leitstand.core.jobs import Job
+from leitstand.core.places.fit import WHOLE_MILLI
+from leitstand.core.places.siting import allowed
+from leitstand.core.sharing import keeping
+from leitstand.core.sharing.shares import Node
+from leitstand.core.sharing.standing import Class, key_of
+from leitstand.core.state import State
 from leitstand.core.waiting import blocked
 
 REASONS: Final = {
@@ -108,7 +111,7 @@ class Reading:
         """The tests of the plan of a pool under `fair`."""
         trial = self._trials.get(name)
         if trial is None:
-            self.state.refresh(name, self.now)
+            keeping.refresh(self.state, name, self.now)
             trial = self._trials[name] = Trial(self.state, name, self.now)
             trial.standing.tree.settle()
         return trial

@@ -10,11 +10,11 @@ from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple, Protocol
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Free
-from leitstand.core.placement import Place
-from leitstand.core.shares import Node
-from leitstand.core.steps import Amount
-from leitstand.core.window import View, listed
+from leitstand.core.places.fit import Free
+from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import Amount
+from leitstand.core.places.window import View, listed
+from leitstand.core.sharing.shares import Node
 
 TRIED_ON_NODE: Final = 6  # runs on one node of which all sets are tried; of more, some are taken by cost
 

@@ -9,12 +9,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core.facts import Resources
-from leitstand.core.offers import Offers, Room, Window, Yielding, need_of
-from leitstand.core.placement import Place
-from leitstand.core.shares import Held, Node
+from leitstand.core.places.placement import Place
+from leitstand.core.sharing.shares import Held, Node
+from leitstand.core.yielding.offers import Offers, Room, Window, Yielding, need_of
 
 if TYPE_CHECKING:
-    from leitstand.core.preemption import Scene
+    from leitstand.core.yielding.preemption import Scene
 
 CANDIDATES_MAX: Final = 64  # runs above which nobody looks whether they form few groups
 SETS_MAX: Final = 4096  # of victims that are tried one by one: 12 runs, or groups of equal ones

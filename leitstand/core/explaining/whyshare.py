@@ -10,9 +10,10 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from leitstand.core.shares import Node, Tree
+from leitstand.core.explaining.trial import copied
+from leitstand.core.sharing import keeping
+from leitstand.core.sharing.shares import Node, Tree
 from leitstand.core.state import State
-from leitstand.core.trial import copied
 
 NONE: Final = "none"
 WORDS: Final = {
@@ -65,7 +66,7 @@ def why_share(state: State, pool: str, name: str, now: int) -> ShareReason:
     standing = state.pools[pool].standing
     if standing is None:
         raise KeyError(pool)
-    state.refresh(pool, now)
+    keeping.refresh(state, pool, now)
     tree = standing.tree
     tree.settle()
     node = tree.nodes[name]

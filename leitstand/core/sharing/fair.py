@@ -11,21 +11,24 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
-from leitstand.core.counts import Counts
-from leitstand.core.cover import Cover
-from leitstand.core.entitlements import next_change
-from leitstand.core.fit import Free
 from leitstand.core.metering import lost
-from leitstand.core.placement import Place, tasks_of
-from leitstand.core.preemption import Act, Scene, Wanted, Yielding
-from leitstand.core.promises import Bound, safe
-from leitstand.core.shares import Held, Node
-from leitstand.core.standing import Class, Standing, parts_of
-from leitstand.core.steps import INFINITY
-from leitstand.core.turns import Head, Turns
+from leitstand.core.places.fit import Free
+from leitstand.core.places.placement import Place, tasks_of
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing import keeping
+from leitstand.core.sharing.counts import Counts
+from leitstand.core.sharing.entitlements import next_change
+from leitstand.core.sharing.promises import Bound, safe
+from leitstand.core.sharing.shares import Held, Node
+from leitstand.core.sharing.standing import Class, Standing, parts_of
+from leitstand.core.sharing.turns import Head, Turns
+from leitstand.core.yielding.cover import Cover
+from leitstand.core.yielding.preemption import Act, Scene, Wanted, Yielding
 
 if TYPE_CHECKING:
-    from leitstand.core.state import Job, Pool, Reservation, Run, State
+    from leitstand.core.fleet import Pool
+    from leitstand.core.jobs import Job, Reservation, Run
+    from leitstand.core.state import State
 
 RESERVED_PER_PLAN: Final = 16  # further ones are made in later cycles
 
@@ -98,7 +101,7 @@ class Fair:
         """Decide all that can be decided at `now`."""
         self.now, self._reserved = now, 0
         self._counts = self._promised = None
-        self.state.refresh(self.name, now)
+        keeping.refresh(self.state, self.name, now)
         self.standing.tree.settle()
         self._scene = None
         if self.ticked:

@@ -15,7 +15,8 @@ import msgspec
 from leitstand.core import acts as a
 from leitstand.core.acts import Entitlement
 from leitstand.core.decision import Answer, Decision, record, refuse
-from leitstand.core.entitlements import (
+from leitstand.core.rules import AMOUNT_MAX, SPAN_MAX_US, TENANT_CLASSES, WEIGHT_MAX, Sharing
+from leitstand.core.sharing.entitlements import (
     Contracts,
     Guarantees,
     above,
@@ -28,8 +29,7 @@ from leitstand.core.entitlements import (
     times,
     upwards,
 )
-from leitstand.core.rules import AMOUNT_MAX, SPAN_MAX_US, TENANT_CLASSES, WEIGHT_MAX, Sharing
-from leitstand.core.shares import apportion
+from leitstand.core.sharing.shares import apportion
 from leitstand.core.tenancy import WORKING
 from leitstand.core.units import SECOND_US
 

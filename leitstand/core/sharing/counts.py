@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from leitstand.core.shares import Held, Node, Tree
-from leitstand.core.steps import INFINITY
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing.shares import Held, Node, Tree
 
 Window = tuple[int, int]  # from, until
 

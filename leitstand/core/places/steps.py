@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import WHOLE_MILLI
+from leitstand.core.places.fit import WHOLE_MILLI
 
 INFINITY: Final = 2**62  # µs: never ends
 

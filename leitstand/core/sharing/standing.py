@@ -13,14 +13,14 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core import facts as f
-from leitstand.core.fit import Availability
-from leitstand.core.placement import Place
-from leitstand.core.shares import Held, Node, Tree
-from leitstand.core.steps import INFINITY
-from leitstand.core.timeline import Timeline
+from leitstand.core.places.fit import Availability
+from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.places.timeline import Timeline
+from leitstand.core.sharing.shares import Held, Node, Tree
 
 if TYPE_CHECKING:
-    from leitstand.core.state import Job, Run
+    from leitstand.core.jobs import Job, Run
 
 Key = tuple[int, int, int, str]  # of a waiting job in its project: the lower the earlier
 

@@ -9,9 +9,9 @@ lowest domain that fits, the least that is broken, fewest nodes, least left free
 from typing import Final
 
 from leitstand.core.facts import Resources, Task
-from leitstand.core.fit import WHOLE_MILLI, Free
-from leitstand.core.siting import Part, allowed, site_fewest, site_gang, site_one
-from leitstand.core.topology import Topology
+from leitstand.core.places.fit import WHOLE_MILLI, Free
+from leitstand.core.places.siting import Part, allowed, site_fewest, site_gang, site_one
+from leitstand.core.places.topology import Topology
 
 Place = tuple[int, int]  # position of the node in its pool, GPUs on it: 1 for a part of a GPU
 

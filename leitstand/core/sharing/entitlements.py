@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is entitled to what, and when: the contracts of each pool. Called by the state (applies), by the fair plan (what
-is in force now) and by `leitstand.core.granting`, which decides what may be promised.
+is in force now) and by `leitstand.core.sharing.granting`, which decides what may be promised.
 
     root ▸ class ▸ tenant ▸ project           '' ▸ 'industry' ▸ 'industry/acme' ▸ 'industry/acme/vision'
 
@@ -20,7 +20,7 @@ from leitstand.core import acts as a
 from leitstand.core.acts import Entitlement
 from leitstand.core.fact import Fact
 from leitstand.core.rules import TENANT_CLASSES, Sharing
-from leitstand.core.shares import Tree
+from leitstand.core.sharing.shares import Tree
 from leitstand.core.units import INT64_MAX
 
 if TYPE_CHECKING:

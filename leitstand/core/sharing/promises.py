@@ -10,7 +10,7 @@ and W stays within the borrow limit of every node that it concerns.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from leitstand.core.shares import Node, Tree
+from leitstand.core.sharing.shares import Node, Tree
 
 
 class Bound(NamedTuple):

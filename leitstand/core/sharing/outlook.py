@@ -8,12 +8,13 @@ Nothing of the state is touched: the shares are those of a tree of its own with 
 from typing import TYPE_CHECKING, NamedTuple
 
 from leitstand.core.acts import Entitlement
-from leitstand.core.entitlements import WHOLE_MILLI, Contracts, capacity, effective, node_of, upwards
-from leitstand.core.shares import Held, Tree
+from leitstand.core.sharing.entitlements import WHOLE_MILLI, Contracts, capacity, effective, node_of, upwards
+from leitstand.core.sharing.shares import Held, Tree
 from leitstand.core.tenancy import WORKING
 
 if TYPE_CHECKING:
-    from leitstand.core.state import Job, State
+    from leitstand.core.jobs import Job
+    from leitstand.core.state import State
 
 
 class Share(NamedTuple):

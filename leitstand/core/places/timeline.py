@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from typing import Final, NamedTuple
 
 from leitstand.core.facts import Resources
-from leitstand.core.fit import WHOLE_MILLI, Availability, Free
-from leitstand.core.placement import Place
-from leitstand.core.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
-from leitstand.core.steps import INFINITY as INFINITY
-from leitstand.core.window import View, laid_over, whole_left
+from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
+from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
+from leitstand.core.places.steps import INFINITY as INFINITY
+from leitstand.core.places.window import View, laid_over, whole_left
 
 Part = tuple[int, int]  # cpus_milli, memory_mib at one place
 Share = tuple[int, int]  # index of a GPU, thousandths of it

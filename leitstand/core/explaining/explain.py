@@ -7,18 +7,21 @@ from msgspec.structs import replace
 from leitstand.core import budgets
 from leitstand.core.admission import Verdict, admit
 from leitstand.core.budgets import Payment
+from leitstand.core.explaining.trial import limit_of
+from leitstand.core.explaining.why import Reading
 from leitstand.core.facts import SubmitJob, Task
-from leitstand.core.placement import tasks_of
+from leitstand.core.fleet import Pool
+from leitstand.core.jobs import Job
+from leitstand.core.places.placement import tasks_of
 from leitstand.core.queue import STRICT, rank
-from leitstand.core.state import Job, Pool, State
-from leitstand.core.trial import limit_of
+from leitstand.core.sharing import keeping
+from leitstand.core.state import State
 from leitstand.core.waiting import would_block
-from leitstand.core.why import Reading
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What a job would meet if it were submitted now. `waits_for`: '' (starts now), or one of
-    `leitstand.core.why.REASONS`; `jobs_ahead`: pending jobs of its pool (under `fair` of its
+    `leitstand.core.explaining.why.REASONS`; `jobs_ahead`: pending jobs of its pool (under `fair` of its
     project) that come first; `payment`: what
     budgets would reserve for it; `micro_eur`: what it would cost at most, 0: no price is in force."""
 
@@ -44,7 +47,7 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
         asked = replace(asked, resources=asked.alternatives[verdict.alternative - 1])
     pool = state.pools[verdict.pool]
     price = budgets.price_of(state.rules, state.tenants[asked.tenant])
-    charge_milli = state.charge(verdict.pool, asked.resources)
+    charge_milli = keeping.charge_of(state, verdict.pool, asked.resources)
     milli_us = budgets.most(asked.resources, charge_milli) * verdict.max_duration_us
     made = Plan(True, payment=verdict.payment, micro_eur=budgets.euros(milli_us, price))
     order = rank(state.rules.discipline, asked.priority, asked.expected_us, verdict.max_duration_us)
@@ -66,7 +69,7 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
 
 def waits_for(state: State, job_id: str, now: int = 0) -> str:
     """The binding reason of a pending job at `now` (µs; it matters under `fair` alone), one of
-    `leitstand.core.why.REASONS`; '' for a job that does not wait. KeyError: not live. For
+    `leitstand.core.explaining.why.REASONS`; '' for a job that does not wait. KeyError: not live. For
     many jobs ask one `Reading`."""
     job = state.jobs[job_id]
     return Reading(state, now).reason(job) if job.state == "pending" else ""
@@ -89,7 +92,7 @@ def _shared(state: State, asked: SubmitJob, verdict: Verdict, made: Plan, now: i
         now,
         pool=verdict.pool,
         state="pending",
-        charge_milli=state.charge(verdict.pool, asked.resources),
+        charge_milli=keeping.charge_of(state, verdict.pool, asked.resources),
     )
     trial = reading.trial(verdict.pool)
     made = replace(made, jobs_ahead=reading.ahead(job))

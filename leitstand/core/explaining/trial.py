@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
 from leitstand.core.acts import Entitlement
-from leitstand.core.cover import LAST, Cover
-from leitstand.core.fair import Fair
-from leitstand.core.fit import Free
-from leitstand.core.placement import Place
-from leitstand.core.preemption import Act, Scene, Yielding
-from leitstand.core.shares import Held, Node, Tree
-from leitstand.core.standing import Class, Standing
-from leitstand.core.steps import INFINITY
-from leitstand.core.turns import Turns
+from leitstand.core.places.fit import Free
+from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing.fair import Fair
+from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.sharing.standing import Class, Standing
+from leitstand.core.sharing.turns import Turns
+from leitstand.core.yielding.cover import LAST, Cover
+from leitstand.core.yielding.preemption import Act, Scene, Yielding
 
 if TYPE_CHECKING:
-    from leitstand.core.state import Job, State
+    from leitstand.core.jobs import Job
+    from leitstand.core.state import State
 
 RUNS_MAX: Final = (
     1_000  # that could be stopped, above which nobody looks through them all without being told to

@@ -13,16 +13,16 @@ What is being freed anyway is awaited before anybody has to go. `docs/scheduling
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from leitstand.core.cover import LAST, Amount, Change, Cover, falls
 from leitstand.core.facts import Resources
-from leitstand.core.fit import Free
-from leitstand.core.offers import Capacity, Room, Window
-from leitstand.core.offers import Yielding as Yielding
-from leitstand.core.placement import Place
+from leitstand.core.places.fit import Free
+from leitstand.core.places.placement import Place
 from leitstand.core.rules import Sharing
-from leitstand.core.shares import Held, Node, Tree
-from leitstand.core.victims import Case, Scope, Search
-from leitstand.core.victims import Wanted as Wanted
+from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.yielding.cover import LAST, Amount, Change, Cover, falls
+from leitstand.core.yielding.offers import Capacity, Room, Window
+from leitstand.core.yielding.offers import Yielding as Yielding
+from leitstand.core.yielding.victims import Case, Scope, Search
+from leitstand.core.yielding.victims import Wanted as Wanted
 
 ROOMS_MAX: Final = 64  # kept for other jobs of the same shape and limit
 

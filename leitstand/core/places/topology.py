@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from leitstand.core.decision import is_id
-from leitstand.core.fit import Free
+from leitstand.core.places.fit import Free
 
 SITE: Final = "site"
 NODE: Final = "node"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the state knows of a live job: the job, its run, what is reserved for it. `State.apply` alone writes them."""
+
+import msgspec
+
+from leitstand.core import facts as f
+
+
+class Job(msgspec.Struct, gc=False):
+    """A live job. `begin_us`: 0 once it may begin; `doomed`: a job that it waited for ended otherwise; `shapes`: all
+    that serve it, in order of preference, () if `resources` is the only one.
+
+    `state`: submitted | pending | starting | running | stopping. `number`: arrival order of all jobs."""
+
+    id: str
+    number: int
+    tenant: str
+    project: str
+    user: str
+    resources: f.Resources
+    priority: int
+    max_duration_us: int
+    expected_us: int
+    spec: str
+    submitted_us: int
+    retries: int = 0
+    retry_on: tuple[str, ...] = ()
+    checkpoint_every_us: int = 0
+    begin_us: int = 0
+    after: tuple[f.Dependency, ...] = ()
+    deadline_us: int = 0
+    held: bool = False
+    array: str = ""
+    index: int = 0
+    size: int = 0
+    shapes: tuple[f.Resources, ...] = ()
+    doomed: bool = False
+    pool: str = ""
+    state: str = "submitted"
+    runs: int = 0
+    run: str = ""
+    charge_milli: int = 0
+    kept_us: int = 0  # of its work, by checkpoints
+    reserved: f.Parts = ()  # of budgets, in the order in which they pay
+    price_micro_eur: int = 0
+
+
+class Run(msgspec.Struct, gc=False):
+    """`started_us`: the engine's time, 0 until it reported. `stopped_us`: when it was told to end. Until `pinned_us`
+    nobody may take it: its start was promised."""
+
+    id: str
+    job: str
+    tasks: tuple[f.Task, ...]
+    placed_us: int
+    started_us: int = 0
+    has_started: bool = False
+    stopping: str = ""  # the cause
+    stopped_us: int = 0
+    pinned_us: int = 0
+
+
+class Reservation(msgspec.Struct, gc=False):
+    """Places held for a waiting job from `start_us` on, decided at `at_us`. `kind`: claim | promise | plan."""
+
+    job: str
+    kind: str
+    start_us: int
+    tasks: tuple[f.Task, ...]
+    at_us: int
+
+
+class Remembered(msgspec.Struct, gc=False):
+    """What an Idempotency-Key led to."""
+
+    job: str
+    digest: str
+    at: int

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the standing of each pool up to date with facts, nodes, contracts and time. Part of the state."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from leitstand.core import facts as f
+from leitstand.core.fact import Fact
+from leitstand.core.rules import Rules
+from leitstand.core.sharing import entitlements
+from leitstand.core.sharing.shares import kept_per_tick
+from leitstand.core.sharing.standing import Standing, charge
+
+if TYPE_CHECKING:
+    from leitstand.core.fleet import Pool
+    from leitstand.core.jobs import Run
+    from leitstand.core.state import State
+
+
+class Lags(msgspec.Struct):
+    """What the shares of a pool remember: lag by node of the tree, taken up last at `ticked_us`."""
+
+    ticked_us: int
+    nodes: list[tuple[str, int]]
+
+
+def stand(state: "State", lags: dict[str, Lags]) -> None:
+    """Make anew what the fair plan knows of each pool, but for what waits; nothing under another discipline."""
+    for name, pool in state.pools.items():
+        standing = pool.standing = standing_of(state.rules, pool)
+        known = lags.get(name)
+        if standing is not None and known is not None:
+            standing.ticked_us = known.ticked_us
+            for node, lag in known.nodes:
+                standing.tree.node(node).lag = lag
+    if state.rules.discipline != "fair":
+        state.reservations.clear()
+        return
+    for job in state.jobs.values():
+        if job.pool and not job.charge_milli:  # admitted under rules that do not charge
+            job.charge_milli = charge_of(state, job.pool, job.resources)
+    for run in state.runs.values():
+        job = state.jobs[run.job]
+        standing = state.pools[job.pool].standing
+        assert standing is not None, "every pool has a standing"
+        standing.place(job, run, state.leaf(job), state.places(run.tasks), run.pinned_us)
+        if run.has_started:
+            standing.started(job, run)
+        if run.stopping:
+            standing.stop(job, run, stopped_by(state, run), run.stopping in f.YIELDS)
+
+
+def standing_of(rules: Rules, pool: "Pool") -> Standing | None:
+    if rules.discipline != "fair":
+        return None
+    standing = Standing(pool.free, pool.whole)
+    for name, weight in rules.sharing.weights.items():
+        standing.tree.node(name, weight)
+    return standing
+
+
+def charge_of(state: "State", name: str, asked: f.Resources) -> int:
+    """What a job counts for in a pool, milli; 0 under rules that do not charge."""
+    return charge(asked, state.pools[name].amounts()) if state.rules.discipline == "fair" else 0
+
+
+def refresh(state: "State", name: str, at: int) -> None:
+    """Bring the shares of a pool up to date with its nodes and with what time alone changes."""
+    pool = state.pools[name]
+    standing = pool.standing
+    if standing is not None:
+        gpus, cpus_milli, _ = pool.amounts()
+        standing.tree.resize(gpus * 1000 or cpus_milli)
+        entitlements.refresh(standing.tree, state, name, at)
+        standing.advance(at, state.jobs)
+
+
+def stopped_by(state: "State", run: "Run") -> int:
+    return run.stopped_us + state.rules.sharing.grace_us + state.rules.sharing.stop_us
+
+
+def lags_of(state: "State") -> dict[str, Lags]:
+    return {
+        name: Lags(
+            pool.standing.ticked_us,
+            sorted((node.id, node.lag) for node in pool.standing.tree.nodes.values() if node.lag),
+        )
+        for name, pool in state.pools.items()
+        if pool.standing is not None
+    }
+
+
+def _shares_ticked(state: "State", at: int, fact: f.SharesTicked) -> None:
+    sharing = state.rules.sharing
+    standing = state.pools[fact.pool].standing
+    if standing is not None:
+        refresh(state, fact.pool, at)
+        kept = kept_per_tick(sharing.tick_us, sharing.half_life_us)
+        standing.tree.tick(fact.ticks, sharing.tick_s, kept)
+        standing.ticked_us = at - at % sharing.tick_us
+
+
+APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {f.SharesTicked: _shares_ticked}
