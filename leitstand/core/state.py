@@ -269,10 +269,11 @@ class State:
         self.reservations[job.id] = made
         standing = self.pools[job.pool].standing
         if standing is not None:
-            places = self.places(made.tasks)
-            due_us = made.start_us - self.rules.sharing.until_freed_us
+            places, sharing = self.places(made.tasks), self.rules.sharing
+            due_us = made.start_us - sharing.until_freed_us
+            freed_us = sharing.grace_us + sharing.stop_us if made.kind == "claim" else 0
             standing.reserve(
-                job, self.leaf(job), Reserved(made.kind, places, made.start_us, made.at_us, due_us)
+                job, self.leaf(job), Reserved(made.kind, places, made.start_us, made.at_us, due_us, freed_us)
             )
 
     def _reservation_dropped(self, at: int, fact: f.ReservationDropped) -> None:

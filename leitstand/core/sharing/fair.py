@@ -298,7 +298,8 @@ class Fair:
         """Take back for the job what it is owed, or else reserve; whether it waits no more."""
         if job.id not in self.served:
             self.served[job.id] = None
-            act = self._act(job, leaf)
+            # who is promised a start so soon counts as covered already, and has nobody taken for it but in time
+            act = None if job.id in self.standing.due else self._act(job, leaf)
             if act is not None:
                 self._carry_out(job, leaf, act)
                 return True
@@ -309,7 +310,12 @@ class Fair:
         return False
 
     def _act(self, job: "Job", leaf: Node) -> Act | None:
-        if not any(self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth):
+        comes_first = (
+            leaf.runs and leaf.runs[-1][1].priority < job.priority
+        )  # before some run of its own project
+        if not comes_first and not any(
+            self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth
+        ):
             return None
         if self._scene is None:
             self._scene = self._make_scene()
@@ -333,7 +339,9 @@ class Fair:
         victims = [tree.held[state.runs[victim].job] for victim in act.victims]
         for held in victims:
             counts.end(held.id, held.leaf)
-        allowed = counts.allows(leaf, job.charge_milli, _limit(job), job.id)
+        sharing = state.rules.sharing
+        freed_us = sharing.grace_us + sharing.stop_us
+        allowed = counts.allows(leaf, job.charge_milli, min(_limit(job) + freed_us, INFINITY), job.id)
         for held in victims:
             counts.start(held.id, held.leaf, held.charge, held.until_us)
         return allowed
@@ -347,8 +355,9 @@ class Fair:
 
     def _carry_out(self, job: "Job", leaf: Node, act: Act) -> None:
         self.emit(f.CapacityReserved(job.id, "claim", self.now, counted(act.places, self.pool.names)))
+        until_us = self.standing.tree.held[job.id].until_us
         for counts in self._known_counts():
-            self._put(counts, job, leaf, self.now)
+            counts.put(job.id, leaf, job.charge_milli, (self.now, until_us))
         self._displace(act.places)
         for victim in act.victims:
             stopped = self.state.runs[victim].job

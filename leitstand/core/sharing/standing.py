@@ -120,7 +120,8 @@ class Standing:
     def reserve(self, job: "Job", leaf: str, reservation: "Reserved") -> None:
         """Hold places for a job; a job with a claim counts as running, others go on waiting."""
         self.drop(job.id, leaf)
-        end_us = min(reservation.start_us + (job.max_duration_us or INFINITY), INFINITY)
+        limit_us = job.max_duration_us or INFINITY
+        end_us = min(reservation.start_us + reservation.freed_us + limit_us, INFINITY)
         parts = parts_of(job.resources, reservation.places)
         self.timeline.reserve(
             job.id,
@@ -182,13 +183,15 @@ class Standing:
 
 
 class Reserved(NamedTuple):
-    """`at_us`: when it was decided; `due_us`: when a promise begins to count as pinned."""
+    """`at_us`: when it was decided; `due_us`: when a promise begins to count as pinned; `freed_us`: how long a
+    claim may wait until its capacity is free."""
 
     kind: str
     places: Sequence[Place]
     start_us: int
     at_us: int
     due_us: int
+    freed_us: int = 0
 
 
 def key_of(job: "Job") -> Key:
