@@ -8,7 +8,7 @@ from leitstand.core import facts as f
 
 class Job(msgspec.Struct, gc=False):
     """A live job. `begin_us`: 0 once it may begin; `doomed`: a job that it waited for ended otherwise; `shapes`: all
-    that serve it, in order of preference, () if `resources` is the only one.
+    that serve it, in order of preference, () if `resources` is the only one; `predicted_us`: `sharing.lengths` knows.
 
     `state`: submitted | pending | starting | running | stopping. `number`: arrival order of all jobs."""
 
@@ -43,6 +43,7 @@ class Job(msgspec.Struct, gc=False):
     kept_us: int = 0  # of its work, by checkpoints
     reserved: f.Parts = ()  # of budgets, in the order in which they pay
     price_micro_eur: int = 0
+    predicted_us: int = 0
 
 
 class Run(msgspec.Struct, gc=False):

@@ -23,14 +23,14 @@ from leitstand.core.people import People
 from leitstand.core.places.placement import Place
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
-from leitstand.core.sharing import entitlements, keeping
+from leitstand.core.sharing import entitlements, keeping, lengths
 from leitstand.core.sharing.entitlements import Contracts
 from leitstand.core.sharing.keeping import Lags
 from leitstand.core.sharing.standing import Reserved
 from leitstand.core.tenancy import Tenant
 from leitstand.core.waiting import Array, Waiting, blocked
 
-PROJECTION_VERSION: Final = 3
+PROJECTION_VERSION: Final = 4
 
 
 class Projection(msgspec.Struct):
@@ -55,6 +55,7 @@ class Projection(msgspec.Struct):
     lags: dict[str, Lags] = {}
     paced_us: int = 0
     contracts: dict[str, Contracts] = {}
+    lengths: dict[str, dict[str, int]] = {}
 
 
 class State:
@@ -82,6 +83,7 @@ class State:
         self.paced_us = 0  # no start before, if the rules set a pace
         self.reservations: dict[str, Reservation] = {}  # by job, in the order in which they were made
         self.contracts: dict[str, Contracts] = {}  # by pool
+        self.lengths: dict[str, dict[str, int]] = {}  # what runs took, by project; under `fair` alone
         self.exits: dict[str, int] = {}  # tenants that leave → when their next stage begins; derived
         self.digests: dict[str, str] = {}  # of tokens, invitations and claims → their ids; derived
         self.access_version = 0  # rises whenever who may do what may have changed; never stored
@@ -160,6 +162,8 @@ class State:
         if fact.alternative:
             job.resources = job.shapes[fact.alternative]
         budgets.hold(self, job, fact.reserved, fact.price_micro_eur)
+        if self.pools[job.pool].standing is not None:
+            job.predicted_us = lengths.predict(self, job)
         self._wait(job)
 
     def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
@@ -350,6 +354,7 @@ class State:
         standing = self.pools[job.pool].standing
         if standing is not None:
             standing.end(job, run)
+            lengths.learn(self, job, run, fact.outcome, fact.at_us)
         for task in run.tasks:
             node, bits = self.nodes[task.node], task.bits
             left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
@@ -386,6 +391,7 @@ class State:
             lags=keeping.lags_of(self),
             paced_us=self.paced_us,
             contracts=self.contracts,
+            lengths=self.lengths,
         )
 
     @classmethod
@@ -414,6 +420,7 @@ class State:
         state.paced_us = projection.paced_us
         state.reservations = {made.job: made for made in projection.reservations}
         state.contracts = projection.contracts
+        state.lengths = projection.lengths
         state._derive(projection.lags)
         return state
 

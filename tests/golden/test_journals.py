@@ -21,23 +21,23 @@ FOLDER = Path(__file__).parent / "journals"
 # file -> (projection version, digest of the state, hash of the chain's end over the stored bytes under the id "golden")
 GOLDEN = {
     "0001.jsonl": (
-        3,
-        "5a05eaac31fff9b5272aedc2b64fd16fff7b6be8cb0afb19927eb5dfed1b4b11",
+        4,
+        "dea709dbb6251078a1db918410b12923dae8f85ec9595c4a47abc022ebfc9d34",
         "443e84b1937e0b66f4e4ccc3b963ec65b88bb4cfc388ba0a72dd82fb0548629a",
     ),
     "0002.jsonl": (
-        3,
-        "9eb60573e0de3614080f1cd92b96dd1ec6af718ac3638877a689b43319e90457",
+        4,
+        "f3e7d0c16b839acd46cfd1b603e05ca526fa853baa39c0ab886a8b64ce9c26b1",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
     "0003.jsonl": (
-        3,
-        "a23c862976d9225434e3b8f035c452223ab36e390c1c8f7838f4eb62e6ce8de7",
+        4,
+        "22b614e131cbaaca0805c7a41387d003c4617098308690262e955f65bff00b17",
         "bf40e98eab2639e31cbc5725d122c6658a20d5dfef2a242f063e5c6548cebb9c",
     ),
     "0004.jsonl": (
-        3,
-        "1615fefcfb1bcc2e96ed39bdb0b5397bb038e3ffbda36d8d294280680eda680e",
+        4,
+        "a18330c6c050e5e73b6c4b6c2c9387dfbe3a08d7d8acc2c35ea17dba1a44175c",
         "f4452820f32c596a44890624cf82704d084bbce6663dbb51c073a19e87fee9dd",
     ),
 }

@@ -14,7 +14,7 @@ from leitstand.core.fleet import Pool
 from leitstand.core.jobs import Job
 from leitstand.core.places.placement import tasks_of
 from leitstand.core.queue import STRICT, rank
-from leitstand.core.sharing import keeping
+from leitstand.core.sharing import keeping, lengths
 from leitstand.core.state import State
 from leitstand.core.waiting import would_block
 
@@ -94,6 +94,7 @@ def _shared(state: State, asked: SubmitJob, verdict: Verdict, made: Plan, now: i
         state="pending",
         charge_milli=keeping.charge_of(state, verdict.pool, asked.resources),
     )
+    job.predicted_us = lengths.predict(state, job)
     trial = reading.trial(verdict.pool)
     made = replace(made, jobs_ahead=reading.ahead(job))
     binding = reading.binding(job)

@@ -195,8 +195,8 @@ class Reserved(NamedTuple):
 
 
 def key_of(job: "Job") -> Key:
-    """Priority, then age; the shorter a job is expected to be, the older it counts."""
-    return (-job.priority, job.submitted_us, job.number, job.id)
+    """Priority, then age with predicted length: the job counts as submitted later by that."""
+    return (-job.priority, job.submitted_us + job.predicted_us, job.number, job.id)
 
 
 def until_us(job: "Job", start_us: int) -> int:
