@@ -130,6 +130,16 @@ class Entitlement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, for
     recall_us: int = 0
 
 
+class SiteDescribed(Fact, frozen=True, gc=False):
+    """What the operator says of a site: whose law holds there (''), and what its electricity emits in gCO2 for a kWh
+    (0: not known). The whole of it, in place of what was said before."""
+
+    site: str
+    jurisdiction: str = ""
+    carbon_g_per_kwh: int = 0
+    by: str = ""
+
+
 class EntitlementsChanged(Fact, frozen=True, gc=False):
     """From `from_us` on (0: at once) these nodes of the tree of `pool` are entitled to this; the others stay as they
     are. `scaled`: guarantees were asked that the pool cannot hold, and were shrunk to what it can."""
@@ -381,6 +391,7 @@ Act = (
     | ProjectAdded
     | ProjectClosed
     | BudgetGranted
+    | SiteDescribed
     | EntitlementsChanged
     | CommitmentMade
     | CommitmentEnded
@@ -417,6 +428,7 @@ ACTS: Final[tuple[type[Fact], ...]] = (
     ProjectAdded,
     ProjectClosed,
     BudgetGranted,
+    SiteDescribed,
     EntitlementsChanged,
     CommitmentMade,
     CommitmentEnded,

@@ -4,18 +4,16 @@
 A refusal is a decision with a reason from `REASONS`, the amount asked and the limit; it is recorded.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
-
-from msgspec.structs import replace
 
 from leitstand.core import budgets
 from leitstand.core.budgets import Need, Payment, Short
-from leitstand.core.facts import RETRIES_MAX, Resources, SubmitJob
-from leitstand.core.fleet import Pool
+from leitstand.core.choosing.options import Option, options
+from leitstand.core.choosing.score import Asked, ranked
+from leitstand.core.facts import RETRIES_MAX, Lack, Parts, Resources, SubmitJob
 from leitstand.core.places.fit import WHOLE_MILLI
-from leitstand.core.places.placement import tasks_held
-from leitstand.core.places.siting import allowed
-from leitstand.core.sharing import entitlements, keeping
+from leitstand.core.sharing import entitlements
 from leitstand.core.state import State
 from leitstand.core.tenancy import WORKING
 from leitstand.core.waiting import dependency_fault
@@ -56,6 +54,8 @@ RESOURCES: Final = (
     "micro_eur",
     "gpu_milli",
     "gpu_type",
+    "sites",
+    "jurisdiction",
     "level",
     "nodes_max",
     "slice_nodes",
@@ -69,7 +69,8 @@ AMOUNT_MAX: Final = 2**53  # of CPU and memory: exact in every JSON reader
 
 class Verdict(NamedTuple):
     """`reason` '': admitted to `pool` with `max_duration_us`, paid by `payment`, to wait with the shape `alternative`
-    (0: `resources`); else refused, `asked` of `resource` against `limit`."""
+    (0: `resources`), which counts for `score` if there was a choice; else refused, `asked` of `resource` against
+    `limit`, and `lacks` tells of each pool and shape."""
 
     reason: str
     asked: int = 0
@@ -79,29 +80,49 @@ class Verdict(NamedTuple):
     max_duration_us: int = 0
     payment: Payment = Payment()
     alternative: int = 0
+    score: Parts = ()
+    lacks: tuple[Lack, ...] = ()
 
 
 def admit(state: State, job: SubmitJob, now: int) -> Verdict:
-    """The verdict at `now` (µs) on a job of a known tenant. It waits with the first of its shapes that could ever run;
-    if none could, the first says why."""
-    others = [replace(job, resources=shape) for shape in job.alternatives]
-    for one in (job, *others):
-        if (fault := _shape_fault(one)) is not None:
+    """The verdict at `now` (µs) on a job of a known tenant. It waits in the pool and with the shape that is chosen of
+    those that could ever run it (`leitstand.core.choosing`); if none could, the nearest says why."""
+    shapes = (job.resources, *job.alternatives)
+    for shape in shapes:
+        if (fault := _shape_fault(job, shape)) is not None:
             return fault
-    verdict = _admit(state, job, now)
-    if verdict.reason not in _OF_SHAPE:
-        return verdict
-    for index, one in enumerate(others, 1):
-        other = _admit(state, one, now)
-        if other.reason not in _OF_SHAPE:
-            return other._replace(alternative=index)
-    return verdict
+    tenant = state.tenants[job.tenant]
+    duration = job.max_duration_us or state.rules.max_duration_default_us[tenant.tenant_class]
+    if (fault := _fault(state, job, now, duration)) is not None:
+        return fault
+    leaf = entitlements.node_of(tenant, job.project)
+    found = options(state, leaf, shapes)
+    if not found.options:
+        lack = found.furthest()
+        return Verdict(lack.reason, lack.asked, lack.limit, lack.resource, lacks=found.recorded())
+    refused = None
+    for option, score in _best_first(
+        state, Asked(leaf, shapes, duration, job.data_sites), found.options, now
+    ):
+        shape = shapes[option.alternative]
+        most = budgets.most(shape, option.charge_milli) if budgets.has_gpus(state, option.pool) else 0
+        payment = budgets.reserve(state, tenant, Need(most, duration, option.pool), now)
+        if not isinstance(payment, Short):
+            return Verdict("", 0, 0, "", option.pool, duration, payment, option.alternative, score)
+        refused = refused or Verdict("budget", *payment)
+    assert refused is not None, "there was an option"
+    return refused
 
 
-_OF_SHAPE: Final = frozenset({"no_such_capacity", "gang_too_wide", "unknown_level", "entitlement"})
+def _best_first(state: State, asked: Asked, found: list[Option], now: int) -> Iterable[tuple[Option, Parts]]:
+    """In the order of choice; without shares the first is taken."""
+    if state.rules.discipline != "fair" or len(found) == 1:
+        return [(found[0], ())]
+    return [(choice.option, choice.score.parts) for choice in ranked(state, asked, found, now)]
 
 
-def _admit(state: State, job: SubmitJob, now: int) -> Verdict:
+def _fault(state: State, job: SubmitJob, now: int, duration: int) -> Verdict | None:
+    """What no pool can help against."""
     rules = state.rules
     tenant = state.tenants[job.tenant]
     if tenant.stage not in WORKING:
@@ -110,7 +131,6 @@ def _admit(state: State, job: SubmitJob, now: int) -> Verdict:
         return Verdict("tenant_suspended")
     if not tenant.projects[job.project]:
         return Verdict("project_closed")
-    duration = job.max_duration_us or rules.max_duration_default_us[tenant.tenant_class]
     if duration > rules.max_duration_limit_us:
         return Verdict("limit", duration, rules.max_duration_limit_us, "max_duration_us")
     why, number = dependency_fault(state, job.tenant, job.after)
@@ -119,34 +139,10 @@ def _admit(state: State, job: SubmitJob, now: int) -> Verdict:
     start = max(now, job.begin_us)
     if job.deadline_us and start + duration > job.deadline_us:
         return Verdict("deadline", duration, max(job.deadline_us - start, 0), "max_duration_us")
-    name = job.tenant if rules.static else "shared"
-    pool = state.pools.get(name)
-    if pool is None:
-        return Verdict("no_such_capacity", job.resources.gpus, 0, "gpus")
-    asked = job.resources
-    for level in (asked.level, asked.prefer, asked.slice_level):
-        if level and not pool.topology.knows(level):
-            return Verdict("unknown_level", resource="level")
-    tasks = max(asked.nodes, asked.nodes_max) or -(-job.resources.gpus // max(pool.whole.size, 1))
-    if tasks > pool.tasks_max:
-        return Verdict("gang_too_wide", tasks, pool.tasks_max, "nodes")
-    if not pool.could_hold(job.resources):
-        return Verdict("no_such_capacity", *lacking(pool, job.resources))
-    charge = keeping.charge_of(state, name, job.resources)
-    if pool.standing is not None:
-        tree = pool.standing.tree
-        entitled = tree.most(tree.node(entitlements.node_of(tenant, job.project)))
-        if charge > entitled and not entitlements.changes(state, name):
-            return Verdict("entitlement", charge, entitled, "charge_milli")
-    most = budgets.most(job.resources, charge) if budgets.has_gpus(state, name) else 0
-    payment = budgets.reserve(state, tenant, Need(most, duration), now)
-    if isinstance(payment, Short):
-        return Verdict("budget", *payment)
-    return Verdict("", pool=name, max_duration_us=duration, payment=payment)
+    return None
 
 
-def _shape_fault(job: SubmitJob) -> Verdict | None:
-    asked = job.resources
+def _shape_fault(job: SubmitJob, asked: Resources) -> Verdict | None:
     for amount, limit, resource in (
         (asked.gpus, GPUS_MAX, "gpus"),
         (asked.nodes, NODES_MAX, "nodes"),
@@ -186,37 +182,3 @@ def _shape_fault(job: SubmitJob) -> Verdict | None:
             "shape", asked.nodes_max if not asked.nodes % group else asked.nodes, group, "slice_nodes"
         )
     return None
-
-
-def lacking(pool: Pool, asked: Resources) -> tuple[int, int, str]:
-    """(asked, limit, resource) of what the whole fleet of `pool` lacks for this gang, the first that does."""
-    whole = pool.whole
-    if asked.gpu_type and not pool.topology.of_type(asked.gpu_type):
-        return 0, 0, "gpu_type"
-    within = allowed(asked, pool.topology)
-    in_service = [position for position in whole.ascending(0) if within >> position & 1]
-    largest = max((whole.gpus[position].bit_count() for position in in_service), default=0)
-    gpus = asked.gpus // asked.nodes if asked.nodes else min(asked.gpus, largest)
-    cpus_milli, memory_mib = asked.part(gpus)
-    for amount, limit, resource in (
-        (asked.gpus, sum(whole.gpus[position].bit_count() for position in in_service), "gpus"),
-        (gpus, largest, "gpus_per_node"),
-        (
-            cpus_milli,
-            max((whole.cpus_milli[position] for position in in_service), default=0),
-            "cpus_milli_per_node",
-        ),
-        (
-            memory_mib,
-            max((whole.memory_mib[position] for position in in_service), default=0),
-            "memory_mib_per_node",
-        ),
-    ):
-        if amount > limit:
-            return amount, limit, resource
-    if asked.nodes > 1:
-        held = (tasks_held(whole, position, asked) for position in in_service)
-        most = sum(held if pool.colocate else (min(1, room) for room in held))
-        if most < asked.nodes or not (asked.level or asked.slice_nodes):
-            return asked.nodes, most, "nodes"
-    return (asked.nodes, 0, "level") if asked.level or asked.slice_nodes else (0, 0, "")

@@ -102,6 +102,7 @@ class Need(NamedTuple):
 
     charge_milli: int
     limit_us: int
+    pool: str = ""
 
 
 # ── reserve and post ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,7 +111,7 @@ def reserve(state: "State", tenant: "Tenant", need: Need, now: int, own: Parts =
     left = need.charge_milli * need.limit_us
     if not left or not is_limited(state.rules, tenant):
         return Payment()
-    price = price_of(state.rules, tenant)
+    price = price_of(state.rules, tenant, need.pool)
     lasting = [one for one in tenant.budgets if now + need.limit_us <= one.expires_us]
     lasting.sort(key=lambda one: one.expires_us)  # of equal ones the oldest
     mine, parts = dict(own), []
@@ -128,7 +129,7 @@ def renew(state: "State", now: int, job: "Job", exit_code: int | None = None) ->
     """What lets a job wait for a run from now on: nothing, if what it has reserved is still good for one; another
     reservation; or its end, if no budget can pay."""
     tenant = state.tenants[job.tenant]
-    need = Need(most(job.resources, job.charge_milli), job.max_duration_us)
+    need = Need(most(job.resources, job.charge_milli), job.max_duration_us, job.pool)
     known = {one.id: one for one in tenant.budgets}
     paid = sum(known[budget].covers(amount, job.price_micro_eur) for budget, amount in job.reserved)
     lasts = all(now + need.limit_us <= known[budget].expires_us for budget, _ in job.reserved)
@@ -173,9 +174,10 @@ def is_limited(rules: "Rules", tenant: "Tenant") -> bool:
     return bool(tenant.budgets) or rules.budgets == "required"
 
 
-def price_of(rules: "Rules", tenant: "Tenant") -> int:
-    """Millionths of a euro for one GPU and hour, 0: no price is in force."""
-    return rules.price_micro_eur_per_gpu_h.get(tenant.tenant_class, 0)
+def price_of(rules: "Rules", tenant: "Tenant", pool: str = "") -> int:
+    """Millionths of a euro for one GPU and hour in the pool, rounded up; 0: no price is in force."""
+    price = rules.price_micro_eur_per_gpu_h.get(tenant.tenant_class, 0)
+    return -(-price * rules.choosing.price_milli.get(pool, _MILLI) // _MILLI)
 
 
 def euros(milli_us: int, price_micro_eur: int) -> int:

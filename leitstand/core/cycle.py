@@ -12,17 +12,21 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heapreplace
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from leitstand.core import acts as a
-from leitstand.core import budgets, onboarding, people, tenancy
+from leitstand.core import budgets, fleet, onboarding, people, tenancy
 from leitstand.core import facts as f
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
+from leitstand.core.choosing import switching
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
 from leitstand.core.fleet import Node, Pool
 from leitstand.core.jobs import Job, Run
 from leitstand.core.metering import kept, meter
 from leitstand.core.places.placement import tasks_of
 from leitstand.core.places.topology import domain_faults, level_faults
+from leitstand.core.places.types import pool_of
 from leitstand.core.queue import STRICT
 from leitstand.core.sharing import granting, keeping
 from leitstand.core.sharing.fair import Fair
@@ -84,6 +88,8 @@ class Core:
         if latest is not None:
             due.append(latest + 1)
         due += [time for plan in self._plans() if (time := plan.next_wake(self._now)) is not None]
+        if (tick := switching.next_wake(self.state)) is not None:
+            due.append(tick)
         return min(due, default=None)
 
     def _emit(self, fact: f.Fact) -> None:
@@ -129,6 +135,9 @@ class Core:
 
     # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _plan_fairly(self) -> None:
+        if any(plan.ticked for plan in self._plans()) or any(type(fact) in _FLEET for fact in self._facts):
+            for pool in switching.switch(self.state, self._now, self._emit):
+                self._freed(pool)
         touched, self._touched = self._touched, {}
         for plan in self._plans():
             if plan.name in touched or plan.ticked or plan.is_due(self._now):
@@ -264,15 +273,17 @@ class Core:
                 index,
                 asked.array,
                 asked.alternatives,
+                asked.data_sites,
             )
         )
         if verdict.reason:
-            self._emit(f.JobRejected(job, verdict.reason, verdict.asked, verdict.limit, verdict.resource))
+            lack = (verdict.reason, verdict.asked, verdict.limit, verdict.resource)
+            self._emit(f.JobRejected(job, *lack, verdict.lacks))
             return False
         shape = (asked.resources, *asked.alternatives)[verdict.alternative]
         charge_milli, alternative = keeping.charge_of(state, verdict.pool, shape), verdict.alternative
         admitted = (job, verdict.pool, verdict.max_duration_us, charge_milli, *verdict.payment, alternative)
-        self._emit(f.JobAdmitted(*admitted))
+        self._emit(f.JobAdmitted(*admitted, verdict.score))
         if state.rules.discipline == "fair" or shape not in self._asleep.get(verdict.pool, ()):
             self._touched[verdict.pool] = None
         return True
@@ -397,8 +408,9 @@ class Core:
         fault = level_faults(fact.levels)
         if fault:
             return Answer(refused="invalid", detail=fault)
-        said = (fact.engine, fact.logical, fact.colocate, fact.jurisdiction, fact.levels)
-        if site is None or said != (site.engine, site.logical, site.colocate, site.jurisdiction, site.levels):
+        if site is None or (fact.engine, fact.logical, fact.colocate, fact.levels, fact.jurisdiction) != (
+            (site.engine, site.logical, site.colocate, site.levels, fact.jurisdiction and site.jurisdiction)
+        ):
             self._emit(fact)
             for pool in self.state.pools:
                 self._freed(pool)
@@ -407,14 +419,17 @@ class Core:
     def _node_added(self, fact: f.NodeAdded) -> Answer:
         if fact.site not in self.state.sites:
             return Answer(refused="invalid", detail=fact.site)
+        node = self.state.nodes.get(fact.node)
+        if not fact.pool:
+            pool = node.pool if node is not None else pool_of(fact.site, fact.gpu_type, fact.gpus)
+            fact = replace(fact, pool=pool)
         if not (is_id(fact.node) and is_id(fact.pool)):
-            return Answer(refused="invalid", detail=fact.node[:ID_MAX])
+            return Answer(refused="invalid", detail=f"node {fact.node[:ID_MAX]} of pool {fact.pool[:ID_MAX]}")
         if min(fact.gpus, fact.cpus_milli, fact.memory_mib) < 0:
             return Answer(refused="invalid", detail=fact.node)
         fault = domain_faults(fact.domains, self.state.sites[fact.site].levels)
         if fault:
             return Answer(refused="invalid", detail=f"{fact.node}: {fault}")
-        node = self.state.nodes.get(fact.node)
         if node is not None and node.pool != fact.pool:
             return Answer(refused="invalid", detail=f"{fact.node} serves pool {node.pool}")
         if node is None or _amounts(fact) != _amounts(node) or not node.in_service:
@@ -498,6 +513,7 @@ def _erased(state: State, now: int, asked: a.RecordsErased) -> Decision:
     return record(asked) if is_id(asked.subject) else refuse("invalid", asked.subject[:ID_MAX])
 
 
+_FLEET: Final = (f.SiteAdded, f.NodeAdded, f.NodeRemoved, a.SiteDescribed)
 DUE_MAX: Final = 10_000  # facts about waiting jobs that one cycle says
 _CANCELLED: Final = {"suspended": "tenant_suspended", "exit": "tenant_exit"}  # cause of a stop → reason
 
@@ -505,6 +521,7 @@ DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
     **tenancy.DECIDE,
     **budgets.DECIDE,
     **granting.DECIDE,
+    **fleet.DECIDE,
     **people.DECIDE,
     **onboarding.DECIDE,
     a.SecretSet: _secret,

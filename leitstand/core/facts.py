@@ -38,6 +38,8 @@ class Resources(
     one GPU, which it may share. `level`: all tasks within one domain of this level of the topology (`rack`); `prefer`:
     so if that is possible now. `slice_nodes`, `slice_level`: groups of so many tasks, each group within one domain of
     that level. `nodes_max`: an elastic job takes from `nodes` to so many equal tasks; amounts are those of the least.
+    `sites`: only at one of these, () any; `jurisdiction`: only at a site under this law, '' any. A gang never spans
+    sites.
     """
 
     gpus: int = 0
@@ -51,6 +53,8 @@ class Resources(
     slice_nodes: int = 0
     slice_level: str = ""
     nodes_max: int = 0
+    sites: tuple[str, ...] = ()
+    jurisdiction: str = ""
 
     def part(self, gpus: int) -> tuple[int, int]:
         """(cpus_milli, memory_mib) that a task with `gpus` GPUs holds: an equal part, or one in proportion to its GPUs,
@@ -101,7 +105,8 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
 
     `begin_us`: it does not start before, 0: at once. `after`: jobs whose ends it waits for, all of them. `deadline_us`:
     it must have ended by then, 0: none. `held`: it waits until somebody releases it. `array`: so many equal jobs, 0:
-    one, and no array. `alternatives`: other shapes that serve it, after `resources` in the order of preference."""
+    one, and no array. `alternatives`: other shapes that serve it, after `resources` in the order of preference.
+    `data_sites`: where the data lies that it reads; it may run elsewhere, too."""
 
     tenant: str
     project: str
@@ -122,6 +127,7 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
     held: bool = False
     array: int = 0
     alternatives: tuple[Resources, ...] = ()
+    data_sites: tuple[str, ...] = ()
 
 
 class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
@@ -163,7 +169,8 @@ class RulesSet(Fact, frozen=True, gc=False):
 
 class SiteAdded(Fact, frozen=True, gc=False):
     """A site exists. `logical`: its GPUs are counted, not real. `colocate`: tasks of one gang may share a node.
-    `levels`: the names of its levels between itself and its nodes, from the top (`block`, `rack`)."""
+    `levels`: the names of its levels between itself and its nodes, from the top (`block`, `rack`). `jurisdiction` '':
+    what was said of it before (`SiteDescribed`) stays."""
 
     site: str
     engine: str
@@ -183,7 +190,8 @@ class NodeAdded(Fact, frozen=True, gc=False):
     cpus_milli: int
     memory_mib: int
     gpu_type: str = ""
-    pool: str = "shared"  # the queue it serves; under rules with `static` the tenant that owns it
+    pool: str = "shared"  # the queue it serves, asked '': that of its site and GPU type (`places.types.pool_of`); under
+    # rules with `static` the tenant that owns it
     by: str = ""
     domains: tuple[str, ...] = ()  # where it stands, a domain for each level of its site (`b1`, `b1-r7`)
 
@@ -222,6 +230,7 @@ class JobSubmitted(Fact, frozen=True, gc=False):
     index: int = 0
     size: int = 0
     alternatives: tuple[Resources, ...] = ()
+    data_sites: tuple[str, ...] = ()
 
 
 class JobAdmitted(Fact, frozen=True, gc=False):
@@ -229,7 +238,8 @@ class JobAdmitted(Fact, frozen=True, gc=False):
     counts for while it runs, the largest of its GPU, CPU and memory share of its nodes, in thousandths of a GPU (of a
     core in a pool without GPUs); 0: under rules that do not charge. `reserved`: of which budgets how much for a run of
     it, `price_micro_eur`: at so much for one GPU and hour. `alternative`: which of its shapes it waits with, 0:
-    `resources`, n: the n-th of `alternatives`."""
+    `resources`, n: the n-th of `alternatives`. `score`: where it could choose, what its choice counts for, in seconds
+    of waiting by the names of `leitstand.core.choosing.score.Score`."""
 
     job: str
     pool: str
@@ -238,6 +248,22 @@ class JobAdmitted(Fact, frozen=True, gc=False):
     reserved: Parts = ()
     price_micro_eur: int = 0
     alternative: int = 0
+    score: Parts = ()
+
+
+class JobSwitched(Fact, frozen=True, gc=False):
+    """A job that waits is demand in another pool from now on, or with another of its shapes; a reservation that it had
+    is dropped. Fields as in `JobAdmitted`; `gain_s`: how much less the new choice counts than the old one, 0: the old
+    pool could not hold it any more."""
+
+    job: str
+    pool: str
+    alternative: int = 0
+    charge_milli: int = 0
+    reserved: Parts = ()
+    price_micro_eur: int = 0
+    score: Parts = ()
+    gain_s: int = 0
 
 
 class BudgetReserved(Fact, frozen=True, gc=False):
@@ -249,15 +275,28 @@ class BudgetReserved(Fact, frozen=True, gc=False):
     price_micro_eur: int = 0
 
 
+class Lack(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """Why a pool could never run a job with one of its shapes: as in `JobRejected`."""
+
+    pool: str
+    alternative: int
+    reason: str
+    asked: int = 0
+    limit: int = 0
+    resource: str = ""
+
+
 class JobRejected(Fact, frozen=True, gc=False):
     """The job will never run. `reason`: one of `leitstand.core.admission.REASONS`; it asked for `asked` of `resource`
-    (one of `leitstand.core.admission.RESOURCES`) against `limit`."""
+    (one of `leitstand.core.admission.RESOURCES`) against `limit`. `lacks`: where there were several pools or shapes to
+    choose from, what each lacks, at most LACKS_MAX."""
 
     job: str
     reason: str
     asked: int = 0
     limit: int = 0
     resource: str = ""
+    lacks: tuple[Lack, ...] = ()
 
 
 class JobHeld(Fact, frozen=True, gc=False):
@@ -418,6 +457,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     NodeRemoved,
     JobSubmitted,
     JobAdmitted,
+    JobSwitched,
     BudgetReserved,
     JobRejected,
     JobHeld,
@@ -469,5 +509,7 @@ AFTER_MAX: Final = 100  # jobs that one waits for
 ARRAY_MAX: Final = 10_000
 ARRAY_AFTER_MAX: Final = 100_000  # of all jobs of an array together
 ALTERNATIVES_MAX: Final = 8
+LACKS_MAX: Final = 32
+SITES_MAX: Final = 16  # that a job names
 RETRYABLE: Final = ("exit_code", "signal", "lost", "start_failed")
 RETRIES_MAX: Final = 100

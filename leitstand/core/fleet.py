@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core.decision import ID_MAX, Answer, Decision, is_id, record, refuse
 from leitstand.core.fact import Fact
 from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.places.placement import Place, place, tasks_max
-from leitstand.core.places.siting import allowed
+from leitstand.core.places.siting import allowed, named
 from leitstand.core.places.steps import Where
 from leitstand.core.places.topology import NODE, Topology
 from leitstand.core.queue import Queue
@@ -20,6 +22,8 @@ from leitstand.core.sharing.standing import Standing
 if TYPE_CHECKING:
     from leitstand.core.state import State
 
+CARBON_MAX: Final = 10_000  # g for a kWh
+_SHAPES_MAX: Final = 10_000
 Holding = tuple[
     int, int, int, dict[int, int]
 ]  # of a node: GPUs (mask), CPU, memory; of GPUs that are shared the thousandths
@@ -32,6 +36,7 @@ class Site(msgspec.Struct, gc=False):
     colocate: bool
     jurisdiction: str
     levels: tuple[str, ...] = ()
+    carbon_g_per_kwh: int = 0  # of its electricity, 0: not known
 
 
 class Node(msgspec.Struct, gc=False):
@@ -54,6 +59,7 @@ class Pool:
 
     __slots__ = (
         "_amounts",
+        "_could",
         "colocate",
         "free",
         "name_bytes",
@@ -75,7 +81,8 @@ class Pool:
         self.topology = Topology()
         self.colocate = False
         self.standing: Standing | None = None
-        self._amounts: tuple[int, int, int] | None = None  # derived
+        self._amounts: tuple[int, int, int] | None = None  # derived, as is
+        self._could: dict[f.Resources, bool] = {}  # which shapes it could hold, until a node or site changes
 
     def find(self, asked: f.Resources) -> list[Place] | None:
         """Places for a gang now, or None."""
@@ -99,14 +106,20 @@ class Pool:
 
     def within(self, asked: f.Resources) -> list[int]:
         """Bit masks over positions: the gang has to lie within one of them."""
-        nodes = self.topology.of_type(asked.gpu_type) if asked.gpu_type else -1
+        nodes = named(asked, self.topology)
         if not asked.level or asked.level == NODE:
-            return [nodes]
+            return [domain.mask & nodes for domain in self.topology.tops()]
         return [domain.mask & nodes for domain in self.topology.of_level(asked.level)]
 
     def could_hold(self, asked: f.Resources) -> bool:
         """Whether the gang would find places if nothing ran."""
-        return self._recordable(place(self.whole, asked, self.topology, self.colocate)) is not None
+        known = self._could.get(asked)
+        if known is None:
+            if len(self._could) >= _SHAPES_MAX:
+                self._could.clear()
+            places = self._recordable(place(self.whole, asked, self.topology, self.colocate))
+            known = self._could[asked] = places is not None
+        return known
 
     def _recordable(self, places: list[Place] | None) -> list[Place] | None:
         return None if places is None or len(places) > self.tasks_max else places
@@ -132,6 +145,7 @@ class Pool:
     def resize(self) -> None:
         """Note the size of the largest node in service, and what follows from it."""
         self._amounts = None
+        self._could.clear()
         levels = self.whole.levels
         size = max((size for size, mask in enumerate(levels) if mask), default=0)
         self.free.size = self.whole.size = size
@@ -139,14 +153,42 @@ class Pool:
 
 
 def _site_added(state: "State", at: int, fact: f.SiteAdded) -> None:
-    state.sites[fact.site] = Site(
-        fact.site, fact.engine, fact.logical, fact.colocate, fact.jurisdiction, fact.levels
-    )
+    before = state.sites.get(fact.site)
+    said, carbon = ("", 0) if before is None else (before.jurisdiction, before.carbon_g_per_kwh)
+    jurisdiction = fact.jurisdiction or said
+    site = Site(fact.site, fact.engine, fact.logical, fact.colocate, jurisdiction, fact.levels, carbon)
+    state.sites[fact.site] = site
     for node in state.nodes.values():
         if node.site == fact.site:
             state.pools[node.pool].colocate = fact.colocate
+    _name(state, site)
+
+
+def describe(state: "State", now: int, asked: a.SiteDescribed) -> Decision:
+    """What an operator says of a site, if it is there and the amounts are possible."""
+    site = state.sites.get(asked.site)
+    if site is None:
+        return refuse("unknown_site", asked.site[:ID_MAX])
+    if not 0 <= asked.carbon_g_per_kwh <= CARBON_MAX:
+        return refuse("invalid", f"{asked.carbon_g_per_kwh} gCO2/kWh, not in 0..{CARBON_MAX}")
+    if asked.jurisdiction and not is_id(asked.jurisdiction):
+        return refuse("invalid", f"{asked.jurisdiction[:ID_MAX]!r} is no name of a jurisdiction")
+    if (asked.jurisdiction, asked.carbon_g_per_kwh) == (site.jurisdiction, site.carbon_g_per_kwh):
+        return Decision((), Answer(site.id))
+    return record(asked, made=site.id)
+
+
+def _site_described(state: "State", at: int, fact: a.SiteDescribed) -> None:
+    site = state.sites[fact.site]
+    site.jurisdiction, site.carbon_g_per_kwh = fact.jurisdiction, fact.carbon_g_per_kwh
+    _name(state, site)
+
+
+def _name(state: "State", site: Site) -> None:
+    """Pools know the site as it is now."""
     for pool in state.pools.values():
-        pool.topology.name(fact.site, fact.levels)
+        pool.topology.name(site.id, site.levels, site.jurisdiction, site.logical)
+        pool.resize()
 
 
 def _node_added(state: "State", at: int, fact: f.NodeAdded) -> None:
@@ -185,7 +227,8 @@ def serve(state: "State", node: Node, held: dict[str, Holding]) -> None:
         pool.name_bytes = max(pool.name_bytes, len(node.id))
     site = state.sites.get(node.site)
     pool.colocate = site is not None and site.colocate
-    pool.topology.name(node.site, site.levels if site is not None else ())
+    if site is not None:
+        pool.topology.name(site.id, site.levels, site.jurisdiction, site.logical)
     pool.topology.add(node.position, node)
     every = (1 << node.gpus) - 1
     gpus, cpus_milli, memory_mib, parts = held.get(node.id, (0, 0, 0, {}))
@@ -232,4 +275,6 @@ APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {
     f.SiteAdded: _site_added,
     f.NodeAdded: _node_added,
     f.NodeRemoved: _node_removed,
+    a.SiteDescribed: _site_described,
 }
+DECIDE: Final[dict[type, Callable[["State", int, Any], Decision]]] = {a.SiteDescribed: describe}

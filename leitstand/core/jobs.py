@@ -44,6 +44,13 @@ class Job(msgspec.Struct, gc=False):
     reserved: f.Parts = ()  # of budgets, in the order in which they pay
     price_micro_eur: int = 0
     predicted_us: int = 0
+    data_sites: tuple[str, ...] = ()
+    switches: int = 0  # how often it went to another pool or shape while it waited
+
+    @property
+    def alternative(self) -> int:
+        """Which of its shapes it waits or runs with."""
+        return self.shapes.index(self.resources) if self.shapes else 0
 
 
 class Run(msgspec.Struct, gc=False):

@@ -18,6 +18,8 @@ CHECKS_MAX: Final = 100  # of an application
 AMOUNT_MAX: Final = 2**63 - 1
 WEIGHT_MAX: Final = 1_000_000
 RESERVATIONS_MAX: Final = 100_000
+LOOKED_MAX: Final = 10_000  # waiting jobs that one tick looks at for another pool
+PRICE_MILLI_MAX: Final = 1_000_000
 PRICE_MAX: Final = 10**10  # millionths of a euro
 BUDGETS: Final = ("granted", "required", "off")
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
@@ -93,6 +95,27 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.protected_us + self.grace_us + self.stop_us
 
 
+class Choosing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a job with a choice gets its pool and shape under `fair`: the least sum of these, in seconds of waiting, and
+    of the wait that is expected (docs/scheduling.md, "Choosing among sites").
+
+    `order_s`: each step down its own list of alternatives; `level_s`: not together at the preferred level now;
+    `data_s`: no site with its data; `cost_s`, `carbon_s`: the dearest, the dirtiest of all that are eligible, others in
+    proportion. Together the last four stay below `order_s`. `price_milli`: by pool, thousandths of the price of the
+    class, 1000 if not named. At a tick at most `looked_max` waiting jobs are looked at, `reservations_max` of them with
+    a reservation; a job switches for a gain of `gain_s`, twice that for its second time, and so on."""
+
+    order_s: int = 3600
+    level_s: int = 600
+    data_s: int = 1200
+    cost_s: int = 900
+    carbon_s: int = 600
+    gain_s: int = 600
+    looked_max: int = 500
+    reservations_max: int = 16
+    price_milli: dict[str, int] = {}
+
+
 class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True):
     """One bundle.
 
@@ -116,6 +139,7 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fie
     onboarding: Onboarding = Onboarding()
     exit: Exit = Exit()
     sharing: Sharing = msgspec.field(default_factory=Sharing)
+    choosing: Choosing = msgspec.field(default_factory=Choosing)
     budgets: str = "granted"
     price_micro_eur_per_gpu_h: dict[str, int] = msgspec.field(
         default_factory=lambda: dict.fromkeys(TENANT_CLASSES, 0)
@@ -148,6 +172,7 @@ def check(rules: Rules) -> list[str]:
             )
     faults += _onboarding_faults(rules.onboarding)
     faults += _sharing_faults(rules.sharing)
+    faults += _choosing_faults(rules.choosing)
     faults += _budget_faults(rules)
     for name, value in (
         ("first_budget_us", rules.onboarding.first_budget_us),
@@ -200,6 +225,28 @@ def _sharing_faults(sharing: Sharing) -> list[str]:
     for name, value, least, most in numbers:
         if not least <= value <= most:
             faults.append(f"sharing.{name} is {value}, not in {least}..{most}")
+    return faults
+
+
+def _choosing_faults(choosing: Choosing) -> list[str]:
+    faults = []
+    for name in choosing.__struct_fields__:
+        value = getattr(choosing, name)
+        most = LOOKED_MAX if name.endswith("_max") else SPAN_MAX_US // SECOND_US
+        least = 1 if name == "gain_s" else 0
+        if name != "price_milli" and not least <= value <= most:
+            faults.append(f"choosing.{name} is {value}, not in {least}..{most}")
+    parts = choosing.level_s + choosing.data_s + choosing.cost_s + choosing.carbon_s
+    if parts >= choosing.order_s:
+        faults.append(
+            f"choosing: level_s, data_s, cost_s and carbon_s are {parts} s together, not less than order_s, "
+            f"{choosing.order_s} s: a job's own order of alternatives would not come first"
+        )
+    for pool, price in choosing.price_milli.items():
+        if not 1 <= price <= PRICE_MILLI_MAX:
+            faults.append(
+                f"choosing.price_milli of {pool[:NAME_MAX]!r} is {price}, not in 1..{PRICE_MILLI_MAX}"
+            )
     return faults
 
 

@@ -137,6 +137,7 @@ class State:
             fact.index,
             fact.size,
             (fact.resources, *fact.alternatives) if fact.alternatives else (),
+            data_sites=fact.data_sites,
         )
         if fact.array:
             self.waiting.join(fact.array)
@@ -165,6 +166,17 @@ class State:
         if self.pools[job.pool].standing is not None:
             job.predicted_us = lengths.predict(self, job)
         self._wait(job)
+
+    def _job_switched(self, at: int, fact: f.JobSwitched) -> None:
+        job = self.jobs[fact.job]
+        self._drop(job)
+        self._leave_queue(job)
+        job.pool, job.charge_milli = fact.pool, fact.charge_milli
+        if job.shapes:
+            job.resources = job.shapes[fact.alternative]
+        job.switches += 1
+        budgets.hold(self, job, fact.reserved, fact.price_micro_eur)
+        self._enqueue(job)
 
     def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
         job = self.jobs[fact.job]
@@ -482,6 +494,7 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     f.RulesSet: State._rules_set,
     f.JobSubmitted: State._job_submitted,
     f.JobAdmitted: State._job_admitted,
+    f.JobSwitched: State._job_switched,
     f.BudgetReserved: State._budget_reserved,
     f.JobRejected: State._job_rejected,
     f.JobHeld: State._job_held,

@@ -84,10 +84,16 @@ def fault_of(asked: f.SubmitJob) -> str:
         return f"after: the id of a job and one of {', '.join(f.ENDS)}"
     if len(asked.alternatives) > f.ALTERNATIVES_MAX:
         return f"{len(asked.alternatives)} alternatives; the limit is {f.ALTERNATIVES_MAX}"
+    if len(asked.data_sites) > f.SITES_MAX:
+        return f"{len(asked.data_sites)} sites with its data; the limit is {f.SITES_MAX}"
     for shape in (asked.resources, *asked.alternatives):
         for name in (shape.gpu_type, shape.level, shape.prefer, shape.slice_level):
             if len(name) > DIGEST_MAX:
                 return f"a GPU type or a level of the topology has more than {DIGEST_MAX} characters"
+        if len(shape.sites) > f.SITES_MAX:
+            return f"{len(shape.sites)} sites; the limit is {f.SITES_MAX}"
+        if any(len(name) > DIGEST_MAX for name in (*shape.sites, *asked.data_sites, shape.jurisdiction)):
+            return f"a site or a jurisdiction has more than {DIGEST_MAX} characters"
     return ""
 
 

@@ -26,6 +26,7 @@ _SUBJECTS: Final[dict[type[f.Fact], str]] = {
     a.ProjectAdded: "project",
     a.ProjectClosed: "project",
     a.BudgetGranted: "budget",
+    a.SiteDescribed: "site",
     a.EntitlementsChanged: "pool",
     a.CommitmentMade: "commitment",
     a.CommitmentEnded: "commitment",

@@ -22,23 +22,28 @@ FOLDER = Path(__file__).parent / "journals"
 GOLDEN = {
     "0001.jsonl": (
         4,
-        "dea709dbb6251078a1db918410b12923dae8f85ec9595c4a47abc022ebfc9d34",
+        "70088468bf8985a5461c8769efa9c53ad48f98bc77124ea8dd0e53fe69aea753",
         "443e84b1937e0b66f4e4ccc3b963ec65b88bb4cfc388ba0a72dd82fb0548629a",
     ),
     "0002.jsonl": (
         4,
-        "f3e7d0c16b839acd46cfd1b603e05ca526fa853baa39c0ab886a8b64ce9c26b1",
+        "39730fe7e224653db45ba01a2eead39ed10cc63331423ecfd065c6d0b44d6df9",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
     "0003.jsonl": (
         4,
-        "22b614e131cbaaca0805c7a41387d003c4617098308690262e955f65bff00b17",
+        "ccf739145034a5e163e6a187e74c2f6ba45a86d82fa80e0df954dddf86f44c2e",
         "bf40e98eab2639e31cbc5725d122c6658a20d5dfef2a242f063e5c6548cebb9c",
     ),
     "0004.jsonl": (
         4,
-        "a18330c6c050e5e73b6c4b6c2c9387dfbe3a08d7d8acc2c35ea17dba1a44175c",
+        "ccce52984c1970a6a8751c85854b24b6842cc07e311792afcc3f19c7e32d33b7",
         "f4452820f32c596a44890624cf82704d084bbce6663dbb51c073a19e87fee9dd",
+    ),
+    "0005-sites.jsonl": (
+        4,
+        "f60e387858fbe2ee3f5a0a146f9f9d357523bd005a1351f6aae1a582ca9bcc03",
+        "fcf4cdec50a95f9b83638a558fb6ab6b50ffc686936f92c88760d8b47e20021a",
     ),
 }
 

@@ -172,7 +172,7 @@ def ways(fleet: list[Spot], asked: Resources, count: int, share: bool) -> Iterat
         if sum(tasks) != count:
             continue
         used = [position for position, held in enumerate(tasks) if held]
-        if not together(fleet, used, asked.level):
+        if not together(fleet, used, asked.level) or not together(fleet, used, "site"):
             continue
         if asked.slice_nodes:
             groups: dict[object, int] = {}

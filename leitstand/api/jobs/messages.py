@@ -63,7 +63,9 @@ NO_SUCH_CAPACITY: Final = {
     "gpus_per_node": "asks for {asked} on a node; the largest has {limit}",
     "cpus_milli_per_node": "asks for {asked} on a node; the largest has {limit}",
     "memory_mib_per_node": "asks for {asked} on a node; the largest has {limit}",
-    "gpu_type": "asks for a type of GPU that no node has",
+    "gpu_type": "asks for a type of GPU that no node where it may run has",
+    "sites": "asks for sites that are not there, or have no node",
+    "jurisdiction": "asks for a site under a law that holds at none where it may run",
     "level": "asks for more in one domain of the topology than any has",
     "": "asks for GPUs, CPUs and memory that no single node has together",
 }

@@ -46,7 +46,7 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
     if verdict.alternative:
         asked = replace(asked, resources=asked.alternatives[verdict.alternative - 1])
     pool = state.pools[verdict.pool]
-    price = budgets.price_of(state.rules, state.tenants[asked.tenant])
+    price = budgets.price_of(state.rules, state.tenants[asked.tenant], verdict.pool)
     charge_milli = keeping.charge_of(state, verdict.pool, asked.resources)
     milli_us = budgets.most(asked.resources, charge_milli) * verdict.max_duration_us
     made = Plan(True, payment=verdict.payment, micro_eur=budgets.euros(milli_us, price))

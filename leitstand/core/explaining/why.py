@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from leitstand.core import admission
+from leitstand.core.choosing.options import lacking
 from leitstand.core.explaining.remedies import Remedy, remedies
 from leitstand.core.explaining.trial import Trial, limit_of
 from leitstand.core.facts import Resources
@@ -151,7 +151,7 @@ class Reading:
         if over is not None:
             return _limited(over, job)
         if not pool.could_hold(job.resources):
-            return Binding("no_such_capacity", *admission.lacking(pool, job.resources))
+            return Binding("no_such_capacity", *lacking(pool, job.resources))
         same = trial.standing.lines.get(leaf.id, {}).get(Class(job.resources, limit_of(job)))
         if same and same[0] < key_of(job):
             return Binding("order", node=leaf.id, jobs_ahead=self.ahead(job), job=same[0][-1])
@@ -183,7 +183,7 @@ class Reading:
         if pool.could_hold(job.resources):
             short = _short(pool, job.resources)
             return Binding("capacity") if short is None else Binding("capacity", *short)
-        return Binding("no_such_capacity", *admission.lacking(pool, job.resources))
+        return Binding("no_such_capacity", *lacking(pool, job.resources))
 
     def ahead(self, job: Job) -> int:
         """How many waiting jobs of its project come first."""

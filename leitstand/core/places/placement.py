@@ -51,6 +51,8 @@ def _is_special(asked: Resources) -> bool:
         or asked.prefer
         or asked.slice_nodes
         or asked.nodes_max
+        or asked.sites
+        or asked.jurisdiction
     )
 
 

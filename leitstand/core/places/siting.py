@@ -81,11 +81,18 @@ def site_fewest(free: Free, asked: Resources, topology: Topology, size: int) -> 
 
 def allowed(asked: Resources, topology: Topology) -> int:
     """The nodes that the shape leaves to choose from."""
-    within = topology.of_type(asked.gpu_type) if asked.gpu_type else EVERYWHERE
+    within = named(asked, topology)
     for level in (asked.level, asked.slice_level):
         if level not in ("", NODE):
             within &= _mask(topology.of_level(level))
     return within
+
+
+def named(asked: Resources, topology: Topology) -> int:
+    """The nodes with the GPUs and at the sites that the shape names."""
+    if asked.gpu_type or asked.sites or asked.jurisdiction:
+        return topology.named(asked.gpu_type, asked.sites, asked.jurisdiction)
+    return EVERYWHERE
 
 
 # ── one task ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,7 +138,7 @@ def _room(packer: Packer, asked: Resources, topology: Topology, most: int) -> in
     if asked.level == NODE:
         room = packer.largest_node()
     else:
-        tops = topology.of_level(asked.level) if asked.level else [topology.root]
+        tops = topology.of_level(asked.level) if asked.level else topology.tops()
         room = max((packer.capacity(domain) for domain in tops), default=0)
     return min(room, most - most % max(1, asked.slice_nodes))
 

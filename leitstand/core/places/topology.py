@@ -12,11 +12,13 @@ from typing import Final, Protocol
 
 from leitstand.core.decision import is_id
 from leitstand.core.places.fit import Free
+from leitstand.core.places.types import UNTYPED, means
 
 SITE: Final = "site"
 NODE: Final = "node"
 LEVELS_MAX: Final = 16  # of one site, between itself and its nodes
 _CHANGES_MAX: Final = 64  # of nodes, above which all domains are judged anew: that is then cheaper
+_NAMED_MAX: Final = 1_000  # kinds of shapes whose nodes are remembered
 
 
 class Located(Protocol):
@@ -57,7 +59,10 @@ class Topology:
         "_chains",
         "_domains",
         "_indexed",
+        "_jurisdictions",
         "_levels",
+        "_logical",
+        "_named",
         "_serving",
         "_sized",
         "_stale",
@@ -73,7 +78,12 @@ class Topology:
         self._domains: dict[tuple[str, ...], Domain] = {}
         self._chains: list[tuple[Domain, ...]] = []  # by position: its domains, from its site down
         self._levels: dict[str, tuple[str, ...]] = {}  # by site
-        self._types: dict[str, int] = {}
+        self._jurisdictions: dict[str, str] = {}  # by site
+        self._logical: dict[str, bool] = {}  # by site: whether its GPUs are only counted
+        self._types: dict[tuple[str, str], int] = {}  # (site, type)
+        self._named: dict[
+            tuple[object, ...], int
+        ] = {}  # nodes that a shape names, kept until a node or site changes
         self._sized: dict[int, int] = {}  # nodes by how many GPUs they have
         self._whole: list[dict[int, int]] = []  # by depth: size → nodes of the whole domains of that size
         self._serving = self._busy = 0
@@ -81,10 +91,13 @@ class Topology:
         self._indexed: _Index | None = None
 
     # ── building ──────────────────────────────────────────────────────────────────────────────────────────────────
-    def name(self, site: str, levels: tuple[str, ...]) -> None:
+    def name(self, site: str, levels: tuple[str, ...], jurisdiction: str = "", logical: bool = False) -> None:
         """The site calls its levels so, from the top; may be said again."""
         self._levels[site] = levels
+        self._jurisdictions[site] = jurisdiction
+        self._logical[site] = logical
         self._indexed = None
+        self._named.clear()
 
     def add(self, position: int, node: Located) -> None:
         """The node at `position` (the next one, or one that exists) stands there."""
@@ -107,10 +120,12 @@ class Topology:
         parent.own |= bit
         self.root.mask |= bit
         self._chains[position] = tuple(chain)
-        self._types[node.gpu_type] = self._types.get(node.gpu_type, 0) | bit
+        kind = node.site, node.gpu_type
+        self._types[kind] = self._types.get(kind, 0) | bit
         self._sized[node.gpus] = self._sized.get(node.gpus, 0) | bit
         self._stale = True
         self._indexed = None
+        self._named.clear()
 
     def _remove(self, position: int, bit: int) -> None:
         chain = self._chains[position]
@@ -121,20 +136,49 @@ class Topology:
             if not domain.mask:
                 parent.children.remove(domain)
                 del self._domains[domain.path]
-        for gpu_type in self._types:
-            self._types[gpu_type] &= ~bit
+        for kind in self._types:
+            self._types[kind] &= ~bit
         for size in self._sized:
             self._sized[size] &= ~bit
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
     @property
     def flat(self) -> bool:
-        """Whether nothing but sites and nodes is known."""
+        """Whether nothing but nodes of one site is known."""
         return self._index().flat
 
     def of_type(self, gpu_type: str) -> int:
-        """The nodes with this GPU."""
-        return self._types.get(gpu_type, 0)
+        """The nodes with GPUs that a job means by this name."""
+        return self.named(gpu_type)
+
+    def named(self, gpu_type: str = "", sites: tuple[str, ...] = (), jurisdiction: str = "") -> int:
+        """The nodes with such GPUs, at one of these sites, under this law; '' and () do not narrow it."""
+        key = gpu_type, sites, jurisdiction
+        known = self._named.get(key)
+        if known is None:
+            known = 0
+            for (site, kind), nodes in self._types.items():
+                if (
+                    (not sites or site in sites)
+                    and (not jurisdiction or self._jurisdictions.get(site) == jurisdiction)
+                    and (not gpu_type or means(gpu_type, kind) or self._stands_for_any(site, kind))
+                ):
+                    known |= nodes
+            if len(self._named) >= _NAMED_MAX:
+                self._named.clear()
+            self._named[key] = known
+        return known
+
+    def _stands_for_any(self, site: str, kind: str) -> bool:
+        return kind in UNTYPED and self._logical.get(site, False)
+
+    def sites(self, within: int = -1) -> list[str]:
+        """The sites of those nodes, in order of their first node."""
+        return [domain.path[0] for domain in self._index().by_level.get(SITE, ()) if domain.mask & within]
+
+    def tops(self) -> list[Domain]:
+        """What a gang may spread over at most: a site, for no run is at two."""
+        return self._index().by_level.get(SITE, []) if self._index().several else [self.root]
 
     def knows(self, level: str) -> bool:
         """Whether a node of the pool stands in a domain of this level."""
@@ -145,7 +189,8 @@ class Topology:
         return self._index().by_level.get(level, [])
 
     def ascending(self) -> list[list[Domain]]:
-        """All domains, the lowest level of each site first, then by their lowest nodes; the whole pool last."""
+        """All domains, the lowest level of each site first, then by their lowest nodes; the whole pool last, if it is
+        at one site."""
         return self._index().by_height
 
     def _index(self) -> "_Index":
@@ -231,7 +276,7 @@ def _serving(free: Free) -> int:
 class _Index:
     """What follows from the tree and the names of its levels."""
 
-    __slots__ = ("by_height", "by_level", "flat")
+    __slots__ = ("by_height", "by_level", "flat", "several")
 
     def __init__(self, root: Domain, domains: Iterable[Domain], levels: dict[str, tuple[str, ...]]) -> None:
         self.flat = True
@@ -246,7 +291,11 @@ class _Index:
             if domain.level:
                 self.by_level.setdefault(domain.level, []).append(domain)
         self.by_height = [heights[height] for height in sorted(heights)]
-        self.by_height.append([root])
+        self.several = len(root.children) > 1
+        if self.several:
+            self.flat = False
+        else:
+            self.by_height.append([root])
 
 
 def level_faults(levels: tuple[str, ...]) -> str:

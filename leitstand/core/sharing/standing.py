@@ -17,6 +17,7 @@ from leitstand.core.places.fit import Availability
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.places.timeline import Timeline
+from leitstand.core.sharing.backlog import Backlog
 from leitstand.core.sharing.shares import Held, Node, Tree
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Standing:
         self.promised: dict[str, int] = {}  # jobs with a promise → when it is due
         self.due: dict[str, tuple[Node, int]] = {}  # jobs with a promise so soon that it counts as pinned
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
+        self.backlog = Backlog()
+        self.choosy = 0  # how many waiting jobs have several shapes
         self.ticked_us = 0
         self.fresh: dict[str, None] = {}  # leaves with a head that nobody looked at
 
@@ -59,6 +62,8 @@ class Standing:
         at[leaf] = at.get(leaf, 0) + 1
         self.waiting[job.id] = leaf, cls
         self.fresh[leaf] = None
+        self.backlog.wait(leaf, job.charge_milli, cls.limit_us)
+        self.choosy += bool(job.shapes)
         if self.yielding.pop(job.id, None) is None:
             self.tree.wait(self.tree.node(leaf), job.charge_milli)
 
@@ -76,6 +81,8 @@ class Standing:
             if not line:
                 del self.lines[leaf]
         self.fresh[leaf] = None
+        self.backlog.leave(leaf, job.charge_milli, cls.limit_us)
+        self.choosy -= bool(job.shapes)
         self.tree.wait(self.tree.node(leaf), -job.charge_milli)
 
     # ── running ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -87,6 +94,7 @@ class Standing:
         if pinned_us:
             heappush(self.pins, (pinned_us, job.id))
         self.tree.start(held)
+        self.backlog.run(job.id, held.charge, run.placed_us, held.until_us)
         parts, milli = parts_of(job.resources, places), job.resources.gpu_milli
         shares = [(task.bits.bit_length() - 1, milli) for task in run.tasks] if milli else ()
         self.timeline.occupy(run.id, places, parts, held.until_us, shares)
@@ -94,11 +102,13 @@ class Standing:
     def started(self, job: "Job", run: "Run") -> None:
         """Its run began when the engine says."""
         self.tree.held[job.id].until_us = until_us(job, run.started_us)
+        self.backlog.run(job.id, job.charge_milli, run.started_us, until_us(job, run.started_us))
         self.timeline.until(run.id, until_us(job, run.started_us))
 
     def stop(self, job: "Job", run: "Run", by_us: int, yields: bool) -> None:
         """Its run was told to end, and will have by then."""
         held = self.tree.end(job.id)
+        self.backlog.run(job.id, held.charge, run.placed_us, by_us)
         self.timeline.until(run.id, by_us)
         if yields:
             self.yielding[job.id] = held.leaf, held.charge
@@ -107,6 +117,7 @@ class Standing:
     def end(self, job: "Job", run: "Run") -> None:
         """Its run is over."""
         self.timeline.vacate(run.id)
+        self.backlog.end(job.id)
         if not run.stopping:
             self.tree.end(job.id)
 
@@ -137,6 +148,7 @@ class Standing:
             held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, order)
             held.until_us = end_us
             self.tree.start(held)
+            self.backlog.run(job.id, held.charge, reservation.at_us, end_us)
             return
         self.reserved[leaf] = self.reserved.get(leaf, 0) + 1
         if reservation.kind == "promise":
@@ -154,6 +166,7 @@ class Standing:
         self.timeline.release(job)
         if known.kind == "claim":
             self.tree.end(job)
+            self.backlog.end(job)
             return
         self.promised.pop(job, None)
         if job in self.due:
