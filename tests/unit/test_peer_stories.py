@@ -5,12 +5,14 @@ The names are those of the issues and pull requests of Kueue and KAI-Scheduler i
 single acts: `test_preemption.py`; on the model of the rules: `tests/properties/test_sharing_model.py`.
 """
 
+import msgspec
 import pytest
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core.rules import Rules
 from leitstand.core.units import MINUTE_US
-from tests.unit.fair_story import Cloud, cloud, day, owed
+from tests.unit.fair_story import SHARING, Cloud, cloud, day, owed
 from tests.unit.story import ask, refused
 
 LATER = 600  # s: everything that ran from the start can be taken by then
@@ -203,3 +205,30 @@ def test_e4_a_budget_admits_what_it_pays_and_what_is_not_used_pays_another() -> 
     assert {fact.reason for fact in refusals if isinstance(fact, f.JobRejected)} == {"budget"}
     story.at(1802, half, half).until(1803)
     assert story.running == [f"a-{number}" for number in (1_001, 1_002)]
+
+
+# ── what random histories found ───────────────────────────────────────────────────────────────────────────────────
+QUICK = Rules(discipline="fair", sharing=msgspec.structs.replace(SHARING, grace_us=0, stop_us=0))
+MINUTE = 1 / 60
+
+
+def keeper() -> Cloud:
+    """A keeps 7 of 12 GPUs for himself; all of his runs, and all that others start, last a minute or two."""
+    return cloud(4, 4, 4, entitled=[owed("a/default", 7, lend=0)], rules=QUICK, stop_us=0)
+
+
+def test_found_no_start_is_promised_on_what_the_owner_will_keep_again() -> None:
+    story = keeper().at(0, *[day(hours=MINUTE) for _ in range(7)])
+    first = day(2, tenant="b", hours=2 * MINUTE, priority=1)
+    story.at(0, first, day(4, 2, "b", hours=MINUTE)).to_the_end()
+    assert story.all(f.PromiseBroken) == []
+    assert story.started("b-1") == [0]
+    assert story.started("b-2") == [120], "beside the idle guarantee there are but five for others"
+
+
+def test_found_what_is_reserved_behind_a_promise_leaves_it_its_count() -> None:
+    story = keeper().at(0, day(hours=MINUTE), day(8, 2, hours=2 * MINUTE), day(hours=MINUTE))
+    gang = day(4, 2, "b", hours=MINUTE)
+    story.at(60, gang, msgspec.structs.replace(gang, priority=1)).to_the_end()
+    assert story.all(f.PromiseBroken) == []
+    assert (story.started("b-2"), story.started("b-1")) == ([120], [180])

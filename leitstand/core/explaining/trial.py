@@ -95,17 +95,7 @@ class Trial(Fair):
 
     def earliest(self, job: "Job") -> tuple[int, list[Place]] | None:
         """When and where the job could start, as runs and reservations are now, if nobody else came first."""
-        open_us = self._usage().earliest(self.leaf(job), job.charge_milli, limit_of(job))
-        if open_us is None:
-            return None
-        return self.standing.timeline.earliest(
-            job.resources,
-            self.now,
-            limit_of(job),
-            lambda free: self.pool.place(job.resources, free),
-            where=self.pool.where(job.resources),
-            after_us=open_us,
-        )
+        return self._earliest(job, self.leaf(job))
 
     def comes_first(self, job: "Job", top: Node) -> bool:
         """Whether nobody below `top` whose turn comes before the job's would start in its place, or call for the

@@ -3,20 +3,20 @@
 plan when it starts or reserves. Nodes have a timeline of their own (`timeline`); this is the same question without
 places.
 
-What may not be lent is taken as it is now; whether a start is allowed is decided again when it comes.
+Against the capacity counts what is used, and beside it what guarantees keep for their owners (`kept`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
+from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing.kept import Kept
+from leitstand.core.sharing.lines import Line, Steps, Window
 from leitstand.core.sharing.shares import Held, Node, Tree
 
-Window = tuple[int, int]  # from, until
-
-_Ints = npt.NDArray[np.int64]
+ROUNDS_MAX: Final = 8  # in which a start is looked for by count and by place in turn
+Found = tuple[int, list[Place]]  # start, places
 
 
 class Counts:
@@ -29,7 +29,10 @@ class Counts:
         for held in running:
             self._running.setdefault(held.leaf, {})[held.id] = held.charge, held.until_us
         self._spans: dict[str, tuple[Node, int, Window]] = {}
-        self._lines: dict[Node, _Line] = {}  # of nodes somebody asked for
+        self._lines: dict[Node, Line] = {}  # of nodes somebody asked for
+        self._keeps = any(node.floor for node in tree.nodes.values())
+        self._kept: Kept | None = None  # once somebody asked, where anything is kept
+        self._whole: Line | None = None  # used and kept in the whole pool
 
     def put(self, job: str, leaf: Node, charge: int, window: Window) -> None:
         """The job runs, or will, in that window, in place of what was said of it."""
@@ -61,6 +64,9 @@ class Counts:
             line = self._lines.get(node)
             if line is not None:
                 line.add(charge, window)
+        if self._kept is not None:
+            self._kept.change(leaf, charge, window)
+            self._whole = None
 
     def allows(self, leaf: Node, charge: int, limit_us: int, own: str) -> bool:
         """Whether `charge` more in `leaf` from now on stays within all limits for `limit_us`, what is reserved for
@@ -68,39 +74,79 @@ class Counts:
         mine = self._spans.get(own)
         self.drop(own)
         until_us = self._now + limit_us
-        fits = all(self._line(node).most(until_us) <= most for node, most in self._bounds(leaf, charge))
+        fits = all(line.most(until_us) <= most for line, most in self._bounds(leaf, charge))
         if mine is not None:
             self._spans[own] = mine
             self._change(*mine)
         return fits
 
-    def earliest(self, leaf: Node, charge: int, limit_us: int) -> int | None:
-        """The first moment from which `charge` more in `leaf` stays within all limits for `limit_us`; None: never."""
+    def earliest(self, leaf: Node, charge: int, limit_us: int, after_us: int = 0) -> int | None:
+        """The first moment, not before `after_us`, from which `charge` more in `leaf` stays within all limits for
+        `limit_us`; None: never."""
         bounds = self._bounds(leaf, charge)
-        start, moved = self._now, True
+        start, moved = max(self._now, after_us), True
         while moved:
             moved = False
-            for node, most in bounds:
-                free_us = self._line(node).earliest(most, start, limit_us)
+            for line, most in bounds:
+                free_us = line.earliest(most, start, limit_us)
                 if free_us is None:
                     return None
                 if free_us > start:
                     start, moved = free_us, True
         return start
 
-    def _bounds(self, leaf: Node, charge: int) -> list[tuple[Node, int]]:
-        """What nodes on the path may use beside `charge`."""
-        root = self._tree.root
-        kept = root.occupied - root.running  # of guarantees that nobody uses and nobody may
-        bounds = [(node, node.guarantee + node.borrow - charge) for node in leaf.path() if node.borrow >= 0]
-        return [*bounds, (root, self._tree.capacity - kept - charge)]
+    def earliest_with(
+        self, leaf: Node, charge: int, limit_us: int, places: Callable[[int], Found | None]
+    ) -> Found | None:
+        """The first start at which the same holds and `places`, asked for the first one from a moment on, has some."""
+        after_us = self._now
+        for _ in range(ROUNDS_MAX):
+            open_us = self.earliest(leaf, charge, limit_us, after_us)
+            found = None if open_us is None else places(open_us)
+            if found is None or found[0] == open_us:
+                return found
+            after_us = found[0]
+            if self.earliest(leaf, charge, limit_us, after_us) == after_us:
+                return found
+        return None
 
-    def _line(self, node: Node) -> "_Line":
+    def _bounds(self, leaf: Node, charge: int) -> list[tuple[Line, int]]:
+        """What is used on the path of a leaf, and how much of it may be beside `charge`."""
+        bounds = [
+            (self._line(node), node.guarantee + node.borrow - charge)
+            for node in leaf.path()
+            if node.borrow >= 0
+        ]
+        return [*bounds, self._bound(leaf, charge)]
+
+    def _bound(self, leaf: Node, charge: int) -> tuple[Line, int]:
+        """The same of the whole pool, where what is kept counts, too."""
+        tree = self._tree
+        used = self._line(tree.root)
+        if not self._keeps:
+            return used, tree.capacity - charge
+        if self._kept is None:
+            self._kept = Kept(tree, self._now, self._all())
+        if self._whole is None:
+            self._whole = used.plus(self._kept.line)
+        more = self._kept.more(leaf, charge)
+        if more is None:
+            return self._whole, tree.capacity - charge
+        return self._whole.rising(more), tree.capacity
+
+    def _all(self) -> Iterator[tuple[Node, int, Window]]:
+        """All that runs and is reserved."""
+        for leaf, runs in self._running.items():
+            for charge, until_us in runs.values():
+                yield leaf, charge, (self._now, max(until_us, self._now + 1))
+        yield from self._spans.values()
+
+    def _line(self, node: Node) -> Line:
         """The usage of a node by time."""
         line = self._lines.get(node)
         if line is None:
             soonest = self._now + 1
-            steps: list[tuple[int, int]] = []
+            steps: Steps = [(self._now, 0)]
             for leaf, runs in self._running.items():
                 if _is_below(leaf, node):
                     steps += [
@@ -114,50 +160,8 @@ class Counts:
                     steps.append((from_us, charge))
                     if until_us < INFINITY:
                         steps.append((until_us, -charge))
-            line = self._lines[node] = _Line(steps)
+            line = self._lines[node] = Line(steps)
         return line
-
-
-class _Line:
-    """Usage as steps: `used[i]` from `times[i]` to `times[i + 1]`, the last for ever, nothing before the first."""
-
-    __slots__ = ("times", "used")
-
-    def __init__(self, changes: list[tuple[int, int]]) -> None:
-        table = np.array(changes, np.int64).reshape(-1, 2)
-        self.times, at = np.unique(table[:, 0], return_inverse=True)
-        steps = np.zeros(len(self.times), np.int64)
-        np.add.at(steps, at, table[:, 1])
-        self.used: _Ints = np.cumsum(steps)
-
-    def add(self, charge: int, window: Window) -> None:
-        """So much more (less, if negative) in the window."""
-        first = self._cut(window[0])
-        last = self._cut(window[1]) if window[1] < INFINITY else len(self.times)
-        self.used[first:last] += charge
-
-    def _cut(self, at_us: int) -> int:
-        """The index of the step that begins then, made if there is none."""
-        index = int(self.times.searchsorted(at_us))
-        if index == len(self.times) or self.times[index] != at_us:
-            self.times = np.insert(self.times, index, at_us)
-            self.used = np.insert(self.used, index, self.used[index - 1] if index else 0)
-        return index
-
-    def most(self, until_us: int) -> int:
-        """The greatest use before then."""
-        return int(self.used[: self.times.searchsorted(until_us)].max(initial=-INFINITY))
-
-    def earliest(self, most: int, start: int, limit_us: int) -> int | None:
-        """The first moment from `start` on from which at most `most` is used for `limit_us`; None: never."""
-        over = self.used > most
-        turns = np.flatnonzero(np.diff(over, prepend=False))  # over and not over take turns
-        froms = np.maximum(np.concatenate(([start], self.times[turns[1::2]])), start)
-        untils = self.times[turns[::2]]
-        found = np.flatnonzero(untils - froms[: len(untils)] >= limit_us)
-        if len(found):
-            return int(froms[found[0]])
-        return int(froms[-1]) if len(froms) > len(untils) else None
 
 
 def _is_below(leaf: Node, node: Node) -> bool:

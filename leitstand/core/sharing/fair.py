@@ -435,17 +435,7 @@ class Fair:
             return
         self.unreserved.pop(job.id, None)
         self._reserved += 1
-        open_us = self._usage().earliest(leaf, job.charge_milli, _limit(job))
-        if open_us is None:
-            return
-        found = standing.timeline.earliest(
-            job.resources,
-            self.now,
-            _limit(job),
-            lambda view: self.pool.place(job.resources, view),
-            where=self.pool.where(job.resources),
-            after_us=open_us,
-        )
+        found = self._earliest(job, leaf)
         if found is None or found[0] <= self.now:  # there is room, but somebody else comes first
             return
         start_us, places = found
@@ -455,6 +445,21 @@ class Fair:
         if kind == "promise" and self._promised is not None:
             self._put(self._promised, job, leaf, start_us)
         self._touch(places)
+
+    def _earliest(self, job: "Job", leaf: Node) -> tuple[int, list[Place]] | None:
+        """When and where the job could start, by count and by place, as runs and reservations are known now."""
+
+        def places(after_us: int) -> tuple[int, list[Place]] | None:
+            return self.standing.timeline.earliest(
+                job.resources,
+                self.now,
+                _limit(job),
+                lambda view: self.pool.place(job.resources, view),
+                where=self.pool.where(job.resources),
+                after_us=after_us,
+            )
+
+        return self._usage().earliest_with(leaf, job.charge_milli, _limit(job), places)
 
     def _usage(self) -> Counts:
         """Usage over time, as far as it is known now."""
