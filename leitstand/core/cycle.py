@@ -23,12 +23,12 @@ from leitstand.core.choosing import switching
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
 from leitstand.core.fleet import Node, Pool
 from leitstand.core.jobs import Job, Run
-from leitstand.core.metering import kept, meter
+from leitstand.core.metering import kept, lost, meter
 from leitstand.core.places.placement import tasks_of
 from leitstand.core.places.topology import domain_faults, level_faults
 from leitstand.core.places.types import pool_of
 from leitstand.core.queue import STRICT
-from leitstand.core.sharing import granting, keeping
+from leitstand.core.sharing import granting, keeping, repair
 from leitstand.core.sharing.fair import Fair
 from leitstand.core.state import State
 from leitstand.core.tenancy import Tenant
@@ -300,9 +300,12 @@ class Core:
         job = self.state.jobs.get(asked.job)
         if job is None:
             return Answer(refused="unknown_job", detail=asked.job)
-        if job.state == "stopping":
+        if job.run and self.state.runs[job.run].stopping not in ("", *f.AGAIN):
             return Answer(job.id)
         self._emit(f.CancelRequested(job.id, asked.user[:DIGEST_MAX]))
+        if job.run and job.id in self.state.reservations:
+            self._give_way(job)
+            self._emit(f.ReservationDropped(job.id, "ended"))
         if job.run:
             self._emit(f.RunStopOrdered(job.run, "cancel"))
         else:
@@ -365,14 +368,16 @@ class Core:
                 report.detail,
             )
         )
+        ended, kept_us = _ended(job.id, report, run), kept(job, run, clipped)
+        again = _again(job, run, ended, kept_us)
         if run.has_started:
-            posted = budgets.use(self.state, job, run, report.outcome, clipped)
+            # what a failed node cost is not its tenant's: of such a run budgets pay what checkpoints keep
+            paid_us = clipped - lost(job, run, clipped) if again == f.NODE_FAILED else clipped
+            outcome = "stopped" if again == f.NODE_FAILED else report.outcome
+            posted = budgets.use(self.state, job, run, outcome, paid_us)
             self._emit(meter(job, run, clipped, posted))
-        ended = _ended(job.id, report, run)
-        if run.stopping in f.YIELDS and report.outcome == "stopped":
-            self._requeue(job, f.JobRequeued(job.id, run.stopping, ended.exit_code, kept(job, run, clipped)))
-        elif _runs_again(job, ended):
-            self._requeue(job, f.JobRequeued(job.id, ended.reason, ended.exit_code, kept(job, run, clipped)))
+        if again:
+            self._requeue(job, f.JobRequeued(job.id, again, ended.exit_code, kept_us))
         else:
             self._emit(ended)
         self._freed(job.pool, positions)
@@ -439,20 +444,29 @@ class Core:
                 self._lose(node)
         return NOTED
 
-    def _lose(self, node: Node) -> None:
-        """What was to start on a node that is gone, or another than it was, has to start elsewhere."""
+    def _lose(self, node: Node, failed: bool = False) -> None:
+        """What was to start on a node that is gone, or another than it was, has to start elsewhere; if it `failed`,
+        what ran there, too."""
         for plan in self._plans():
             if plan.name == node.pool:
-                plan.lose(node.position)
+                repair.lose(plan, node.position, self._now)
+                if failed:
+                    repair.fail(plan, node.position, self._now)
                 self._freed(node.pool)
+
+    def _runs_on(self, node: Node) -> bool:
+        """Whether something runs there, under `fair`, that nobody has told to end for a failure."""
+        standing = self.state.pools[node.pool].standing
+        runs = standing.timeline.runs_on(node.position) if standing is not None else []
+        return any(self.state.runs[run].stopping != f.NODE_FAILED for run in runs)
 
     def _node_removed(self, fact: f.NodeRemoved) -> Answer:
         node = self.state.nodes.get(fact.node)
         if node is None:
             return Answer(refused="invalid", detail=fact.node)
-        if node.in_service:
+        if node.in_service or (fact.failed and self._runs_on(node)):
             self._emit(fact)
-            self._lose(node)
+            self._lose(node, fact.failed)
         return NOTED
 
 
@@ -460,11 +474,16 @@ def _amounts(node: Any) -> tuple[object, ...]:
     return node.site, node.gpus, node.cpus_milli, node.memory_mib, node.gpu_type, node.domains
 
 
-def _runs_again(job: Job, ended: f.JobEnded) -> bool:
-    """Whether a job whose run ended so waits for another: it failed for a reason that it wants retried, nobody told it
-    to end, and it has runs left."""
+def _again(job: Job, run: Run, ended: f.JobEnded, kept_us: int) -> str:
+    """Why a job whose run ended so waits for another, '' if it does not: it made way, or lost a node; or it failed for
+    a reason that it wants retried, nobody told it to end, and it has retries left."""
+    if run.stopping == f.NODE_FAILED:
+        return f.NODE_FAILED if repair.runs_again(job, ended, kept_us) else ""
+    if run.stopping in f.YIELDS and ended.state == "cancelled":
+        return run.stopping
     wanted = job.retry_on or f.RETRYABLE
-    return job.runs <= job.retries and job.state != "stopping" and ended.reason in wanted
+    again = job.retried < job.retries and job.state != "stopping" and ended.reason in wanted
+    return ended.reason if again else ""
 
 
 def _ended(job: str, report: f.RunEnded, run: Run) -> f.JobEnded:
@@ -473,6 +492,8 @@ def _ended(job: str, report: f.RunEnded, run: Run) -> f.JobEnded:
         if report.exit_code == 0:
             return f.JobEnded(job, "succeeded", "", 0)
         return f.JobEnded(job, "failed", "exit_code" if report.signal is None else "signal", report.exit_code)
+    if run.stopping == f.NODE_FAILED and report.outcome == "stopped":
+        return f.JobEnded(job, "failed", "lost", report.exit_code)
     if report.outcome == "stopped":
         return f.JobEnded(job, "cancelled", _CANCELLED.get(run.stopping, "cancelled"), report.exit_code)
     reason = "max_duration_exceeded" if report.outcome == "time_limit" else report.outcome

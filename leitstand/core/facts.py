@@ -197,10 +197,12 @@ class NodeAdded(Fact, frozen=True, gc=False):
 
 
 class NodeRemoved(Fact, frozen=True, gc=False):
-    """A node takes no new run; what runs on it goes on to its end."""
+    """A node takes no new run; what runs on it goes on to its end. `failed`: it is gone with what ran on it; under
+    `fair` the rest of these runs is told to end. Engines say so before they report the ends of these runs."""
 
     node: str
     by: str = ""
+    failed: bool = False
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -331,9 +333,9 @@ class JobEnded(Fact, frozen=True, gc=False):
 
 
 class JobRequeued(Fact, frozen=True, gc=False):
-    """The job's run ended for one of RETRYABLE, or it was stopped for another job (`recall`, `priority`, `rebalance`),
-    and the job waits for another run at its old place in the queue. `kept_us`: how much of its work its checkpoints
-    keep, over all its runs."""
+    """The job's run ended for one of RETRYABLE, or it was stopped for another job (`recall`, `priority`, `rebalance`)
+    or because a node of it failed (`node_failed`), and the job waits for another run at its old place in the queue.
+    `kept_us`: how much of its work its checkpoints keep, over all its runs."""
 
     job: str
     reason: str
@@ -344,8 +346,9 @@ class JobRequeued(Fact, frozen=True, gc=False):
 # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 class CapacityReserved(Fact, frozen=True, gc=False):
     """From `start_us` on `tasks` are held for a job that waits; said again, it takes the place of what was said before.
-    `kind`: `claim` (freed for it: counts as running, starts as soon as it is free), `promise` (nobody can recall it) or
-    `plan` (later arrivals do not delay it, a guarantee that is called may). Of a task's mask only the number of GPUs
+    `kind`: `claim` (freed for it: counts as running, starts as soon as it is free), `promise` (nobody can recall it),
+    `plan` (later arrivals do not delay it, a guarantee that is called may) or `hold` (what a failure left of its nodes,
+    with those that take the place of others: perhaps fewer than it needs). Of a task's mask only the number of GPUs
     counts; which ones they are shows at the start."""
 
     job: str
@@ -388,7 +391,7 @@ class RunPlaced(Fact, frozen=True, gc=False):
 
 class RunStopOrdered(Fact, frozen=True, gc=False):
     """The run was told to end. `cause`: cancel, suspended or exit (of its tenant); recall, priority or rebalance, so
-    that `job` can start, and the run's own job waits again."""
+    that `job` can start, and the run's own job waits again; node_failed: the rest of a run whose node is gone."""
 
     run: str
     cause: str
@@ -476,9 +479,11 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     UsageMetered,
 )
 
-RESERVATIONS: Final = ("claim", "promise", "plan")
-DROPPED: Final = ("ended", "recalled", "failed", "replanned")
-YIELDS: Final = ("recall", "priority", "rebalance")  # causes of a stop after which the job waits again
+RESERVATIONS: Final = ("claim", "promise", "plan", "hold")
+DROPPED: Final = ("ended", "recalled", "failed", "replanned", "expired")
+YIELDS: Final = ("recall", "priority", "rebalance")  # causes of a stop for another job
+NODE_FAILED: Final = "node_failed"
+AGAIN: Final = (*YIELDS, NODE_FAILED)  # causes of a stop after which the job waits again
 
 # How a run ended, as engines report it.
 OUTCOMES: Final = (
@@ -513,3 +518,6 @@ LACKS_MAX: Final = 32
 SITES_MAX: Final = 16  # that a job names
 RETRYABLE: Final = ("exit_code", "signal", "lost", "start_failed")
 RETRIES_MAX: Final = 100
+FAILURES_MAX: Final = (
+    8  # runs in a row that failed nodes end before the job's checkpoints keep more of its work
+)

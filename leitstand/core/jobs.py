@@ -46,6 +46,9 @@ class Job(msgspec.Struct, gc=False):
     predicted_us: int = 0
     data_sites: tuple[str, ...] = ()
     switches: int = 0  # how often it went to another pool or shape while it waited
+    retried: int = 0  # runs that failed and were run again
+    failures: int = 0  # failed nodes that ended a run of it, since its checkpoints last kept more of its work
+    failed_us: int = 0  # since when it has first call, because of a failure; 0: it has none
 
     @property
     def alternative(self) -> int:
@@ -69,7 +72,8 @@ class Run(msgspec.Struct, gc=False):
 
 
 class Reservation(msgspec.Struct, gc=False):
-    """Places held for a waiting job from `start_us` on, decided at `at_us`. `kind`: claim | promise | plan."""
+    """Places held for a waiting job from `start_us` on, decided at `at_us`. `kind`: one of RESERVATIONS; a `hold` may
+    be of fewer places than the job needs, and of one whose run has not gone yet."""
 
     job: str
     kind: str

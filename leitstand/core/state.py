@@ -23,7 +23,7 @@ from leitstand.core.people import People
 from leitstand.core.places.placement import Place
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
-from leitstand.core.sharing import entitlements, keeping, lengths
+from leitstand.core.sharing import entitlements, keeping, lengths, repair
 from leitstand.core.sharing.entitlements import Contracts
 from leitstand.core.sharing.keeping import Lags
 from leitstand.core.sharing.standing import Reserved
@@ -107,6 +107,8 @@ class State:
             made = self.reservations.get(job.id)
             if job.state == "pending" and (made is None or made.kind != "claim"):
                 self._enqueue(job)
+            if job.failed_us:
+                keeping.call_first(self, job, job.failed_us)
         for made in self.reservations.values():
             self._reserve(self.jobs[made.job], made)
 
@@ -171,15 +173,21 @@ class State:
         job = self.jobs[fact.job]
         self._drop(job)
         self._leave_queue(job)
+        failed_us = job.failed_us
+        keeping.call_no_more(self, job)
         job.pool, job.charge_milli = fact.pool, fact.charge_milli
         if job.shapes:
             job.resources = job.shapes[fact.alternative]
         job.switches += 1
         budgets.hold(self, job, fact.reserved, fact.price_micro_eur)
+        if failed_us:
+            keeping.call_first(self, job, failed_us)
         self._enqueue(job)
 
     def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
         job = self.jobs[fact.job]
+        job.retried += fact.reason in f.RETRYABLE
+        job.failures = job.failures + (fact.reason == f.NODE_FAILED) if fact.kept_us <= job.kept_us else 0
         job.kept_us = fact.kept_us
         self._wait(job)
 
@@ -255,7 +263,8 @@ class State:
         budgets.hold(self, job, ())
         if job.state == "pending":
             self._wait_no_more(job)
-            self._drop(job)
+        self._drop(job)
+        keeping.call_no_more(self, job)
         standing = self.pools[job.pool].standing if job.pool else None
         if standing is not None:
             standing.forget(job.id)
@@ -276,9 +285,13 @@ class State:
     # ── reservations ──────────────────────────────────────────────────────────────────────────────────────────────
     def _capacity_reserved(self, at: int, fact: f.CapacityReserved) -> None:
         job = self.jobs[fact.job]
+        before = self.reservations.get(job.id)
         self._release(job)
         if fact.kind == "claim":
             self._leave_queue(job)
+        elif before is not None and before.kind == "claim":  # a failure left a part of it
+            keeping.call_first(self, job, at)
+            self._enqueue(job)
         self._reserve(job, Reservation(fact.job, fact.kind, fact.start_us, fact.tasks, at))
 
     def _reserve(self, job: Job, made: Reservation) -> None:
@@ -288,16 +301,20 @@ class State:
             places, sharing = self.places(made.tasks), self.rules.sharing
             due_us = made.start_us - sharing.until_freed_us
             freed_us = sharing.grace_us + sharing.stop_us if made.kind == "claim" else 0
+            if made.kind == "hold":
+                freed_us = sharing.recall_us
             standing.reserve(
                 job, self.leaf(job), Reserved(made.kind, places, made.start_us, made.at_us, due_us, freed_us)
             )
 
     def _reservation_dropped(self, at: int, fact: f.ReservationDropped) -> None:
         job = self.jobs[fact.job]
-        claimed = self.reservations[fact.job].kind == "claim"
+        kind = self.reservations[fact.job].kind
         self._drop(job)
-        if claimed:
+        if kind == "claim":
             self._enqueue(job)
+        if fact.cause == "failed" and kind in ("claim", "promise"):
+            keeping.call_first(self, job, at)
 
     def _drop(self, job: Job) -> None:
         if self.reservations.pop(job.id, None) is not None:
@@ -319,6 +336,7 @@ class State:
         self._wait_no_more(job)
         if self.rules.sharing.start_interval_us:
             self.paced_us = max(self.paced_us, at) + self.rules.sharing.start_interval_us
+        keeping.call_no_more(self, job)
         job.state = "starting"
         budgets.watch(self, job)
         job.runs += 1
@@ -340,11 +358,14 @@ class State:
         run = self.runs[fact.run]
         job = self.jobs[run.job]
         standing = self.pools[job.pool].standing
-        run.stopped_us = at
-        if standing is not None and not run.stopping:
-            standing.stop(job, run, keeping.stopped_by(self, run), fact.cause in f.YIELDS)
-        elif standing is not None and fact.cause not in f.YIELDS:
+        was = run.stopping
+        run.stopped_us = run.stopped_us if was else at
+        if standing is not None and not was:
+            standing.stop(job, run, keeping.stopped_by(self, run), fact.cause in f.AGAIN)
+        elif standing is not None and fact.cause not in f.AGAIN:
             standing.forget(job.id)
+        if fact.cause == f.NODE_FAILED and not was and repair.keeps_turn(job, run):
+            keeping.call_first(self, job, at)
         run.stopping = fact.cause
         job.state = "stopping"
 

@@ -22,12 +22,12 @@ FOLDER = Path(__file__).parent / "journals"
 GOLDEN = {
     "0001.jsonl": (
         4,
-        "70088468bf8985a5461c8769efa9c53ad48f98bc77124ea8dd0e53fe69aea753",
+        "79ac6dcd44f253560a1cceced6dc0e084f4a89c2d045d8fabc4744274e9a0e5f",
         "443e84b1937e0b66f4e4ccc3b963ec65b88bb4cfc388ba0a72dd82fb0548629a",
     ),
     "0002.jsonl": (
         4,
-        "39730fe7e224653db45ba01a2eead39ed10cc63331423ecfd065c6d0b44d6df9",
+        "2fd70c8487bff2cafca2db85b812361388ffc3160acca5cda05c24188f443a4d",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
     "0003.jsonl": (
@@ -37,12 +37,12 @@ GOLDEN = {
     ),
     "0004.jsonl": (
         4,
-        "ccce52984c1970a6a8751c85854b24b6842cc07e311792afcc3f19c7e32d33b7",
+        "1302e43579c921df3520b86bf5d46dea393a426c34df109b8ac82189062f6343",
         "f4452820f32c596a44890624cf82704d084bbce6663dbb51c073a19e87fee9dd",
     ),
     "0005-sites.jsonl": (
         4,
-        "f60e387858fbe2ee3f5a0a146f9f9d357523bd005a1351f6aae1a582ca9bcc03",
+        "21768ddac6e3349b0d388dbcd042a7c9b1a917c97abe38353d74b43ce460c697",
         "fcf4cdec50a95f9b83638a558fb6ab6b50ffc686936f92c88760d8b47e20021a",
     ),
 }

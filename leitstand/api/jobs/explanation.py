@@ -53,10 +53,10 @@ class Change(msgspec.Struct, frozen=True):
 
 class JobExplanation(msgspec.Struct, frozen=True):
     """Why a job waits. `reason`: the one that binds, the first that holds of held, begin_time, dependency,
-    tenant_suspended, freeing, limit, no_such_capacity, order, capacity, lending, reserved, share, topology; '' for a
-    job that does not wait. `asked` of `resource` against `limit`, at `node` of the entitlement tree; `jobs_ahead`: how
-    many waiting jobs of its project come first, `first`: the first of them that asks for the same; `until`: when what
-    it waits for comes. `changes`: the first is the one to try."""
+    tenant_suspended, freeing, failure, limit, no_such_capacity, order, capacity, lending, reserved, share, topology;
+    '' for a job that does not wait. `asked` of `resource` against `limit`, at `node` of the entitlement tree;
+    `jobs_ahead`: how many waiting jobs of its project come first, `first`: the first of them that asks for the same;
+    `until`: when what it waits for comes. `changes`: the first is the one to try."""
 
     job: str
     state: str

@@ -21,6 +21,7 @@ WAITING: Final = {
     "no_such_capacity": "waits for nodes that are out of service: what is left could never hold it",
     "limit": "waits: its project, tenant or class would use more than its guarantee and what it may borrow",
     "freeing": "waits for capacity that is being freed for it",
+    "failure": "waits for nodes in the place of those that failed; the others are held for it, for a while",
     "lending": "waits: what is idle is not lent",
     "reserved": "waits: it would fit now, but not for its whole time limit beside what others have reserved",
     "share": "waits: enough is free, not in its shape, and beyond its deserved share nobody makes room",
@@ -29,6 +30,7 @@ WAITING: Final = {
 NUMBERS: Final = {
     "limit": "({node} would use {asked}; its limit is {limit})",
     "capacity": "(it asks for {asked}; {limit} are free)",
+    "failure": "(it asks for {asked}; {limit} are held)",
     "lending": "({asked} would be in use or kept; there are {limit})",
     "share": "({node} would use {asked}; it deserves {limit})",
     "topology": "({node} would use {asked}; it deserves {limit})",

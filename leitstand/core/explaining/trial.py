@@ -14,6 +14,7 @@ from leitstand.core.acts import Entitlement
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing import repair
 from leitstand.core.sharing.fair import Fair
 from leitstand.core.sharing.shares import Held, Node, Tree
 from leitstand.core.sharing.standing import Class, Standing
@@ -95,7 +96,14 @@ class Trial(Fair):
 
     def earliest(self, job: "Job") -> tuple[int, list[Place]] | None:
         """When and where the job could start, as runs and reservations are now, if nobody else came first."""
-        return self._earliest(job, self.leaf(job))
+        made = self.state.reservations.get(job.id)
+        if made is None or made.kind != "hold":
+            return self._earliest(job, self.leaf(job))
+        counts = self._usage()
+        counts.drop(job.id)
+        found = self._earliest(job, self.leaf(job))
+        repair.count(self, counts, job)
+        return found
 
     def comes_first(self, job: "Job", top: Node) -> bool:
         """Whether nobody below `top` whose turn comes before the job's would start in its place, or call for the

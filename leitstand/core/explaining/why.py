@@ -16,10 +16,10 @@ from leitstand.core.explaining.remedies import Remedy, remedies
 from leitstand.core.explaining.trial import Trial, limit_of
 from leitstand.core.facts import Resources
 from leitstand.core.fleet import Pool
-from leitstand.core.jobs import Job
+from leitstand.core.jobs import Job, Reservation
 from leitstand.core.places.fit import WHOLE_MILLI
 from leitstand.core.places.siting import allowed
-from leitstand.core.sharing import keeping
+from leitstand.core.sharing import keeping, repair
 from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.standing import Class, key_of
 from leitstand.core.state import State
@@ -34,6 +34,7 @@ REASONS: Final = {
     "no_such_capacity": "what is in service could never hold it",
     "order": "others come first: an earlier job of its own project that asks for the same, or whose turn it is",
     "freeing": "capacity is being freed for it",
+    "failure": "a node of it failed: the others are held until one takes its place, at most for the recall time",
     "capacity": "less is free, in all, than it asks for",
     "lending": "others do not lend what is idle",
     "reserved": "it fits now, but others have reserved what it would hold for its whole time limit",
@@ -45,7 +46,6 @@ RESERVED: Final = (
     "budget",
     "energy",
     "maintenance",
-    "failure",
     "power",
 )  # reasons of what is not built yet
 
@@ -143,6 +143,8 @@ class Reading:
         made = state.reservations.get(job.id)
         if made is not None and made.kind == "claim":
             return Binding("freeing", until_us=self._freed_us(job))
+        if made is not None and made.kind == "hold":
+            return self._of_failure(job, made)
         if pool.standing is None:
             return self._of_queue(job, pool)
         trial = self.trial(job.pool)
@@ -176,6 +178,15 @@ class Reading:
             return Binding("reserved", node=leaf.id, jobs_ahead=ahead)
         return Binding("order", node=leaf.id, jobs_ahead=ahead, until_us=self.state.paced_us)
 
+    def _of_failure(self, job: Job, made: Reservation) -> Binding:
+        """It waits for nodes in the place of those that failed."""
+        asked = job.resources
+        until_us = repair.held_until_us(self.trial(job.pool), job)
+        if asked.nodes:
+            return Binding("failure", asked.nodes, len(made.tasks), "nodes", until_us=until_us)
+        gpus = sum(task.bits.bit_count() for task in made.tasks)
+        return Binding("failure", asked.gpus, gpus, "gpus", until_us=until_us)
+
     def _of_queue(self, job: Job, pool: Pool) -> Binding:
         """Under a discipline without shares."""
         if pool.find(job.resources) is not None:
@@ -196,7 +207,7 @@ class Reading:
     def start(self, job: Job) -> Start:
         """When it starts, as far as that is known."""
         made = self.state.reservations.get(job.id)
-        if made is not None:
+        if made is not None and made.kind != "hold":
             nodes = tuple(dict.fromkeys(task.node for task in made.tasks))
             start_us = self._freed_us(job) if made.kind == "claim" else made.start_us
             return Start(made.kind, start_us, nodes)

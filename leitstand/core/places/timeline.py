@@ -24,7 +24,7 @@ Part = tuple[int, int]  # cpus_milli, memory_mib at one place
 Share = tuple[int, int]  # index of a GPU, thousandths of it
 Find = Callable[[Free], list[Place] | None]
 
-KINDS: Final = ("claim", "promise", "plan")
+KINDS: Final = ("claim", "promise", "plan", "hold")
 EXACT_TRIES: Final = (
     256  # searches for places in one question for the earliest start; then every second time, fourth, …
 )
@@ -175,6 +175,14 @@ class Timeline:
     def reservation(self, job: str) -> Reservation | None:
         """What is reserved for a job."""
         return self._reservations.get(job)
+
+    def runs_on(self, position: int) -> list[str]:
+        """Runs on a node, in the order in which they were placed."""
+        return list(self._runs.get(position, _NONE))
+
+    def ending(self, by_us: int) -> dict[str, None]:
+        """Runs that have to have ended by then."""
+        return {run: None for run, until_us in self._until.items() if until_us <= by_us}
 
     def on(self, position: int) -> list[str]:
         """Jobs with a reservation on a node, in the order in which they were made."""

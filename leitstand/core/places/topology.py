@@ -188,6 +188,10 @@ class Topology:
         """The domains of a level that its site calls so, by their lowest nodes. `node` has none."""
         return self._index().by_level.get(level, [])
 
+    def around(self, position: int) -> tuple[Domain, ...]:
+        """The domains that the node at `position` stands in, from its site down."""
+        return self._chains[position]
+
     def ascending(self) -> list[list[Domain]]:
         """All domains, the lowest level of each site first, then by their lowest nodes; the whole pool last, if it is
         at one site."""

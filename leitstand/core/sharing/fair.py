@@ -7,7 +7,7 @@ when something changed in the pool.
 What it keeps between cycles is a cache: with it empty it decides the same. `docs/scheduling.md` tells the algorithm.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
@@ -15,7 +15,7 @@ from leitstand.core.metering import lost
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, tasks_of
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing import keeping
+from leitstand.core.sharing import keeping, repair
 from leitstand.core.sharing.counts import Counts
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.promises import Bound, safe
@@ -45,6 +45,7 @@ class Fair:
         self.served: dict[str, None] = {}
         self.unreserved: dict[str, None] = {}  # of them, those whom this plan had no room to reserve for
         self.tried: dict[str, None] = {}  # due reservations that wait for capacity on their nodes
+        self.mended: dict[str, int] = {}  # jobs with first call that were looked at, after so many stops
         self.ticked = False
         self._scene: Scene | None = None
         self._counts: Counts | None = None  # of one plan: usage over time, with all that is reserved,
@@ -56,6 +57,7 @@ class Fair:
     def wake(self, positions: Iterable[int] | None = None) -> None:
         """Capacity at these positions was freed; without positions: anything may have changed."""
         self.asleep.clear()
+        self.mended.clear()
         if positions is None:
             self.freed = None
         elif self.freed is not None:
@@ -85,6 +87,9 @@ class Fair:
         if self.state.paced_us > now and standing.waiting:
             due = self.state.paced_us if due is None else min(due, self.state.paced_us)
         freed_us = self.state.rules.sharing.grace_us + self.state.rules.sharing.stop_us
+        held_us = repair.next_time(self)
+        if held_us is not None and held_us > now:
+            due = held_us if due is None else min(due, held_us)
         for job in standing.due:
             way = self.state.reservations[job].start_us - freed_us
             if way > now:
@@ -108,8 +113,10 @@ class Fair:
             self.served.clear()
             self.unreserved.clear()
             self.tried.clear()
+            self.mended.clear()
         self._make_way()
         self._start_due()
+        repair.mend(self)
         self._take_turns()
         self._scene = None
         self.ticked = False
@@ -186,7 +193,7 @@ class Fair:
             if not self._may_start():
                 return
             known = standing.timeline.reservation(job_id)
-            if known is None:  # what was due before it took its place
+            if known is None or known.kind == "hold":  # what was due before it took its place
                 continue
             if job_id in self.tried and freed is not None and not any(at in freed for at, _ in known.places):
                 continue
@@ -204,9 +211,13 @@ class Fair:
             ignore = () if made.kind == "plan" else ("plan",)
             view = self.standing.timeline.view(self.now, _limit(job), own=job.id, ignore=ignore)
             places = self.pool.place(job.resources, view)
+            if places is None and made.kind == "promise" and self.standing.failed:
+                view = self.standing.timeline.view(self.now, _limit(job), own=job.id, ignore=("plan", "hold"))
+                places = self.pool.place(job.resources, view)
             if places is not None:
                 self._start(job, leaf, places, view)
                 self._displace(places)
+                repair.give_way(self, places)
                 return
         if made.kind == "promise":
             self._keep(job, leaf, made)
@@ -322,10 +333,11 @@ class Fair:
         causes = f.YIELDS if self.ticked else ("recall", "priority")
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
         act = self._scene.act(wanted, causes)
-        return act if act is not None and self._stand_beside(job, leaf, act) else None
+        return act if act is not None and self._keeps_promises(job, leaf, act.victims) else None
 
-    def _stand_beside(self, job: "Job", leaf: Node, act: Act) -> bool:
-        """Whether promises keep their count beside an act; places they keep by the view that it was found in."""
+    def _keeps_promises(self, job: "Job", leaf: Node, gone: Sequence[str] = ()) -> bool:
+        """Whether promises keep their count beside the job without these runs; places they keep by the view in which
+        its own are found."""
         state, tree = self.state, self.standing.tree
         if not any(made.kind == "promise" and made.job != job.id for made in state.reservations.values()):
             return True
@@ -336,7 +348,7 @@ class Fair:
                 other = state.jobs[made.job]
                 if made.kind == "promise" and other.pool == self.name:
                     self._put(counts, other, tree.node(state.leaf(other)), made.start_us)
-        victims = [tree.held[state.runs[victim].job] for victim in act.victims]
+        victims = [tree.held[state.runs[victim].job] for victim in gone]
         for held in victims:
             counts.end(held.id, held.leaf)
         sharing = state.rules.sharing
@@ -455,6 +467,7 @@ class Fair:
                 self.now,
                 _limit(job),
                 lambda view: self.pool.place(job.resources, view),
+                own=job.id,
                 where=self.pool.where(job.resources),
                 after_us=after_us,
             )
@@ -468,7 +481,9 @@ class Fair:
             self._counts = Counts(tree, self.now, tree.held.values())
             for made in state.reservations.values():
                 job = state.jobs[made.job]
-                if made.kind != "claim" and job.pool == self.name:
+                if made.kind == "hold" and job.pool == self.name:
+                    repair.count(self, self._counts, job)
+                elif made.kind != "claim" and job.pool == self.name:
                     self._count(job, tree.node(state.leaf(job)), made.start_us)
         return self._counts
 
@@ -503,15 +518,6 @@ class Fair:
             if held.pinned_us > self.now:
                 bounds.append(Bound(held.leaf, held.charge, self.now, held.pinned_us))
         return bounds
-
-    # ── nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────
-    def lose(self, position: int) -> None:
-        """The node at `position` is out of service: what was to start there has to start elsewhere."""
-        for job in self.standing.timeline.on(position):
-            made = self.state.reservations[job]
-            if made.kind == "promise":
-                self.emit(f.PromiseBroken(job, "node_failed", made.start_us))
-            self._drop(job, "failed")
 
     @property
     def pool(self) -> "Pool":

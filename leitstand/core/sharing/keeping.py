@@ -15,7 +15,7 @@ from leitstand.core.sharing.standing import Standing, charge
 
 if TYPE_CHECKING:
     from leitstand.core.fleet import Pool
-    from leitstand.core.jobs import Run
+    from leitstand.core.jobs import Job, Run
     from leitstand.core.state import State
 
 
@@ -49,7 +49,7 @@ def stand(state: "State", lags: dict[str, Lags]) -> None:
         if run.has_started:
             standing.started(job, run)
         if run.stopping:
-            standing.stop(job, run, stopped_by(state, run), run.stopping in f.YIELDS)
+            standing.stop(job, run, stopped_by(state, run), run.stopping in f.AGAIN)
 
 
 def standing_of(rules: Rules, pool: "Pool") -> Standing | None:
@@ -79,6 +79,22 @@ def refresh(state: "State", name: str, at: int) -> None:
 
 def stopped_by(state: "State", run: "Run") -> int:
     return run.stopped_us + state.rules.sharing.grace_us + state.rules.sharing.stop_us
+
+
+def call_first(state: "State", job: "Job", at: int) -> None:
+    """A failure took something from the job: from now on it is asked before anybody's turn, until it starts."""
+    standing = state.pools[job.pool].standing
+    if standing is not None:
+        job.failed_us = job.failed_us or at
+        standing.failed[job.id] = None
+
+
+def call_no_more(state: "State", job: "Job") -> None:
+    """It started, or it is over."""
+    standing = state.pools[job.pool].standing if job.failed_us else None
+    job.failed_us = 0
+    if standing is not None:
+        standing.failed.pop(job.id, None)
 
 
 def lags_of(state: "State") -> dict[str, Lags]:

@@ -50,6 +50,8 @@ class Standing:
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
         self.backlog = Backlog()
         self.choosy = 0  # how many waiting jobs have several shapes
+        self.failed: dict[str, None] = {}  # jobs with first call, because a failure took something from them
+        self.stops = 0  # runs told to end so far: what capacity is being freed has changed if this has
         self.ticked_us = 0
         self.fresh: dict[str, None] = {}  # leaves with a head that nobody looked at
 
@@ -107,6 +109,7 @@ class Standing:
 
     def stop(self, job: "Job", run: "Run", by_us: int, yields: bool) -> None:
         """Its run was told to end, and will have by then."""
+        self.stops += 1
         held = self.tree.end(job.id)
         self.backlog.run(job.id, held.charge, run.placed_us, by_us)
         self.timeline.until(run.id, by_us)
@@ -150,6 +153,8 @@ class Standing:
             self.tree.start(held)
             self.backlog.run(job.id, held.charge, reservation.at_us, end_us)
             return
+        if reservation.kind == "hold":
+            return
         self.reserved[leaf] = self.reserved.get(leaf, 0) + 1
         if reservation.kind == "promise":
             if reservation.due_us <= reservation.at_us:
@@ -167,6 +172,8 @@ class Standing:
         if known.kind == "claim":
             self.tree.end(job)
             self.backlog.end(job)
+            return
+        if known.kind == "hold":
             return
         self.promised.pop(job, None)
         if job in self.due:
@@ -197,7 +204,7 @@ class Standing:
 
 class Reserved(NamedTuple):
     """`at_us`: when it was decided; `due_us`: when a promise begins to count as pinned; `freed_us`: how long a
-    claim may wait until its capacity is free."""
+    claim may wait until its capacity is free, or a hold for the rest of it."""
 
     kind: str
     places: Sequence[Place]

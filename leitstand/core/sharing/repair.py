@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures stay local: a gang that loses nodes keeps the others and its turn. Called by the cycle (a node is gone), by
+the fair plan (before anybody's turn) and by the state (who has first call).
+
+    node fails ▸ the rest of its runs is told to end, and their nodes are held for them ▸ others are added in the place
+    of those that are gone, as they come free, in the lowest domain that has them ▸ the gang starts again, or takes back
+    what it is owed ▸ or, after R, gives up what it holds and waits at its old place
+
+A job from which a failure took a run, a claim or a promise has *first call*: it is asked before all turns, until it
+starts. A hold is a reservation of perhaps fewer places than the job needs; nothing here is remembered but in facts.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from leitstand.core import facts as f
+from leitstand.core.places.fit import Free
+from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.places.topology import NODE
+from leitstand.core.places.window import View
+from leitstand.core.sharing.standing import key_of
+
+if TYPE_CHECKING:
+    from leitstand.core.fleet import Pool
+    from leitstand.core.jobs import Job, Run
+    from leitstand.core.sharing.counts import Counts
+    from leitstand.core.sharing.fair import Fair
+
+FIRST_MAX: Final = 256  # jobs with first call that one plan looks at; the others have their turns
+EVERYWHERE: Final = -1
+
+
+# ── which jobs run again ──────────────────────────────────────────────────────────────────────────────────────────────
+def wants_another(job: "Job") -> bool:
+    """Whether the job is run again if a node of its run fails: unless it names what to retry and leaves out `lost`. It
+    costs none of its retries."""
+    return not job.retry_on or "lost" in job.retry_on
+
+
+def keeps_turn(job: "Job", run: "Run") -> bool:
+    """Whether what is left of the run's nodes is held for the job: it is a gang and will run again."""
+    several = any(task.node != run.tasks[0].node for task in run.tasks)
+    return several and wants_another(job) and job.failures < f.FAILURES_MAX
+
+
+def runs_again(job: "Job", ended: f.JobEnded, kept_us: int) -> bool:
+    """Whether a run that was told to end because a node failed is followed by another. `kept_us`: what checkpoints keep
+    of all the job's work; a job that saves nothing more FAILURES_MAX times in a row is given up."""
+    if ended.state == "succeeded" or ended.reason == "max_duration_exceeded":
+        return False
+    return wants_another(job) and (kept_us > job.kept_us or job.failures < f.FAILURES_MAX)
+
+
+# ── called by the cycle ───────────────────────────────────────────────────────────────────────────────────────────────
+def fail(plan: "Fair", position: int, now: int) -> None:
+    """The node at `position`, out of service already, is gone with what ran on it: these runs end, and what is left of
+    a gang's nodes is held for it. Who was being stopped for others waits again, too, but holds nothing."""
+    state = plan.state
+    for id in plan.standing.timeline.runs_on(position):
+        run = state.runs[id]
+        if run.stopping not in ("", *f.YIELDS):
+            continue
+        job, yields = state.jobs[run.job], bool(run.stopping)
+        plan.emit(f.RunStopOrdered(run.id, f.NODE_FAILED))
+        plan.served.pop(job.id, None)
+        if yields or not keeps_turn(job, run) or job.resources.gpu_milli:
+            continue
+        rest = tuple(task for task in run.tasks if state.nodes[task.node].in_service)
+        if rest:
+            _hold(plan, job, state.places(rest), now)
+
+
+def lose(plan: "Fair", position: int, now: int) -> None:
+    """The node at `position` left service, or is another than it was: what was to start there starts elsewhere. Of a
+    claim or hold of several nodes the others stay."""
+    state = plan.state
+    for id in plan.standing.timeline.on(position):
+        made = state.reservations[id]
+        if made.kind in ("claim", "hold") and not state.jobs[id].resources.gpu_milli:
+            _cut(plan, state.jobs[id], position, now)
+            continue
+        if made.kind == "promise":
+            plan.emit(f.PromiseBroken(id, f.NODE_FAILED, made.start_us))
+        plan._drop(id, "failed")
+
+
+# ── called by the plan ────────────────────────────────────────────────────────────────────────────────────────────────
+def mend(plan: "Fair") -> None:
+    """Before anybody's turn: who has first call starts, or takes back what it is owed, or gets a reservation, or holds
+    on to what it has. Who holds something comes first, then in the order of the failures."""
+    state, standing = plan.state, plan.standing
+    if not standing.failed:
+        return
+    jobs = [state.jobs[id] for id in standing.failed]
+    jobs.sort(key=lambda job: (not _held(plan, job), job.failed_us, key_of(job)))
+    for job in jobs:
+        due_us = _until_us(plan, job)
+        if due_us is not None and due_us <= plan.now:
+            held = _held(plan, job)
+            plan._drop(job.id, "expired")
+            plan.mended.pop(job.id, None)
+            plan.wake(position for position, _ in held)
+    looked = 0
+    for job in jobs:
+        if plan.mended.get(job.id) == standing.stops or not _waits(plan, job):
+            continue
+        if looked == FIRST_MAX or not plan._may_start():
+            return
+        looked += 1
+        plan.served.pop(job.id, None)
+        _mend(plan, job)
+        plan.mended[job.id] = standing.stops
+
+
+def next_time(plan: "Fair") -> int | None:
+    """When time alone ends a hold (µs)."""
+    state = plan.state
+    due = (_until_us(plan, state.jobs[id]) for id in plan.standing.failed)
+    return min((at for at in due if at is not None), default=None)
+
+
+def held_until_us(plan: "Fair", job: "Job") -> int:
+    """Until when (µs) what a job holds after a failure is held: for the smallest recall time of the pool, so that no
+    guarantee waits longer for it than for a borrower."""
+    recall = plan.state.rules.sharing.recall_us
+    for node in plan.standing.tree.nodes.values():
+        if node.recall_us:
+            recall = min(recall, node.recall_us)
+    return job.failed_us + recall
+
+
+def count(plan: "Fair", counts: "Counts", job: "Job") -> None:
+    """What is held counts until a run that starts at the end of the hold would be over."""
+    leaf = plan.standing.tree.node(plan.state.leaf(job))
+    until_us = min(held_until_us(plan, job) + _limit(job), INFINITY)
+    counts.put(job.id, leaf, job.charge_milli, (plan.now, until_us))
+
+
+def give_way(plan: "Fair", places: Iterable[Place]) -> None:
+    """A promise starts on nodes that were held: holds keep what is left of theirs."""
+    timeline = plan.standing.timeline
+    for position in dict.fromkeys(position for position, _ in places):
+        for id in timeline.on(position):
+            if plan.state.reservations[id].kind == "hold" and position in timeline.oversold(plan.now):
+                _cut(plan, plan.state.jobs[id], position, plan.now)
+
+
+# ── one job ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+class _Found(NamedTuple):
+    """Places for a job, perhaps not all; `free`: all of them are, now."""
+
+    places: list[Place]
+    complete: bool
+    free: bool
+
+
+def _mend(plan: "Fair", job: "Job") -> None:
+    leaf = plan.standing.tree.node(plan.state.leaf(job))
+    held = _held(plan, job)
+    allowed = not plan._forbidden(leaf, job.charge_milli) and plan._keeps_promises(job, leaf)
+    found = _find(plan, job, held, allowed)
+    if allowed and found.complete and found.free and not job.run:
+        view = plan.standing.timeline.view(plan.now, _limit(job), own=job.id, ignore=("plan",))
+        plan._start(job, leaf, found.places, view)
+        plan._displace(found.places)
+        plan.wake(position for position, _ in held)  # it may have started elsewhere
+        return
+    if not (allowed and found.complete) and not job.run and plan._serve(job, leaf):
+        return
+    if sorted(found.places) != sorted(held) and (held or found.complete):
+        if found.places:
+            _hold(plan, job, found.places, plan.now)
+            plan._displace(found.places)
+        else:  # others were promised all of it
+            plan._drop(job.id, "recalled")
+        plan.wake(position for position, _ in held)
+    if plan._counts is not None and _held(plan, job):
+        count(plan, plan._counts, job)
+
+
+def _find(plan: "Fair", job: "Job", held: list[Place], allowed: bool) -> _Found:
+    """What is held, with others in the place of what is gone; if that is not enough, other places for all of it, if it
+    is `allowed` to start; else what will be free before the hold ends."""
+    asked, pool, timeline = job.resources, plan.pool, plan.standing.timeline
+    limit_us, ignore = _limit(job), ("plan",)
+    view = timeline.view(plan.now, limit_us, job.id, ignore)
+    kept = []
+    if held and not (asked.nodes_max > asked.nodes and not job.run):
+        kept = _fitting(held, asked, timeline.view(plan.now, limit_us, job.id, ignore, _leaving(plan, held)))
+    if kept:
+        places = _ordered(pool, asked, kept + _replaced(pool, asked, kept, view))
+        if _is_enough(asked, places):
+            return _Found(places, True, len(_fitting(places, asked, view)) == len(places))
+    whole = pool.place(asked, view) if allowed else None
+    if whole is not None:
+        return _Found(whole, True, True)
+    if not held:
+        return _Found([], False, False)
+    ending = timeline.ending(held_until_us(plan, job))
+    soon = timeline.view(plan.now, limit_us, job.id, ignore, ending)
+    kept = _fitting(held, asked, soon)
+    if kept:
+        kept += _replaced(pool, asked, kept, view)
+        kept += _replaced(pool, asked, kept, soon)
+    return _Found(_ordered(pool, asked, kept), False, False)
+
+
+def _leaving(plan: "Fair", held: list[Place]) -> dict[str, None]:
+    """Runs on these nodes that were told to end."""
+    timeline, runs = plan.standing.timeline, plan.state.runs
+    return {run: None for at, _ in held for run in timeline.runs_on(at) if runs[run].stopping}
+
+
+def _replaced(pool: "Pool", asked: f.Resources, kept: list[Place], view: Free) -> list[Place]:
+    """Free places for the tasks that `kept` lacks, in the lowest domain around it that has them; if none has all, as
+    many as there are where they are required to be."""
+    taken = 0
+    for position, _ in kept:
+        taken |= 1 << position
+    more: list[Place] = []
+    if asked.slice_nodes > 1:
+        for domain, count in _slices(pool, asked, kept):
+            lacks = -count % asked.slice_nodes
+            found = pool.place(_part(asked, lacks), _only(view, domain & ~taken)) if lacks else []
+            if found is None:
+                return more
+            more += found
+            for position, _ in found:
+                taken |= 1 << position
+    rest = _rest(asked, [*kept, *more])
+    if rest is None:
+        return more
+    masks = _domains(pool, asked, kept)
+    for mask in masks:
+        found = pool.place(rest, _only(view, mask & ~taken))
+        if found is not None:
+            return [*more, *found]
+    if rest.nodes > 1 and not rest.slice_nodes:
+        some = replace(_part(asked, 1), nodes_max=rest.nodes)
+        return [*more, *(pool.place(some, _only(view, masks[-1] & ~taken)) or ())]
+    return more
+
+
+def _domains(pool: "Pool", asked: f.Resources, kept: list[Place]) -> list[int]:
+    """Nodes of the domains around all of `kept`, the lowest first, up to the level that is required."""
+    every = 0
+    for position, _ in kept:
+        every |= 1 << position
+    masks = []
+    for domain in reversed(pool.topology.around(kept[0][0])):
+        if not every & ~domain.mask:
+            masks.append(domain.mask)
+        if asked.level and domain.level == asked.level:
+            return masks
+    return [*masks, EVERYWHERE]
+
+
+def _slices(pool: "Pool", asked: f.Resources, kept: list[Place]) -> list[tuple[int, int]]:
+    """(nodes, tasks of `kept`) of each domain that slices of it are in."""
+    if asked.slice_level == NODE:
+        masks = [1 << position for position in dict.fromkeys(position for position, _ in kept)]
+    else:
+        masks = [domain.mask for domain in pool.topology.of_level(asked.slice_level)]
+    counts = [(mask, sum(mask >> position & 1 for position, _ in kept)) for mask in masks]
+    return [(mask, count) for mask, count in counts if count]
+
+
+def _ordered(pool: "Pool", asked: f.Resources, places: list[Place]) -> list[Place]:
+    """Places in rank order: those of a slice together."""
+    if asked.slice_nodes <= 1:
+        return places
+    return [
+        place for mask, _ in _slices(pool, asked, places) for place in sorted(places) if mask >> place[0] & 1
+    ]
+
+
+def _rest(asked: f.Resources, places: list[Place]) -> f.Resources | None:
+    """What the gang lacks beside these places, wherever that may be; None: nothing."""
+    if asked.nodes:
+        lacks = asked.nodes - len(places)
+        if lacks <= 0:
+            return None
+        grouped = asked.slice_nodes > 1
+        part = _part(asked, lacks)
+        if not grouped:
+            return part
+        return replace(part, slice_nodes=asked.slice_nodes, slice_level=asked.slice_level)
+    gpus = asked.gpus - sum(count for _, count in places)
+    if gpus <= 0:
+        return None
+    cpus_milli, memory_mib = asked.part(gpus)
+    return replace(asked, gpus=gpus, cpus_milli=cpus_milli, memory_mib=memory_mib, level="", prefer="")
+
+
+def _part(asked: f.Resources, tasks: int) -> f.Resources:
+    """So many of the gang's equal tasks."""
+    gpus = asked.gpus // asked.nodes
+    cpus_milli, memory_mib = asked.part(gpus)
+    return f.Resources(
+        gpus * tasks, tasks, cpus_milli * tasks, memory_mib * tasks, asked.gpu_type, asked.gpu_milli
+    )
+
+
+def _is_enough(asked: f.Resources, places: list[Place]) -> bool:
+    return bool(places) and _rest(asked, places) is None
+
+
+def _fitting(places: list[Place], asked: f.Resources, view: Free) -> list[Place]:
+    """Those of `places` that have room in what is free, together."""
+    left: dict[int, tuple[int, int, int]] = {}
+    fitting = []
+    for position, gpus in places:
+        have = left.get(position)
+        if have is None:
+            have = view.gpus[position].bit_count(), view.cpus_milli[position], view.memory_mib[position]
+        cpus_milli, memory_mib = asked.part(gpus)
+        after = have[0] - gpus, have[1] - cpus_milli, have[2] - memory_mib
+        if after[0] >= 0 and (after[1] >= 0 or not cpus_milli) and (after[2] >= 0 or not memory_mib):
+            left[position] = after
+            fitting.append((position, gpus))
+    return fitting
+
+
+def _only(view: Free, mask: int) -> View:
+    """What is free on these nodes."""
+    made = View(
+        view.size, [nodes & mask for nodes in view.levels], (view.gpus, view.cpus_milli, view.memory_mib)
+    )
+    made.shared = view.shared
+    return made
+
+
+# ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _waits(plan: "Fair", job: "Job") -> bool:
+    """Whether there is something to do for the job: it waits for capacity, or its run is ending."""
+    if job.run:
+        return plan.state.runs[job.run].stopping == f.NODE_FAILED and not job.resources.gpu_milli
+    return job.id in plan.standing.waiting
+
+
+def _held(plan: "Fair", job: "Job") -> list[Place]:
+    made = plan.state.reservations.get(job.id)
+    return plan.state.places(made.tasks) if made is not None and made.kind == "hold" else []
+
+
+def _until_us(plan: "Fair", job: "Job") -> int | None:
+    made = plan.state.reservations.get(job.id)
+    return held_until_us(plan, job) if made is not None and made.kind == "hold" else None
+
+
+def _hold(plan: "Fair", job: "Job", places: list[Place], now: int) -> None:
+    names = plan.pool.names
+    tasks = tuple(f.Task(names[position], format((1 << gpus) - 1, "x")) for position, gpus in places)
+    plan.emit(f.CapacityReserved(job.id, "hold", now, tasks))
+    plan._touch(places)
+
+
+def _cut(plan: "Fair", job: "Job", position: int, now: int) -> None:
+    """A claim or hold without one node is a hold of the others."""
+    places = plan.state.places(plan.state.reservations[job.id].tasks)
+    rest = [place for place in places if place[0] != position]
+    if not rest:
+        plan._drop(job.id, "failed")
+        return
+    plan.served.pop(job.id, None)
+    plan.mended.pop(job.id, None)
+    _hold(plan, job, rest, now)
+
+
+def _limit(job: "Job") -> int:
+    return job.max_duration_us or INFINITY
