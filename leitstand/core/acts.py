@@ -174,6 +174,42 @@ class CommitmentEnded(Fact, frozen=True, gc=False):
     by: str = ""
 
 
+# ── maintenance ───────────────────────────────────────────────────────────────────────────────────────────────────
+MAINTENANCE: Final = ("hardware", "software", "network", "power", "cooling", "safety", "other")
+STEPS: Final = ("draining", "begun", "ended")
+
+
+class MaintenancePlanned(Fact, frozen=True, gc=False):
+    """In [from_us, until_us) (0: until it is cancelled) the nodes are out of service: `nodes`, or all that now stand in
+    `domain`, a path from the site down (`("muc", "b1", "b1-r7")`). `reason`: one of MAINTENANCE. `emergency`: from now
+    on, whatever was promised; `scale`: although guarantees shrink meanwhile. `window`: its id (m1, …)."""
+
+    window: str
+    from_us: int
+    until_us: int = 0
+    nodes: tuple[str, ...] = ()
+    domain: tuple[str, ...] = ()
+    reason: str = "other"
+    emergency: bool = False
+    scale: bool = False
+    by: str = ""
+
+
+class MaintenanceCancelled(Fact, frozen=True, gc=False):
+    """The window is not to be; if it has begun, its nodes are back."""
+
+    window: str
+    by: str = ""
+
+
+class MaintenanceAdvanced(Fact, frozen=True, gc=False):
+    """`step`: draining (runs that would last into the window are told to end), begun (its nodes are out of service) or
+    ended (they are back)."""
+
+    window: str
+    step: str
+
+
 # ── people ────────────────────────────────────────────────────────────────────────────────────────────────────────
 class UserAdded(Fact, frozen=True, gc=False):
     """A person has an account; who it is stands in the records."""
@@ -395,6 +431,8 @@ Act = (
     | EntitlementsChanged
     | CommitmentMade
     | CommitmentEnded
+    | MaintenancePlanned
+    | MaintenanceCancelled
     | UserAdded
     | UserRemoved
     | RoleGranted
@@ -432,6 +470,9 @@ ACTS: Final[tuple[type[Fact], ...]] = (
     EntitlementsChanged,
     CommitmentMade,
     CommitmentEnded,
+    MaintenancePlanned,
+    MaintenanceCancelled,
+    MaintenanceAdvanced,
     UserAdded,
     UserRemoved,
     RoleGranted,

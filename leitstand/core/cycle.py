@@ -23,6 +23,7 @@ from leitstand.core.choosing import switching
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
 from leitstand.core.fleet import Node, Pool
 from leitstand.core.jobs import Job, Run
+from leitstand.core.maintenance import deciding, windows
 from leitstand.core.metering import kept, lost, meter
 from leitstand.core.places.placement import tasks_of
 from leitstand.core.places.topology import domain_faults, level_faults
@@ -59,6 +60,7 @@ class Core:
             self._advance_exits()
         self._renew_budgets()
         self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
+        self._maintain()
         if not self._settle() or self._renews(now):
             return self._facts
         if self.state.rules.discipline == "fair":
@@ -87,6 +89,9 @@ class Core:
         latest = self.state.latest_starts.first()
         if latest is not None:
             due.append(latest + 1)
+        window_us = windows.next_time(self.state)
+        if window_us is not None:
+            due.append(window_us)
         due += [time for plan in self._plans() if (time := plan.next_wake(self._now)) is not None]
         if (tick := switching.next_wake(self.state)) is not None:
             due.append(tick)
@@ -188,7 +193,22 @@ class Core:
             self._touched = dict.fromkeys(
                 self.state.pools
             )  # a strict queue may have waited for one of its jobs
+        elif type(asked) in deciding.DECIDE and decision.facts:
+            self._look_again()
         return decision.answer
+
+    def _maintain(self) -> None:
+        """Windows drain, begin and end."""
+        while facts := windows.due(self.state, self._now):
+            for fact in facts:
+                self._emit(fact)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Nodes close at other times than before: nothing that was worked out before holds."""
+        self._fair.clear()
+        for pool in self.state.pools:
+            self._freed(pool)
 
     def _advance_exits(self) -> None:
         while len(self._facts) < tenancy.DRAINED_MAX and (facts := tenancy.advance(self.state, self._now)):
@@ -371,8 +391,8 @@ class Core:
         ended, kept_us = _ended(job.id, report, run), kept(job, run, clipped)
         again = _again(job, run, ended, kept_us)
         if run.has_started:
-            # what a failed node cost is not its tenant's: of such a run budgets pay what checkpoints keep
-            paid_us = clipped - lost(job, run, clipped) if again == f.NODE_FAILED else clipped
+            # what a failed node or its maintenance cost is not its tenant's: budgets pay what checkpoints keep
+            paid_us = clipped - lost(job, run, clipped) if again in f.UNPAID else clipped
             outcome = "stopped" if again == f.NODE_FAILED else report.outcome
             posted = budgets.use(self.state, job, run, outcome, paid_us)
             self._emit(meter(job, run, clipped, posted))
@@ -479,7 +499,7 @@ def _again(job: Job, run: Run, ended: f.JobEnded, kept_us: int) -> str:
     a reason that it wants retried, nobody told it to end, and it has retries left."""
     if run.stopping == f.NODE_FAILED:
         return f.NODE_FAILED if repair.runs_again(job, ended, kept_us) else ""
-    if run.stopping in f.YIELDS and ended.state == "cancelled":
+    if run.stopping in f.MADE_WAY and ended.state == "cancelled":
         return run.stopping
     wanted = job.retry_on or f.RETRYABLE
     again = job.retried < job.retries and job.state != "stopping" and ended.reason in wanted
@@ -543,6 +563,7 @@ DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
     **budgets.DECIDE,
     **granting.DECIDE,
     **fleet.DECIDE,
+    **deciding.DECIDE,
     **people.DECIDE,
     **onboarding.DECIDE,
     a.SecretSet: _secret,

@@ -15,7 +15,8 @@ _HEX: Final = frozenset("0123456789abcdef")
 class Answer(NamedTuple):
     """What one observation led to. `made`: the id of the job, user, token … that it made or had made. `refused`: '' or
     why nothing was recorded: busy, request_reused, exists, invalid, conflict, unknown_job, unknown_tenant,
-    unknown_project, unknown_user, unknown_token, unknown_invitation, unknown_application, unknown_commitment.
+    unknown_project, unknown_user, unknown_token, unknown_invitation, unknown_application, unknown_commitment,
+    unknown_maintenance.
     `detail`: the number or name that the message needs."""
 
     made: str = ""

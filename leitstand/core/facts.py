@@ -333,9 +333,8 @@ class JobEnded(Fact, frozen=True, gc=False):
 
 
 class JobRequeued(Fact, frozen=True, gc=False):
-    """The job's run ended for one of RETRYABLE, or it was stopped for another job (`recall`, `priority`, `rebalance`)
-    or because a node of it failed (`node_failed`), and the job waits for another run at its old place in the queue.
-    `kept_us`: how much of its work its checkpoints keep, over all its runs."""
+    """The job's run ended for one of RETRYABLE, or it was stopped for one of AGAIN, and the job waits for another run
+    at its old place in the queue. `kept_us`: how much of its work its checkpoints keep, over all its runs."""
 
     job: str
     reason: str
@@ -365,8 +364,8 @@ class ReservationDropped(Fact, frozen=True, gc=False):
 
 
 class PromiseBroken(Fact, frozen=True, gc=False):
-    """A job cannot start when it was promised, `old_us`. `cause`: node_failed, capacity_lost or overdue (what held the
-    place did not end in time); `new_us`: the new promise or plan, 0: none yet."""
+    """A job cannot start when it was promised, `old_us`. `cause`: node_failed, capacity_lost, maintenance (at once, of
+    its nodes) or overdue (what held the place did not end in time); `new_us`: the new promise or plan, 0: none yet."""
 
     job: str
     cause: str
@@ -391,7 +390,8 @@ class RunPlaced(Fact, frozen=True, gc=False):
 
 class RunStopOrdered(Fact, frozen=True, gc=False):
     """The run was told to end. `cause`: cancel, suspended or exit (of its tenant); recall, priority or rebalance, so
-    that `job` can start, and the run's own job waits again; node_failed: the rest of a run whose node is gone."""
+    that `job` can start, and the run's own job waits again; node_failed: the rest of a run whose node is
+    gone; maintenance: a node of it is about to be out of service."""
 
     run: str
     cause: str
@@ -483,7 +483,10 @@ RESERVATIONS: Final = ("claim", "promise", "plan", "hold")
 DROPPED: Final = ("ended", "recalled", "failed", "replanned", "expired")
 YIELDS: Final = ("recall", "priority", "rebalance")  # causes of a stop for another job
 NODE_FAILED: Final = "node_failed"
-AGAIN: Final = (*YIELDS, NODE_FAILED)  # causes of a stop after which the job waits again
+MAINTENANCE: Final = "maintenance"
+UNPAID: Final = (NODE_FAILED, MAINTENANCE)  # causes of a stop that the operator pays: what is lost by it
+MADE_WAY: Final = (*YIELDS, MAINTENANCE)
+AGAIN: Final = (*YIELDS, NODE_FAILED, MAINTENANCE)  # causes of a stop after which the job waits again
 
 # How a run ended, as engines report it.
 OUTCOMES: Final = (

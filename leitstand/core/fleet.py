@@ -10,6 +10,7 @@ from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.decision import ID_MAX, Answer, Decision, is_id, record, refuse
 from leitstand.core.fact import Fact
+from leitstand.core.places.closures import Closures, Lack
 from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.places.placement import Place, place, tasks_max
 from leitstand.core.places.siting import allowed, named
@@ -55,11 +56,13 @@ class Node(msgspec.Struct, gc=False):
 
 
 class Pool:
-    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran; `standing`: under `fair` alone."""
+    """The nodes that share a queue. `free`: now; `whole`: as if nothing ran and no window was; `closures`: maintenance
+    windows; `standing`: under `fair` alone."""
 
     __slots__ = (
         "_amounts",
         "_could",
+        "closures",
         "colocate",
         "free",
         "name_bytes",
@@ -74,6 +77,7 @@ class Pool:
     def __init__(self) -> None:
         self.free = Availability()
         self.whole = Availability()
+        self.closures = Closures()
         self.names: list[str] = []
         self.name_bytes = 0  # of the longest node id
         self.tasks_max = 0  # of one gang, so that a fact can hold its placement
@@ -142,10 +146,20 @@ class Pool:
             )
         return self._amounts
 
+    def capacity(self) -> int:
+        """The charge of the nodes in service that no window closes: GPUs in thousandths, or thousandths of cores."""
+        gpus, cpus_milli, _ = self.amounts()
+        return (gpus * WHOLE_MILLI or cpus_milli) - self.closures.closed(self.whole)
+
+    def lacks(self, now: int) -> list[Lack]:
+        """How much less (or more) than now there will be, and when."""
+        return self.closures.lacks(self.whole, now)
+
     def resize(self) -> None:
         """Note the size of the largest node in service, and what follows from it."""
         self._amounts = None
         self._could.clear()
+        self.closures.forget()
         levels = self.whole.levels
         size = max((size for size, mask in enumerate(levels) if mask), default=0)
         self.free.size = self.whole.size = size
@@ -246,6 +260,8 @@ def serve(state: "State", node: Node, held: dict[str, Holding]) -> None:
         pool.standing.timeline.touch(node.position)
     if not node.in_service:
         pool.withdraw(node.position)
+    elif pool.closures.down >> node.position & 1:
+        pool.free.withdraw(node.position)
 
 
 def held(state: "State") -> dict[str, Holding]:

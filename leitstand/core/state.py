@@ -18,6 +18,8 @@ from leitstand.core import facts as f
 from leitstand.core.fact import Fact
 from leitstand.core.fleet import Node, Pool, Site
 from leitstand.core.jobs import Job, Remembered, Reservation, Run
+from leitstand.core.maintenance import windows
+from leitstand.core.maintenance.windows import Maintenance
 from leitstand.core.onboarding import Onboarding
 from leitstand.core.people import People
 from leitstand.core.places.placement import Place
@@ -56,6 +58,7 @@ class Projection(msgspec.Struct):
     paced_us: int = 0
     contracts: dict[str, Contracts] = {}
     lengths: dict[str, dict[str, int]] = {}
+    maintenance: Maintenance | msgspec.UnsetType = msgspec.UNSET  # before the first window
 
 
 class State:
@@ -84,6 +87,7 @@ class State:
         self.reservations: dict[str, Reservation] = {}  # by job, in the order in which they were made
         self.contracts: dict[str, Contracts] = {}  # by pool
         self.lengths: dict[str, dict[str, int]] = {}  # what runs took, by project; under `fair` alone
+        self.maintenance = Maintenance()
         self.exits: dict[str, int] = {}  # tenants that leave → when their next stage begins; derived
         self.digests: dict[str, str] = {}  # of tokens, invitations and claims → their ids; derived
         self.access_version = 0  # rises whenever who may do what may have changed; never stored
@@ -425,6 +429,7 @@ class State:
             paced_us=self.paced_us,
             contracts=self.contracts,
             lengths=self.lengths,
+            maintenance=self.maintenance if self.maintenance.made else msgspec.UNSET,
         )
 
     @classmethod
@@ -454,6 +459,8 @@ class State:
         state.reservations = {made.job: made for made in projection.reservations}
         state.contracts = projection.contracts
         state.lengths = projection.lengths
+        if projection.maintenance is not msgspec.UNSET:
+            state.maintenance = projection.maintenance
         state._derive(projection.lags)
         return state
 
@@ -470,6 +477,7 @@ class State:
         held = fleet.held(self)
         for node in self.nodes.values():
             fleet.serve(self, node, held)
+        windows.derive(self)
         keeping.stand(self, lags)
         for job in self.jobs.values():
             budgets.watch(self, job)
@@ -499,6 +507,7 @@ _ACTS: Final[dict[type[Fact], _Change]] = {
     **tenancy.APPLY,
     **budgets.APPLY,
     **entitlements.APPLY,
+    **windows.APPLY,
     **people.APPLY,
     **onboarding.APPLY,
     a.LegalIdentityChanged: State._noted,

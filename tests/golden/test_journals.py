@@ -45,6 +45,11 @@ GOLDEN = {
         "21768ddac6e3349b0d388dbcd042a7c9b1a917c97abe38353d74b43ce460c697",
         "fcf4cdec50a95f9b83638a558fb6ab6b50ffc686936f92c88760d8b47e20021a",
     ),
+    "maintenance.jsonl": (
+        3,
+        "3ed48e83c256cfbb293fb134d18426d3fd06ad96bd035b051f79cdcabce374e5",
+        "37fbec3a3fa87c1e75dd7b26816cd07272e175ff780cf9aaab458bb6efb966c8",
+    ),
 }
 
 

@@ -88,7 +88,7 @@ def lack_of(state: "State", leaf: str, name: str, asked: Resources) -> tuple[str
     if pool.standing is not None:
         charge = keeping.charge_of(state, name, asked)
         tree = pool.standing.tree
-        entitled = tree.most(tree.node(leaf))
+        entitled = tree.most(tree.node(leaf), pool.closures.closed(pool.whole))
         if charge > entitled and not entitlements.changes(state, name):
             return "entitlement", charge, entitled, "charge_milli"
     return None

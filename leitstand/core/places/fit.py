@@ -84,6 +84,10 @@ class Availability:
         count = self.gpus[position].bit_count()
         self.levels[count] &= keep
 
+    def restore(self, position: int) -> None:
+        """Put the node at `position`, which was withdrawn, back into service, with what is free on it now."""
+        self.levels[self.gpus[position].bit_count()] |= 1 << position
+
     def take(self, position: int, gpus: int, cpus_milli: int, memory_mib: int, gpu_milli: int = 0) -> None:
         """Occupy the GPUs of the mask `gpus`, or `gpu_milli` thousandths of the one in it; AssertionError if one is not
         free or the node would be oversold."""

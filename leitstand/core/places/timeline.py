@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from typing import Final, NamedTuple
 
 from leitstand.core.facts import Resources
+from leitstand.core.places.closures import Closures
 from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
@@ -61,11 +62,15 @@ class _Layer:
 
 
 class Timeline:
-    """See the module. `free`: what is free now; `whole`: as if nothing ran, needed if a node may shrink under runs."""
+    """See the module. `free`: what is free now; `whole`: as if nothing ran, needed if a node may shrink under runs or
+    close; `closures`: when nodes are closed."""
 
-    def __init__(self, free: Availability, whole: Availability | None = None) -> None:
+    def __init__(
+        self, free: Availability, whole: Availability | None = None, closures: Closures | None = None
+    ) -> None:
         self._free = free
         self._whole = whole
+        self._closures = closures or Closures()
         self._until: dict[str, int] = {}
         self._places: dict[str, tuple[int, ...]] = {}  # of a run: positions, each once
         self._runs: dict[int, dict[str, _Held]] = {}  # position → run
@@ -106,6 +111,10 @@ class Timeline:
             self._until[run] = until_us
             self._touch(self._places[run])
 
+    def positions(self, run: str) -> tuple[int, ...]:
+        """The nodes that a run holds, each once."""
+        return self._places[run]
+
     def vacate(self, run: str) -> None:
         """A run ended."""
         del self._until[run]
@@ -117,6 +126,16 @@ class Timeline:
     def touch(self, position: int) -> None:
         """What a node has changed, other than by runs: it was added again."""
         self._touch((position,))
+
+    def copy(self, closures: Closures) -> "Timeline":
+        """Another one with the same runs and reservations and other closures, to ask what would be."""
+        made = Timeline(self._free, self._whole, closures)
+        made._until, made._places = dict(self._until), dict(self._places)
+        made._runs = {position: dict(runs) for position, runs in self._runs.items()}
+        made._reservations, made._starts = dict(self._reservations), list(self._starts)
+        made._reserved = {position: dict(jobs) for position, jobs in self._reserved.items()}
+        made._reserved_mask, made._made = self._reserved_mask, self._made
+        return made
 
     def _touch(self, positions: Collection[int]) -> None:
         for layer in self._layers.values():
@@ -189,6 +208,10 @@ class Timeline:
         jobs = self._reserved.get(position, ())
         return sorted(jobs, key=lambda job: self._reservations[job].number)
 
+    def changes(self, position: int) -> bool:
+        """Whether more than the ends of runs changes what is free on a node: it is reserved, or will be closed."""
+        return bool((self._reserved_mask | self._closures.mask) >> position & 1)
+
     def due(self, now: int) -> list[str]:
         """Jobs whose reservation has begun, by start, then by the order of reserving."""
         return [job for _, _, job in self._starts[: bisect_right(self._starts, (now, self._made + 1, ""))]]
@@ -228,7 +251,8 @@ class Timeline:
         for run in without:
             for position in self._places[run]:
                 given |= 1 << position
-        if not given and not self._reserved_mask:
+        special_mask = self._reserved_mask | self._closures.mask
+        if not given and not special_mask:
             return self._free
         layer = self._layer(ignore)
         until_us = min(now + limit_us, INFINITY)
@@ -242,11 +266,12 @@ class Timeline:
                 return self._profile(position, now, layer.ignored, gone)
             return self._known(layer, position, now)
 
-        view = laid_over(
-            self._free, lambda position: known(position).low(until_us), self._reserved_mask, given
-        )
+        view = laid_over(self._free, lambda position: known(position).low(until_us), special_mask, given)
         if self._free.shared:
             view.shared = self._shared(view, known, (now, until_us), gone)
+        closed = self._closures.within(now, until_us)
+        if closed:  # not even for who asks for nothing
+            view.levels = [nodes & ~closed for nodes in view.levels]
         return view
 
     def room(
@@ -294,7 +319,8 @@ class Timeline:
                 free: Free = self.view(now, limit_us, own, ignore)
             else:
                 window = (start, min(start + limit_us, INFINITY))
-                seen = grid.seen(window, serving, len(self._free.levels) - 1)
+                open_nodes = serving & ~self._closures.within(*window)
+                seen = grid.seen(window, open_nodes, len(self._free.levels) - 1)
                 free = View(self._free.size, seen.levels, seen[1:])
             places = find(free)
             if places is not None:
@@ -310,10 +336,13 @@ class Timeline:
         return layer
 
     def _serving(self) -> int:
-        """The nodes in service."""
+        """The nodes in service, closed or not: what is closed now has room later."""
         mask = 0
         for nodes in self._free.levels:
             mask |= nodes
+        if self._closures.down and self._whole is not None:
+            for nodes in self._whole.levels:
+                mask |= nodes & self._closures.down
         return mask
 
     def _known(self, layer: _Layer, position: int, now: int) -> Profile:
@@ -352,6 +381,8 @@ class Timeline:
         changes.extend((until_us, 1, 0, 0) for until_us in shared.values() if until_us < INFINITY)
         if self._whole is not None:
             _shrink(changes, gpus, self._whole.gpus[position].bit_count())
+        for from_us, until_us in self._closures.spans(position):
+            changes += self._closed(position, max(from_us, now), until_us)
         stale_us = INFINITY
         for job, held in self._reserved.get(position, _NONE).items():
             known = self._reservations[job]
@@ -368,14 +399,28 @@ class Timeline:
                 changes.append((until_us, *held[:3]))
         return profile(now, (gpus, cpus_milli, memory_mib), changes, stale_us)
 
+    def _closed(self, position: int, from_us: int, until_us: int) -> list[Change]:
+        """What a node that is closed in [from_us, until_us) has less; its runs are over by then."""
+        whole = self._whole or self._free
+        gpus = whole.gpus[position].bit_count()
+        cpus_milli, memory_mib = whole.cpus_milli[position], whole.memory_mib[position]
+        changes = [(from_us, -gpus, -cpus_milli, -memory_mib)]
+        if until_us < INFINITY:
+            changes.append((until_us, gpus, cpus_milli, memory_mib))
+        return changes
+
     def _shared(
         self, view: View, known: Callable[[int], Profile], window: tuple[int, int], gone: "_Gone"
     ) -> dict[int, Mapping[int, int]]:
         """Which parts of shared GPUs a view offers."""
         shared: dict[int, Mapping[int, int]] = dict(self._free.shared)
         now, until_us = window
+        closed = self._closures.within(now, until_us)
         for position in self._free.shared:
             runs = self._runs.get(position, _NONE)
+            if closed >> position & 1:
+                shared[position] = {}
+                continue
             if position not in self._reserved and not any(run in gone.runs for run in runs):
                 continue
             left = dict(shared[position])

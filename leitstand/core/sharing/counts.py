@@ -9,6 +9,7 @@ Against the capacity counts what is used, and beside it what guarantees keep for
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from leitstand.core.places.closures import Lack
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.kept import Kept
@@ -20,9 +21,13 @@ Found = tuple[int, list[Place]]  # start, places
 
 
 class Counts:
-    """Usage from `now` on: what runs, and what is reserved. `running`: what the tree holds now."""
+    """Usage from `now` on: what runs, and what is reserved. `running`: what the tree holds now; `lacks`: how the
+    capacity will differ from that of the tree, which counts as usage of the root."""
 
-    def __init__(self, tree: Tree, now: int, running: Iterable[Held] = ()) -> None:
+    def __init__(
+        self, tree: Tree, now: int, running: Iterable[Held] = (), lacks: Iterable[Lack] = ()
+    ) -> None:
+        self._lacks = list(lacks)
         self._tree = tree
         self._now = now
         self._running: dict[Node, dict[str, tuple[int, int]]] = {}  # by leaf and job: charge and end
@@ -160,6 +165,11 @@ class Counts:
                     steps.append((from_us, charge))
                     if until_us < INFINITY:
                         steps.append((until_us, -charge))
+            if node is self._tree.root:
+                for lack in self._lacks:
+                    steps.append((lack.from_us, lack.charge))
+                    if lack.until_us < INFINITY:
+                        steps.append((lack.until_us, -lack.charge))
             line = self._lines[node] = Line(steps)
         return line
 

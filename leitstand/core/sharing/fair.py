@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
 from leitstand.core.metering import lost
+from leitstand.core.places.closures import lacking
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, tasks_of
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping, repair
 from leitstand.core.sharing.counts import Counts
 from leitstand.core.sharing.entitlements import next_change
-from leitstand.core.sharing.promises import Bound, safe
+from leitstand.core.sharing.promises import Bound, bounds, safe
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, parts_of
 from leitstand.core.sharing.turns import Head, Turns
@@ -147,7 +148,8 @@ class Fair:
             if node.borrow >= 0 and used.get(node, 0) + charge > node.guarantee + node.borrow:
                 return node
         tree = self.standing.tree
-        return tree.root if _occupied(tree.root, used, leaf, charge) > tree.capacity else None
+        capacity = tree.capacity - lacking(self.pool.lacks(self.now), at_us)
+        return tree.root if _occupied(tree.root, used, leaf, charge) > capacity else None
 
     def _used(self, at_us: int) -> dict[Node, int]:
         """Usage of every node as of then: of what runs now and does not have to have ended."""
@@ -343,7 +345,8 @@ class Fair:
             return True
         counts = self._promised
         if counts is None:
-            counts = self._promised = Counts(tree, self.now, tree.held.values())
+            lacks = self.pool.lacks(self.now)
+            counts = self._promised = Counts(tree, self.now, tree.held.values(), lacks)
             for made in state.reservations.values():
                 other = state.jobs[made.job]
                 if made.kind == "promise" and other.pool == self.name:
@@ -478,7 +481,7 @@ class Fair:
         """Usage over time, as far as it is known now."""
         if self._counts is None:
             state, tree = self.state, self.standing.tree
-            self._counts = Counts(tree, self.now, tree.held.values())
+            self._counts = Counts(tree, self.now, tree.held.values(), self.pool.lacks(self.now))
             for made in state.reservations.values():
                 job = state.jobs[made.job]
                 if made.kind == "hold" and job.pool == self.name:
@@ -502,22 +505,12 @@ class Fair:
         sharing, tree = self.state.rules.sharing, self.standing.tree
         until = min(job.max_duration_us or INFINITY, sharing.until_freed_us)
         asked = Bound(leaf, job.charge_milli, start_us, start_us + until)
-        return safe(tree, asked, self._bounds(), tree.capacity - sharing.spare_milli)
+        capacity = tree.capacity - sharing.spare_milli
+        return safe(tree, asked, self._bounds(), capacity, self.pool.lacks(self.now))
 
     def _bounds(self) -> list[Bound]:
         """What nobody can take: promises, and runs whose start was promised."""
-        state, tree = self.state, self.standing.tree
-        until_us = state.rules.sharing.until_freed_us
-        bounds = []
-        for made in state.reservations.values():
-            job = state.jobs[made.job]
-            if made.kind == "promise" and job.pool == self.name:
-                until = made.start_us + min(job.max_duration_us or INFINITY, until_us)
-                bounds.append(Bound(tree.node(state.leaf(job)), job.charge_milli, made.start_us, until))
-        for held in tree.held.values():
-            if held.pinned_us > self.now:
-                bounds.append(Bound(held.leaf, held.charge, self.now, held.pinned_us))
-        return bounds
+        return [bound for _, bound in bounds(self.state, self.name, self.now)]
 
     @property
     def pool(self) -> "Pool":

@@ -222,7 +222,7 @@ def _is_so(contracts: Contracts, now: int, asked: a.EntitlementsChanged) -> bool
 def _misfits(before: Contracts, after: Contracts, now: int, room: int, changed: list[str]) -> list[str]:
     """What is promised twice, at any time from `now` on. `changed`: nodes with another base than before."""
     moments = sorted({now, *(due for due in (*times(before), *times(after)) if due > now)})
-    earlier = _promised(before, moments)
+    earlier = promised_at(before, moments)
     committed = _committed(after, moments)
     base, due, faults = Guarantees(after.entitlements.values()), 0, []
     touched = dict.fromkeys(changed)
@@ -250,7 +250,7 @@ def _misfits(before: Contracts, after: Contracts, now: int, room: int, changed: 
     return faults
 
 
-def _promised(contracts: Contracts, moments: list[int]) -> list[int]:
+def promised_at(contracts: Contracts, moments: list[int]) -> list[int]:
     """What the root is guaranteed at each of `moments`, ascending."""
     base, due, found = Guarantees(contracts.entitlements.values()), 0, []
     for at, committed in zip(moments, _committed(contracts, moments), strict=True):

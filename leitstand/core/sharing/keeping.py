@@ -55,7 +55,7 @@ def stand(state: "State", lags: dict[str, Lags]) -> None:
 def standing_of(rules: Rules, pool: "Pool") -> Standing | None:
     if rules.discipline != "fair":
         return None
-    standing = Standing(pool.free, pool.whole)
+    standing = Standing(pool.free, pool.whole, pool.closures)
     for name, weight in rules.sharing.weights.items():
         standing.tree.node(name, weight)
     return standing
@@ -71,8 +71,7 @@ def refresh(state: "State", name: str, at: int) -> None:
     pool = state.pools[name]
     standing = pool.standing
     if standing is not None:
-        gpus, cpus_milli, _ = pool.amounts()
-        standing.tree.resize(gpus * 1000 or cpus_milli)
+        standing.tree.resize(pool.capacity())
         entitlements.refresh(standing.tree, state, name, at)
         standing.advance(at, state.jobs)
 

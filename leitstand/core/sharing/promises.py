@@ -7,10 +7,15 @@ n's guarantee and what its children need, at a leaf the greater of its guarantee
 and W stays within the borrow limit of every node that it concerns.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from leitstand.core.places.closures import Lack, lacking
+from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.shares import Node, Tree
+
+if TYPE_CHECKING:
+    from leitstand.core.state import State
 
 
 class Bound(NamedTuple):
@@ -22,14 +27,39 @@ class Bound(NamedTuple):
     until_us: int
 
 
-def safe(tree: Tree, asked: Bound, others: Iterable[Bound], capacity: int) -> bool:
-    """Whether `asked` can be promised beside `others`. `capacity`: what all guarantees share, without the spare."""
+def bounds(state: "State", name: str, now: int) -> list[tuple[str, Bound]]:
+    """By job of the pool, what nobody can take: promises, and runs whose start was promised."""
+    standing = state.pools[name].standing
+    assert standing is not None, "the discipline is fair"
+    tree, until_us = standing.tree, state.rules.sharing.until_freed_us
+    found = []
+    for made in state.reservations.values():
+        job = state.jobs[made.job]
+        if made.kind == "promise" and job.pool == name:
+            until = made.start_us + min(job.max_duration_us or INFINITY, until_us)
+            bound = Bound(tree.node(state.leaf(job)), job.charge_milli, made.start_us, until)
+            found.append((job.id, bound))
+    for held in tree.held.values():
+        if held.pinned_us > now:
+            found.append((held.id, Bound(held.leaf, held.charge, now, held.pinned_us)))
+    return found
+
+
+def safe(
+    tree: Tree, asked: Bound, others: Iterable[Bound], capacity: int, lacks: Sequence[Lack] = ()
+) -> bool:
+    """Whether `asked` can be promised beside `others`. `capacity`: what all guarantees share now, without the spare;
+    `lacks`: how it will differ."""
     near = [one for one in others if one.from_us < asked.until_us and one.until_us > asked.from_us]
     moments = {asked.from_us, *(one.from_us for one in near if one.from_us > asked.from_us)}
-    return all(_stands(tree, [asked, *near], moment, capacity) for moment in sorted(moments))
+    edges = (edge for lack in lacks for edge in lack[1:] if asked.from_us < edge < asked.until_us)
+    return all(
+        stands(tree, [asked, *near], moment, capacity - lacking(lacks, moment))
+        for moment in sorted(moments.union(edges))
+    )
 
 
-def _stands(tree: Tree, bound: list[Bound], at: int, capacity: int) -> bool:
+def stands(tree: Tree, bound: list[Bound], at: int, capacity: int) -> bool:
     """Whether all guarantees can be called at once: W(root, at) within the capacity, and W within every limit."""
     more: dict[Node, int] = {}  # beyond the guarantee, of the nodes of one level after another
     for one in bound:

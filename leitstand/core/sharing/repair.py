@@ -61,7 +61,7 @@ def fail(plan: "Fair", position: int, now: int) -> None:
     state = plan.state
     for id in plan.standing.timeline.runs_on(position):
         run = state.runs[id]
-        if run.stopping not in ("", *f.YIELDS):
+        if run.stopping not in ("", *f.MADE_WAY):
             continue
         job, yields = state.jobs[run.job], bool(run.stopping)
         plan.emit(f.RunStopOrdered(run.id, f.NODE_FAILED))

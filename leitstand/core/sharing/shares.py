@@ -314,10 +314,11 @@ class Tree:
                 return node
         return None
 
-    def most(self, leaf: Node) -> int:
+    def most(self, leaf: Node, closed: int = 0) -> int:
         """The greatest charge that `leaf` could use if nobody else used anything: within all limits, and beside what
-        others do not lend."""
-        most, kept = self.capacity, 0
+        others do not lend. `closed`: so much of the pool is out of service for a time."""
+        whole = self.capacity + closed
+        most, kept = whole, 0
         below: Node | None = None
         for node in leaf.path():
             kept += self._children_unlendable(node)
@@ -326,7 +327,7 @@ class Tree:
             if node.borrow >= 0:
                 most = min(most, node.guarantee + node.borrow)
             below = node
-        return min(most, self.capacity - kept)
+        return min(most, whole - kept)
 
     def _children_unlendable(self, node: Node) -> int:
         """What others can never use of the guarantees of its children."""

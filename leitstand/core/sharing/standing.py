@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core import facts as f
+from leitstand.core.places.closures import Closures
 from leitstand.core.places.fit import Availability
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
@@ -36,9 +37,10 @@ class Class(NamedTuple):
 class Standing:
     """See the module. `lines`: leaf → class → keys in order; `classes`: class → leaf → how many wait there."""
 
-    def __init__(self, free: Availability, whole: Availability) -> None:
+    def __init__(self, free: Availability, whole: Availability, closures: Closures | None = None) -> None:
         self.tree = Tree()
-        self.timeline = Timeline(free, whole)
+        self.closures = closures or Closures()
+        self.timeline = Timeline(free, whole, self.closures)
         self.lines: dict[str, dict[Class, list[Key]]] = {}
         self.classes: dict[Class, dict[str, int]] = {}
         self.waiting: dict[str, tuple[str, Class]] = {}  # job → where it stands
@@ -92,7 +94,8 @@ class Standing:
         """The job runs; a reservation that it had is used up. It waits no more already."""
         self.drop(job.id, leaf)
         held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, (run.placed_us, job.number))
-        held.pinned_us, held.until_us = pinned_us, until_us(job, run.placed_us)
+        held.pinned_us = pinned_us
+        held.until_us = self._ends(job, run.placed_us, (position for position, _ in places))
         if pinned_us:
             heappush(self.pins, (pinned_us, job.id))
         self.tree.start(held)
@@ -103,9 +106,18 @@ class Standing:
 
     def started(self, job: "Job", run: "Run") -> None:
         """Its run began when the engine says."""
-        self.tree.held[job.id].until_us = until_us(job, run.started_us)
-        self.backlog.run(job.id, job.charge_milli, run.started_us, until_us(job, run.started_us))
-        self.timeline.until(run.id, until_us(job, run.started_us))
+        self.cut(job, run)
+
+    def cut(self, job: "Job", run: "Run") -> None:
+        """It is over at its limit, or before a window on one of its nodes."""
+        start_us = run.started_us if run.has_started else run.placed_us
+        ends_us = self._ends(job, start_us, self.timeline.positions(run.id))
+        self.tree.held[job.id].until_us = ends_us
+        self.backlog.run(job.id, job.charge_milli, start_us, ends_us)
+        self.timeline.until(run.id, ends_us)
+
+    def _ends(self, job: "Job", start_us: int, positions: Iterable[int]) -> int:
+        return self.closures.cut(positions, start_us, until_us(job, start_us))
 
     def stop(self, job: "Job", run: "Run", by_us: int, yields: bool) -> None:
         """Its run was told to end, and will have by then."""

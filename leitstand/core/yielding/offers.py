@@ -57,7 +57,7 @@ class Capacity(Protocol):
         ignore: Collection[str],
         without: Collection[str],
     ) -> Amount: ...
-    def on(self, position: int) -> list[str]: ...
+    def changes(self, position: int) -> bool: ...
     def reservation(self, job: str) -> object | None: ...
 
 
@@ -89,7 +89,7 @@ class Room(View):
         """What the node would have free if these runs left too."""
         if not leaving:
             return self.gpus[position].bit_count(), self.cpus_milli[position], self.memory_mib[position]
-        if position in self.shared or self._timeline.on(position):
+        if position in self.shared or self._timeline.changes(position):
             return self._look(position, leaving)
         gpus, cpus_milli, memory_mib = self.amount(position)
         for run in leaving:
