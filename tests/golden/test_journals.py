@@ -46,9 +46,9 @@ GOLDEN = {
         "fcf4cdec50a95f9b83638a558fb6ab6b50ffc686936f92c88760d8b47e20021a",
     ),
     "maintenance.jsonl": (
-        3,
-        "3ed48e83c256cfbb293fb134d18426d3fd06ad96bd035b051f79cdcabce374e5",
-        "37fbec3a3fa87c1e75dd7b26816cd07272e175ff780cf9aaab458bb6efb966c8",
+        4,
+        "5cd6d4d4345127671087b2dd3340e46268504b8f43a0a5e3cf182e3a94d10d2c",
+        "53677313c7cf257474d9e070a65555fead93a8f9dc2f783c401730e48c278743",
     ),
 }
 

@@ -187,7 +187,7 @@ def test_a_window_that_a_promise_cannot_make_way_for_is_refused_with_the_earlies
 
 
 def test_a_promise_off_the_window_moves_too_if_only_so_all_have_places() -> None:
-    """acme-4 (4 GPUs) is promised a node of 8 since the one of 4 is busy; once that is not, it makes room for acme-5."""
+    """acme-4 (4 GPUs) is promised a node of 8 since that of 4 is busy; once it is not, it makes room."""
     core = fair(8, 8, 4)
     at(core, 0, job(8, 60), job(8, 60), job(4, 200))
     at(core, 0, *(started(f"acme-{n}.1", 0) for n in range(1, 4)))
