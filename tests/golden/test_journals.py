@@ -47,7 +47,7 @@ GOLDEN = {
     ),
     "maintenance.jsonl": (
         4,
-        "96eedde738cccad21b7969fb51dbae259e73452017a0c23b0e59f98044cd484b",
+        "9dc1af8a6de5fbbcd04915c93cd4c3364ea25e0acea3999fe9d4c9124e3c29b9",
         "b9f11361063a88c68c396627e133238fd043af1b27c37208758904aa1df0f058",
     ),
 }
