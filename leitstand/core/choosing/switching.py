@@ -7,7 +7,6 @@ holds a promise for an earlier promise alone; that is made at once.
 """
 
 from collections.abc import Callable, Iterator
-from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,11 +109,11 @@ def _heads(state: "State", now: int) -> Iterator[str]:
     first = now // state.rules.sharing.tick_us * most % len(lines) if len(lines) > most else 0
     lines = (lines[first:] + lines[:first])[:most]
     each = -(-most // len(lines))
-    heads = [nsmallest(each, (key for keys in line.values() for key in keys[:each])) for line in lines]
+    heads = [line.order[:each] for line in lines]
     for rank in range(each):
         for keys in heads:
             if rank < len(keys):
-                yield keys[rank][-1]
+                yield keys[rank][0][-1]
 
 
 # ── one job ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -113,14 +113,12 @@ class Trial(Fair):
             leaf: self._line(leaf) for leaf in self.standing.lines if leaf == top.id or leaf.startswith(below)
         }
         own, tree = self.leaf(job), self.standing.tree
-        if all(entry[0] != job.id for entry in lines[own.id]):
-            return False
-        turns = Turns(tree, lines, self.state.rules.sharing.tick_s)
+        turns = Turns(tree, lines, self.state.rules.sharing.tick_s, self.heads.counts)
         for _ in range(TURNS_MAX):
             turn = turns.next()
-            if turn is None or turn.job == job.id:
+            if turn is None or turn.head.job == job.id:
                 return turn is not None
-            other = self.state.jobs[turn.job]
+            other = self.state.jobs[turn.head.job]
             if turn.leaf is own and tree.guaranteed(own, other.charge_milli) is not None:
                 return False
             if self.starts(other) is not None or (self.looks and self.takes(other) is not None):

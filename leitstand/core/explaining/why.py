@@ -128,7 +128,7 @@ class Reading:
             return self.binding(job).reason
         trial = self.trial(job.pool)
         leaf, cls = trial.standing.waiting[job.id]
-        first = trial.standing.lines[leaf][cls][0][-1] == job.id
+        first = trial.standing.lines[leaf].classes[cls][0][-1] == job.id
         key = (job.pool, leaf, cls, first)
         known = self._known.get(key)
         if known is None:
@@ -154,7 +154,8 @@ class Reading:
             return _limited(over, job)
         if not pool.could_hold(job.resources):
             return Binding("no_such_capacity", *lacking(pool, job.resources))
-        same = trial.standing.lines.get(leaf.id, {}).get(Class(job.resources, limit_of(job)))
+        line = trial.standing.lines.get(leaf.id)
+        same = line and line.classes.get(Class(job.resources, limit_of(job)))
         if same and same[0] < key_of(job):
             return Binding("order", node=leaf.id, jobs_ahead=self.ahead(job), job=same[0][-1])
         return self._of_capacity(job, pool, trial)
@@ -199,9 +200,8 @@ class Reading:
     def ahead(self, job: Job) -> int:
         """How many waiting jobs of its project come first."""
         trial = self.trial(job.pool)
-        lines = trial.standing.lines.get(self.state.leaf(job), {})
-        key = key_of(job)
-        return sum(bisect_left(keys, key) for keys in lines.values())
+        line = trial.standing.lines.get(self.state.leaf(job))
+        return 0 if line is None else bisect_left(line.order, (key_of(job),))
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def start(self, job: Job) -> Start:

@@ -5,7 +5,7 @@ Called by the state (occupy, vacate, reserve, release) and by the fair plan (vie
 is free now: who frees or takes capacity does both, there and here. The `now` of its questions never goes back.
 
 A run that is past its end holds what it holds and counts as ending just after now. A reservation that is past its start
-counts from now on for its whole length. A GPU that runs share is held whole until the last of them ends.
+counts from now on for its whole length, but for its slack. A GPU that runs share is held whole until the last of them ends.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -32,7 +32,8 @@ EXACT_TRIES: Final = (
 
 
 class Reservation(NamedTuple):
-    """Places held for a job from `from_us` to `until_us`. `number`: order of reserving."""
+    """Places held for a job from `from_us` to `until_us`. `number`: order of reserving; `slack_us`: so much later it may
+    begin and end by then."""
 
     job: str
     kind: str
@@ -40,6 +41,7 @@ class Reservation(NamedTuple):
     from_us: int
     until_us: int
     number: int
+    slack_us: int = 0
 
 
 class _Held(NamedTuple):
@@ -80,6 +82,7 @@ class Timeline:
         self._starts: list[tuple[int, int, str]] = []  # from_us, number, job; ascending
         self._made = 0
         self._layers: dict[tuple[str, ...], _Layer] = {}
+        self._moved: dict[int, None] = {}
 
     # ── what is ───────────────────────────────────────────────────────────────────────────────────────────────────
     def occupy(
@@ -137,7 +140,13 @@ class Timeline:
         made._reserved_mask, made._made = self._reserved_mask, self._made
         return made
 
+    def moved(self) -> dict[int, None]:
+        """Positions where anything changed since this was asked last."""
+        moved, self._moved = self._moved, {}
+        return moved
+
     def _touch(self, positions: Collection[int]) -> None:
+        self._moved.update(dict.fromkeys(positions))
         for layer in self._layers.values():
             profiles, dirty = layer.profiles, layer.dirty
             for position in positions:
@@ -154,6 +163,7 @@ class Timeline:
         from_us: int,
         until_us: int,
         gpu_milli: int = 0,
+        slack_us: int = 0,
     ) -> None:
         """Hold places for a job in [from_us, until_us), in place of what it had. With `gpu_milli` each place takes so
         much of a GPU; as many whole ones are held as places of the job on a node need, and shared with nobody else."""
@@ -161,7 +171,9 @@ class Timeline:
         assert from_us < until_us <= INFINITY
         self.release(job)
         self._made += 1
-        self._reservations[job] = Reservation(job, kind, tuple(places), from_us, until_us, self._made)
+        self._reservations[job] = Reservation(
+            job, kind, tuple(places), from_us, until_us, self._made, slack_us
+        )
         insort(self._starts, (from_us, self._made, job))
         held = _by_position(places, parts, ())
         if gpu_milli:
@@ -392,7 +404,7 @@ class Timeline:
             if from_us <= now:
                 stale_us = now + 1
                 if until_us < INFINITY:
-                    until_us = min(until_us + now - from_us, INFINITY)
+                    until_us = min(until_us + max(now - from_us - known.slack_us, 0), INFINITY)
                 from_us = now
             changes.append((from_us, -held.gpus, -held.cpus_milli, -held.memory_mib))
             if until_us < INFINITY:

@@ -7,7 +7,7 @@ when something changed in the pool.
 What it keeps between cycles is a cache: with it empty it decides the same. `docs/scheduling.md` tells the algorithm.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
@@ -19,10 +19,11 @@ from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping, repair
 from leitstand.core.sharing.counts import Counts
 from leitstand.core.sharing.entitlements import next_change
+from leitstand.core.sharing.heads import Head, Heads
 from leitstand.core.sharing.promises import Bound, bounds, safe
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, parts_of
-from leitstand.core.sharing.turns import Head, Turns
+from leitstand.core.sharing.turns import Turns
 from leitstand.core.yielding.cover import Cover
 from leitstand.core.yielding.preemption import Act, Scene, Wanted, Yielding
 
@@ -41,11 +42,11 @@ class Fair:
         self.state = state
         self.name = name
         self.emit = emit
-        self.asleep: dict[Class, None] = {}  # classes that found no place since capacity was last freed
-        # jobs for which nothing can be taken or reserved, until something changes;
-        self.served: dict[str, None] = {}
-        self.unreserved: dict[str, None] = {}  # of them, those whom this plan had no room to reserve for
-        self.tried: dict[str, None] = {}  # due reservations that wait for capacity on their nodes
+        self.heads = Heads()
+        self.tried: dict[
+            str, int
+        ] = {}  # due reservations (their number) that wait for capacity on their nodes
+        self.moved: dict[int, None] = {}  # positions where anything changed since they were tried
         self.mended: dict[str, int] = {}  # jobs with first call that were looked at, after so many stops
         self.ticked = False
         self._scene: Scene | None = None
@@ -53,11 +54,11 @@ class Fair:
         self._promised: Counts | None = None  # and with promises and claims alone
         # positions where capacity was freed; None: anything may have changed
         self.freed: dict[int, None] | None = None
+        self.looked_at: dict[int, None] | None = None  # of them, those that the last plan knew
 
     # ── called by the cycle ───────────────────────────────────────────────────────────────────────────────────────
     def wake(self, positions: Iterable[int] | None = None) -> None:
         """Capacity at these positions was freed; without positions: anything may have changed."""
-        self.asleep.clear()
         self.mended.clear()
         if positions is None:
             self.freed = None
@@ -78,7 +79,7 @@ class Fair:
         if self.standing.due:
             return True
         return (due is not None and due <= now) or bool(
-            self.freed is None or self.freed or self.standing.fresh
+            self.freed is None or self.freed or self.standing.fresh or self.heads.again
         )
 
     def next_wake(self, now: int) -> int | None:
@@ -111,19 +112,20 @@ class Fair:
         self.standing.tree.settle()
         self._scene = None
         if self.ticked:
-            self.served.clear()
-            self.unreserved.clear()
+            self.heads.forget()
             self.tried.clear()
             self.mended.clear()
+        self.looked_at, self.freed = self.freed, {}
+        self.heads.wake(self.looked_at, self.pool.free)
+        self._hope(self.looked_at or ())
         self._make_way()
         self._start_due()
         repair.mend(self)
         self._take_turns()
         self._scene = None
         self.ticked = False
-        if self._may_start():
-            self.freed = {}
-            self.standing.fresh.clear()
+        if not self._may_start():  # the next plan goes on
+            self.freed = None if self.looked_at is None else self.looked_at | self.freed
 
     # ── due promises ──────────────────────────────────────────────────────────────────────────────────────────────
     def _make_way(self) -> None:
@@ -189,7 +191,8 @@ class Fair:
 
     # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
     def _start_due(self) -> None:
-        standing, freed = self.standing, self.freed
+        standing = self.standing
+        self.moved |= standing.timeline.moved()
         due = standing.timeline.due(self.now)
         for job_id in sorted(due, key=self._due_order):
             if not self._may_start():
@@ -197,10 +200,11 @@ class Fair:
             known = standing.timeline.reservation(job_id)
             if known is None or known.kind == "hold":  # what was due before it took its place
                 continue
-            if job_id in self.tried and freed is not None and not any(at in freed for at, _ in known.places):
+            if self.tried.get(job_id) == known.number and not any(at in self.moved for at, _ in known.places):
                 continue
-            self.tried[job_id] = None
+            self.tried[job_id] = known.number
             self._start_reserved(self.state.jobs[job_id])
+        self.moved = {}
 
     def _due_order(self, job_id: str) -> tuple[bool, int, int]:
         made = self.state.reservations[job_id]
@@ -239,56 +243,51 @@ class Fair:
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _take_turns(self) -> None:
         """Heads in the order of shares: each starts, or takes back what it is owed, or gets a reservation."""
-        lines = {leaf: self._line(leaf) for leaf in self._leaves()}
-        turns = Turns(self.standing.tree, lines, self.state.rules.sharing.tick_s)
+        heads, standing = self.heads, self.standing
+        heads.kept.clear()
+        heads.reserves = True
+        everybody = self.ticked or self.looked_at is None
+        leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
+        lines = {leaf: self._line(leaf) for leaf in leaves}
+        turns = Turns(standing.tree, lines, self.state.rules.sharing.tick_s, heads.counts)
+        if self._may_start():
+            standing.fresh.clear()
+            heads.again.clear()
         while self._may_start() and (turn := turns.next()) is not None:
-            job = self.state.jobs[turn.job]
-            moved = (turn.cls not in self.asleep and self._try(job, turn.leaf, turn.cls)) or self._serve(
-                job, turn.leaf
-            )
-            turns.done(self._line(turn.leaf.id) if moved else None)
+            job = self.state.jobs[turn.head.job]
+            if not heads.may_start(turn.head) or not self._try(job, turn.leaf, turn.head.cls):
+                heads.hopeful.pop(job.id, None)
+                self._serve(job, turn.leaf)
+            turns.done()
+
+    def _hope(self, positions: Iterable[int]) -> None:
+        """Capacity was freed where places are reserved: perhaps those for whom can start sooner."""
+        for position in positions:
+            for job in self.standing.timeline.on(position):
+                if job in self.standing.waiting:
+                    self.heads.hopeful[job] = None
+                    self.heads.again[self.standing.waiting[job][0]] = None
+
+    def _line(self, leaf: str) -> Iterator[Head]:
+        """Whom to look at in a leaf."""
+        most = self.state.rules.sharing.reservations_leaf_max
+        return self.heads.line(self.standing.lines[leaf], leaf, self.state.jobs, most)
 
     def _may_start(self) -> bool:
         """Whether the pace that the rules set allows another start now."""
         return self.state.paced_us <= self.now or not self.state.rules.sharing.start_interval_us
 
-    def _leaves(self) -> dict[str, None]:
-        """Leaves where somebody may start, or whose head nobody looked at."""
-        standing = self.standing
-        if self.ticked or self.freed is None:
-            return dict.fromkeys(standing.lines)
-        leaves = dict.fromkeys(leaf for leaf in standing.fresh if leaf in standing.lines)
-        if self.freed:
-            for cls, where in standing.classes.items():
-                if self.pool.place(cls.asked, self.pool.free) is None:
-                    self.asleep[cls] = None
-                else:
-                    leaves.update(dict.fromkeys(where))
-        return leaves
-
-    def _line(self, leaf: str) -> list[Head]:
-        """Whom to consider in a leaf, in its order: the heads of classes that may fit, and for the rest as many as can
-        have a reservation."""
-        line = self.standing.lines.get(leaf, {})
-        most = self.state.rules.sharing.reservations_leaf_max
-        keys = [(key, cls) for cls, waiting in line.items() for key in waiting[: 1 + most]]
-        keys.sort()
-        jobs, served, asleep = self.state.jobs, self.served, self.asleep
-        return [
-            (key[-1], cls, jobs[key[-1]].charge_milli)
-            for ahead, (key, cls) in enumerate(keys)
-            if cls not in asleep or (ahead < most and (key[-1] not in served or key[-1] in self.unreserved))
-        ]
-
     def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
         """Start the job if that is allowed and delays nobody who comes first."""
         if self._forbidden(leaf, job.charge_milli) or not self._leaves_room(job, leaf):
+            if job.id not in self.state.reservations:
+                self.heads.kept[leaf.id, cls] = None
             return False
         view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
         places = self.pool.place(cls.asked, view)
         if places is None:
             if job.id not in self.state.reservations:
-                self.asleep[cls] = None
+                self.heads.bar(cls)
             return False
         self._start(job, leaf, places, view)
         return True
@@ -301,23 +300,27 @@ class Fair:
 
     def _start(self, job: "Job", leaf: Node, places: list[Place], view: Free) -> None:
         tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli)
+        known = self.standing.timeline.reservation(job.id)
         self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
         for counts in self._known_counts():
             counts.start(job.id, leaf, job.charge_milli, min(self.now + _limit(job), INFINITY))
         self._touch(places)
+        if known is not None:
+            self._let_go(known.places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
     def _serve(self, job: "Job", leaf: Node) -> bool:
         """Take back for the job what it is owed, or else reserve; whether it waits no more."""
-        if job.id not in self.served:
-            self.served[job.id] = None
+        heads = self.heads
+        if heads.is_served(job.id):
+            return False
+        if job.id not in heads.served:
+            heads.served[job.id] = None
             # who is promised a start so soon counts as covered already, and has nobody taken for it but in time
             act = None if job.id in self.standing.due else self._act(job, leaf)
             if act is not None:
                 self._carry_out(job, leaf, act)
                 return True
-        elif job.id not in self.unreserved:
-            return False
         if job.id not in self.state.reservations:
             self._reserve(job, leaf)
         return False
@@ -379,7 +382,7 @@ class Fair:
             for counts in self._known_counts():
                 counts.end(stopped, self.standing.tree.held[stopped].leaf)
             self.emit(f.RunStopOrdered(victim, act.cause, job.id))
-            self.served.pop(stopped, None)
+            self.heads.served.pop(stopped, None)
         assert self._scene is not None, "an act has a scene"
         self._scene.done(act)
         if not act.victims:  # what it waits for may be there already
@@ -397,10 +400,19 @@ class Fair:
         """Hold nothing for the job any more; it may get something else at once."""
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
-        self.served.pop(job, None)
+        self.heads.served.pop(job, None)
+        self.heads.again[self.state.leaf(self.state.jobs[job])] = None
         for counts in self._known_counts():
             counts.drop(job)
-        self._touch(known.places if known is not None else ())
+        if known is not None:
+            self._let_go(known.places)
+
+    def _let_go(self, places: Iterable[Place]) -> None:
+        """What was reserved there is reserved no more."""
+        positions = dict.fromkeys(position for position, _ in places)
+        self.heads.wake(positions, self.pool.free)
+        self._hope(positions)
+        self._touch(places)
 
     def _touch(self, places: Iterable[Place]) -> None:
         """What is free or reserved there has changed."""
@@ -446,9 +458,10 @@ class Fair:
         if len(state.reservations) >= sharing.reservations_max:
             return
         if self._reserved >= RESERVED_PER_PLAN:
-            self.unreserved[job.id] = None  # another cycle has room
+            self.heads.reserves = False
+            self.heads.unreserved[job.id] = leaf.id  # another plan has room
             return
-        self.unreserved.pop(job.id, None)
+        self.heads.unreserved.pop(job.id, None)
         self._reserved += 1
         found = self._earliest(job, leaf)
         if found is None or found[0] <= self.now:  # there is room, but somebody else comes first

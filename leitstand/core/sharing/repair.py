@@ -65,7 +65,7 @@ def fail(plan: "Fair", position: int, now: int) -> None:
             continue
         job, yields = state.jobs[run.job], bool(run.stopping)
         plan.emit(f.RunStopOrdered(run.id, f.NODE_FAILED))
-        plan.served.pop(job.id, None)
+        plan.heads.served.pop(job.id, None)
         if yields or not keeps_turn(job, run) or job.resources.gpu_milli:
             continue
         rest = tuple(task for task in run.tasks if state.nodes[task.node].in_service)
@@ -110,7 +110,7 @@ def mend(plan: "Fair") -> None:
         if looked == FIRST_MAX or not plan._may_start():
             return
         looked += 1
-        plan.served.pop(job.id, None)
+        plan.heads.served.pop(job.id, None)
         _mend(plan, job)
         plan.mended[job.id] = standing.stops
 
@@ -365,7 +365,7 @@ def _cut(plan: "Fair", job: "Job", position: int, now: int) -> None:
     if not rest:
         plan._drop(job.id, "failed")
         return
-    plan.served.pop(job.id, None)
+    plan.heads.served.pop(job.id, None)
     plan.mended.pop(job.id, None)
     _hold(plan, job, rest, now)
 

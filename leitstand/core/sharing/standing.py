@@ -34,14 +34,35 @@ class Class(NamedTuple):
     limit_us: int  # INFINITY for a job without
 
 
+class Lane:
+    """Who waits in one leaf: all in order, and by class."""
+
+    __slots__ = ("classes", "order")
+
+    def __init__(self) -> None:
+        self.order: list[tuple[Key, Class]] = []
+        self.classes: dict[Class, list[Key]] = {}
+
+    def add(self, key: Key, cls: Class) -> None:
+        insort(self.order, (key, cls))
+        insort(self.classes.setdefault(cls, []), key)
+
+    def remove(self, key: Key, cls: Class) -> None:
+        del self.order[bisect_left(self.order, (key,))]
+        keys = self.classes[cls]
+        del keys[bisect_left(keys, key)]
+        if not keys:
+            del self.classes[cls]
+
+
 class Standing:
-    """See the module. `lines`: leaf → class → keys in order; `classes`: class → leaf → how many wait there."""
+    """See the module. `classes`: class → leaf → how many wait there."""
 
     def __init__(self, free: Availability, whole: Availability, closures: Closures | None = None) -> None:
         self.tree = Tree()
         self.closures = closures or Closures()
         self.timeline = Timeline(free, whole, self.closures)
-        self.lines: dict[str, dict[Class, list[Key]]] = {}
+        self.lines: dict[str, Lane] = {}
         self.classes: dict[Class, dict[str, int]] = {}
         self.waiting: dict[str, tuple[str, Class]] = {}  # job → where it stands
         self.yielding: dict[str, tuple[Node, int]] = {}
@@ -61,7 +82,10 @@ class Standing:
     def wait(self, job: "Job", leaf: str) -> None:
         """The job waits for capacity."""
         cls = Class(job.resources, job.max_duration_us or INFINITY)
-        insort(self.lines.setdefault(leaf, {}).setdefault(cls, []), key_of(job))
+        line = self.lines.get(leaf)
+        if line is None:
+            line = self.lines[leaf] = Lane()
+        line.add(key_of(job), cls)
         at = self.classes.setdefault(cls, {})
         at[leaf] = at.get(leaf, 0) + 1
         self.waiting[job.id] = leaf, cls
@@ -75,15 +99,14 @@ class Standing:
         """It waits no more: it starts, has a claim, was cancelled or is held."""
         leaf, cls = self.waiting.pop(job.id)
         line, at = self.lines[leaf], self.classes[cls]
-        keys = line[cls]
-        del keys[bisect_left(keys, key_of(job))]
+        line.remove(key_of(job), cls)
         at[leaf] -= 1
-        if not keys:
-            del at[leaf], line[cls]
+        if not at[leaf]:
+            del at[leaf]
             if not at:
                 del self.classes[cls]
-            if not line:
-                del self.lines[leaf]
+        if not line.order:
+            del self.lines[leaf]
         self.fresh[leaf] = None
         self.backlog.leave(leaf, job.charge_milli, cls.limit_us)
         self.choosy -= bool(job.shapes)
@@ -157,6 +180,7 @@ class Standing:
             reservation.start_us,
             end_us,
             job.resources.gpu_milli,
+            reservation.freed_us if reservation.kind == "claim" else 0,
         )
         if reservation.kind == "claim":
             order = (reservation.at_us, job.number)

@@ -6,64 +6,58 @@ the next tick if nothing changes, the most neglected first; then its id.
 Inside a leaf the order is the leaf's own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
+from leitstand.core.sharing.heads import Head
 from leitstand.core.sharing.shares import Node, Tree
-from leitstand.core.sharing.standing import Class
-
-Head = tuple[str, Class, int]  # job, class, charge
 
 
 class Turn(NamedTuple):
     """The job whose turn it is."""
 
     leaf: Node
-    job: str
-    cls: Class
+    head: Head
 
 
 class _Branch:
-    """A node with jobs to consider below it. `heap`: its children by claim; a leaf has `heads` instead."""
+    """A node with jobs to look at below it. `heap`: its children by claim; a leaf has `heads` instead. `leaf`: whose
+    head is its head; that of a leaf is None until somebody asks."""
 
-    __slots__ = ("charge", "heads", "heap", "job", "leaf", "node")
+    __slots__ = ("head", "heads", "heap", "leaf", "node")
 
     def __init__(self, node: Node, heads: Iterator[Head] | None) -> None:
         self.node = node
         self.heads = heads
         self.heap: list[tuple[int, int, str, _Branch]] = []
-        self.leaf = node
-        self.job: tuple[str, Class] | None = None
-        self.charge = 0
+        self.leaf = self
+        self.head: Head | None = None
 
     def advance(self) -> bool:
         """The next head of a leaf comes up; whether there is one."""
         assert self.heads is not None, "only leaves have heads"
-        head = next(self.heads, None)
-        if head is None:
-            return False
-        self.job, self.charge = head[:2], head[2]
-        return True
+        self.head = next(self.heads, None)
+        return self.head is not None
 
     def take_first(self) -> None:
         """The head of an inner node is that of its best child."""
-        best = self.heap[0][-1]
-        self.leaf, self.job, self.charge = best.leaf, best.job, best.charge
+        self.leaf = self.heap[0][-1].leaf
 
 
 class Turns:
-    """Turns over the leaves of `lines`, each with the heads that are to be considered, in order."""
+    """Turns over the leaves of `lines`, each with the heads that are to be looked at, in order. A head is not asked for
+    before its leaf may come first; `counts`: whether one that was is still to be looked at."""
 
-    def __init__(self, tree: Tree, lines: Mapping[str, Iterable[Head]], tick_s: int) -> None:
+    def __init__(
+        self, tree: Tree, lines: Mapping[str, Iterator[Head]], tick_s: int, counts: Callable[[Head], bool]
+    ) -> None:
         self._tree = tree
         self._tick_s = tick_s
+        self._counts = counts
         levels: list[dict[str, tuple[Node, list[_Branch]]]] = []
-        for path, line in lines.items():
-            node = tree.node(path)
-            branch = _Branch(node, iter(line))
-            if branch.advance():
-                self._hang(levels, branch)
+        for path, heads in lines.items():
+            self._hang(levels, _Branch(tree.node(path), heads))
         for level in range(len(levels) - 1, -1, -1):
             for node, below in list(levels[level].values()):
                 branch = _Branch(node, None)
@@ -87,23 +81,24 @@ class Turns:
 
     def next(self) -> Turn | None:
         """Whose turn it is; None if everybody had theirs."""
-        if not self._root.heap:
-            return None
-        path = [self._root]
-        while path[-1].heap:
-            path.append(path[-1].heap[0][-1])
-        self._path = path
-        leaf = path[-1]
-        assert leaf.job is not None, "a leaf without a head has left the heap"
-        return Turn(leaf.node, *leaf.job)
+        while self._root.heap:
+            path = [self._root]
+            while path[-1].heap:
+                path.append(path[-1].heap[0][-1])
+            leaf = path[-1]
+            if leaf.head is not None and self._counts(leaf.head):
+                self._path = path
+                return Turn(leaf.node, leaf.head)
+            self._pass(path, leaf.advance())
+        return None
 
-    def done(self, line: Iterable[Head] | None = None) -> None:
-        """The job had its turn. `line`: the heads of its leaf from now on, if usage changed; None: the rest goes on."""
-        leaf = self._path[-1]
-        if line is not None:
-            leaf.heads = iter(line)
-        left = leaf.advance()
-        for branch in reversed(self._path[:-1]):
+    def done(self) -> None:
+        """The job had its turn."""
+        self._pass(self._path, self._path[-1].advance())
+
+    def _pass(self, path: list[_Branch], left: bool) -> None:
+        """The leaf at the end of the path has another head now, or none is `left`."""
+        for branch in reversed(path[:-1]):
             child = branch.heap[0][-1]
             if left:
                 heapreplace(branch.heap, (*self._claim(child), child.node.id, child))
@@ -114,8 +109,12 @@ class Turns:
                 branch.take_first()
 
     def _claim(self, child: _Branch) -> tuple[int, int]:
+        """The lower the earlier. A head that nobody asked for yet counts as the smallest there could be."""
         node = child.node
-        occupied = self._tree.occupied_with(node, child.leaf, child.charge)
-        standing = 0 if node.guarantee and occupied <= node.guarantee else 1
+        standing = 1
+        if node.guarantee:
+            leaf = child.leaf
+            charge = leaf.head.charge if leaf.head is not None else 1
+            standing = int(self._tree.occupied_with(node, leaf.node, charge) > node.guarantee)
         lag = node.lag + (node.deserved - node.running) * self._tick_s
         return standing, -(lag << 20) // max(1, node.deserved)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which waiting jobs a plan looks at, in the order of their project. Called by the fair plan.
+
+Thousands wait and few can start, so a plan remembers who needs not be looked at again. A *class* (jobs of one shape and
+time limit) sleeps once one of it found no place; so do longer ones of that shape, since who finds no place for an hour
+finds none for two. It wakes when capacity is freed where one of its tasks would fit. A job is *served* once nothing
+could be taken or reserved for it. All of that may be forgotten at any time: it saves work and decides nothing.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from leitstand.core.facts import Resources
+from leitstand.core.jobs import Job
+from leitstand.core.places.fit import Free
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing.standing import Class, Key, Lane, Standing
+
+
+class Head(NamedTuple):
+    """`ahead`: one of the first of its project, who may have a reservation."""
+
+    job: str
+    cls: Class
+    charge: int
+    ahead: bool
+
+
+class Heads:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.barred: dict[Resources, int] = {}  # shape → the least time limit that found no place
+        self.served: dict[str, None] = {}
+        self.unreserved: dict[
+            str, str
+        ] = {}  # of them, whom a plan had no room to reserve for: their projects,
+        self.reserves = True  # and whether this one has
+        self.kept: dict[tuple[str, Class], None] = {}  # project and class that limits keep, in one plan
+        self.hopeful: dict[str, None] = {}  # jobs with a reservation on a node where capacity was freed
+        self.again: dict[str, None] = {}  # projects that the next plan looks at in any case
+
+    # ── who sleeps ────────────────────────────────────────────────────────────────────────────────────────────────
+    def sleeps(self, cls: Class) -> bool:
+        """Whether none of the class would find places."""
+        return self.barred.get(cls.asked, INFINITY + 1) <= cls.limit_us
+
+    def bar(self, cls: Class) -> None:
+        """One of the class found no place."""
+        self.barred[cls.asked] = min(cls.limit_us, self.barred.get(cls.asked, INFINITY))
+
+    def wake(self, positions: Iterable[int] | None, free: Free) -> None:
+        """Capacity was freed on these nodes; without positions: anywhere."""
+        if positions is None:
+            self.barred.clear()
+            return
+        left = list(dict.fromkeys(positions))
+        if not left:
+            return
+        for asked in list(self.barred):
+            gpus, cpus_milli, memory_mib = _least(asked, free.size)
+            for at in left:
+                if at in free.shared or (
+                    free.gpus[at].bit_count() >= gpus
+                    and free.cpus_milli[at] >= cpus_milli
+                    and free.memory_mib[at] >= memory_mib
+                ):
+                    del self.barred[asked]
+                    break
+
+    # ── who was looked at ─────────────────────────────────────────────────────────────────────────────────────────
+    def forget(self) -> None:
+        """Everybody may be served again."""
+        self.served.clear()
+        self.unreserved.clear()
+
+    def is_served(self, job: str) -> bool:
+        """Whether nothing can be taken or reserved for the job, as far as is known."""
+        return job in self.served and not (self.reserves and job in self.unreserved)
+
+    # ── whom to look at ───────────────────────────────────────────────────────────────────────────────────────────
+    def leaves(self, standing: Standing) -> dict[str, None]:
+        """Projects with somebody to look at."""
+        lines = standing.lines
+        leaves = dict.fromkeys(
+            leaf for leaf in (*standing.fresh, *self.again, *self.unreserved.values()) if leaf in lines
+        )
+        for cls, where in standing.classes.items():
+            if not self.sleeps(cls):
+                leaves.update(dict.fromkeys(where))
+                if len(leaves) == len(lines):
+                    break
+        return leaves
+
+    def line(self, line: Lane, leaf: str, jobs: Mapping[str, Job], most: int) -> Iterator[Head]:
+        """Whom to look at in a project, one after another: of the first `most` those who are not served, of the rest
+        the first of each class that may fit."""
+        last: Key | None = None
+        while (found := self._next(line, leaf, most, last)) is not None:
+            last, cls, ahead = found
+            yield Head(last[-1], cls, jobs[last[-1]].charge_milli, ahead)
+
+    def _next(self, line: Lane, leaf: str, most: int, last: Key | None) -> tuple[Key, Class, bool] | None:
+        found: tuple[Key, Class, bool] | None = None
+        for key, cls in line.order[:most]:
+            if (last is None or key > last) and not (
+                self.is_served(key[-1])
+                and key[-1] not in self.hopeful
+                and (self.sleeps(cls) or (leaf, cls) in self.kept)
+            ):
+                found = key, cls, True
+                break
+        for cls, keys in line.classes.items():
+            if self.sleeps(cls) or (leaf, cls) in self.kept:
+                continue
+            index = 0 if last is None else bisect_right(keys, last)
+            if index < len(keys) and (found is None or keys[index] < found[0]):
+                found = keys[index], cls, False
+        return found
+
+    def counts(self, head: Head) -> bool:
+        """Whether a head is still to be looked at."""
+        return self.may_start(head) or (head.ahead and not self.is_served(head.job))
+
+    def may_start(self, head: Head) -> bool:
+        """Whether it may find places."""
+        return not self.sleeps(head.cls) or head.job in self.hopeful
+
+
+def _least(asked: Resources, size: int) -> tuple[int, int, int]:
+    """What a node must have free at least to be of use to a gang. `size`: GPUs of the largest node."""
+    if asked.gpu_milli:
+        return 1, 0, 0
+    if asked.nodes == 0 and (asked.gpus > size or asked.gpu_type or asked.level):
+        return min(asked.gpus, 1), 0, 0  # how it is cut is not known yet
+    count = max(asked.nodes, asked.nodes_max, 1)
+    return asked.gpus // count, asked.cpus_milli // count, asked.memory_mib // count
