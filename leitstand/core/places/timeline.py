@@ -5,7 +5,8 @@ Called by the state (occupy, vacate, reserve, release) and by the fair plan (vie
 is free now: who frees or takes capacity does both, there and here. The `now` of its questions never goes back.
 
 A run that is past its end holds what it holds and counts as ending just after now. A reservation that is past its start
-counts from now on for its whole length, but for its slack. A GPU that runs share is held whole until the last of them ends.
+counts from now on for its whole length, but for its slack. A GPU that runs share is held whole until the last of them
+ends.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -32,8 +33,8 @@ EXACT_TRIES: Final = (
 
 
 class Reservation(NamedTuple):
-    """Places held for a job from `from_us` to `until_us`. `number`: order of reserving; `slack_us`: so much later it may
-    begin and end by then."""
+    """Places held for a job from `from_us` to `until_us`. `number`: order of reserving; `slack_us`: so much later its run
+    may begin and still end by then."""
 
     job: str
     kind: str
