@@ -33,7 +33,7 @@ EXACT_TRIES: Final = (
 
 
 class Reservation(NamedTuple):
-    """Places held for a job from `from_us` to `until_us`. `number`: order of reserving; `slack_us`: so much later its run
+    """Places held for a job from `from_us` to `until_us`. `number`: order of reserving; `slack_us`: so much later it
     may begin and still end by then."""
 
     job: str
