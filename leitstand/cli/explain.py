@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `explain`: why a job waits, when it starts, what would start it now. Loaded by `leitstand.cli.root`."""
+"""The command `explain`: why a job waits, when it starts, what would start it now, why it was stopped for others.
+Loaded by `leitstand.cli.root`."""
 
 from typing import Any, Final
 
@@ -14,10 +15,14 @@ from leitstand.cli.words import message, word
 
 MILLI: Final = 1000
 MICRO: Final = 1_000_000
+HOUR_S: Final = 3600
 
 
 @click.command(
-    help=t("Say why a job waits, when it starts, and the smallest changes that would start it now.")
+    help=t(
+        "Say why a job waits, when it starts, and the smallest changes that would start it now; or why it was "
+        "stopped for other jobs."
+    )
 )
 @click.argument("job_id", metavar="[JOB]", required=False, default="", shell_complete=complete.jobs)
 @click.option(
@@ -45,6 +50,52 @@ def explain(job_id: str, share: bool, thorough: bool, json_wanted: bool) -> None
         click.echo(t("Any one of these would start it now; the first is the one to try:"))
         headers = [t("CHANGE"), t("NOW"), t("NEEDED"), t("OF"), t("STOPS"), t("STARTS")]
         print_table(headers, [_change(one) for one in found["changes"]], "")
+    if found["stops"]:
+        click.echo()
+        click.echo(
+            t("It was stopped before its end; of all runs that may be taken, those go that lose least:")
+        )
+        headers = [t("RUN"), t("WHEN"), t("WHY"), t("FOR"), t("SHARE OF"), t("RUNS"), t("LOST")]
+        print_table(headers, [_stop(one) for one in found["stops"]], "")
+        if what := _protections(found["stops"][0]):
+            click.echo()
+            click.echo(t("What would have protected the last one: {what}", what=what))
+
+
+def _stop(one: dict[str, Any]) -> tuple[Any, ...]:
+    whose = {
+        "own_project": t("a job of this project"),
+        "own_tenant": t("a job of another project"),
+        "other_tenant": t("a job of another tenant"),
+        "nobody": None,
+    }
+    lost = one["lost_gpu_s"]
+    return (
+        one["run"],
+        show_time(one["at"]),
+        word(one["cause"]),
+        one["job"] or whose[one["whose"]],
+        one["node"] or None,
+        one["together"],
+        None if lost is None else t("{hours:.2f} GPU-h", hours=lost / HOUR_S),
+    )
+
+
+def _protections(stop: dict[str, Any]) -> str:
+    said = {
+        "priority": t("a priority of at least {value}"),
+        "guarantee": t("a guarantee of {node} that holds it"),
+        "length": t("a time of less than {span}"),
+        "checkpoint": t("checkpoints more often than every {span}"),
+    }
+    return "; ".join(
+        t("checkpoints")
+        if one["kind"] == "checkpoint" and not one["value"]
+        else said[one["kind"]].format(
+            value=one["value"], node=one["node"], span=show_span(one["value"] / MICRO)
+        )
+        for one in stop["protections"]
+    )
 
 
 def _share(whose: str, *, as_json: bool) -> None:

@@ -51,6 +51,11 @@ CODES: Final[dict[str, str]] = {
     "exited": "beendet",
     "time_limit": "Höchstdauer",
     "stopped": "gestoppt",
+    "recall": "Rückruf",
+    "priority": "Priorität",
+    "rebalance": "Ausgleich",
+    "node_failed": "Knoten ausgefallen",
+    "maintenance": "Wartung",
 }
 
 # What a reason says of a job that waits or has ended.

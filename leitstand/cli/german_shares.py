@@ -24,8 +24,28 @@ SHARES: Final[dict[str, str]] = {
     "LAG (H)": "RÜCKSTAND (H)",
     "WITHOUT THE GUARANTEE": "OHNE DIE GARANTIE",
     "Say why a job waits, and what would start it now.": "Sagen, warum ein Job wartet und womit er jetzt startete.",
-    "Say why a job waits, when it starts, and the smallest changes that would start it now.": "Sagen, warum ein Job "
-    "wartet, wann er startet und mit welchen kleinsten Änderungen er jetzt startete.",
+    "Say why a job waits, when it starts, and the smallest changes that would start it now; or why it was stopped for "
+    "other jobs.": "Sagen, warum ein Job wartet, wann er startet und mit welchen kleinsten Änderungen er jetzt "
+    "startete; oder warum er für andere gestoppt wurde.",
+    "It was stopped before its end; of all runs that may be taken, those go that lose least:": "Er wurde vor seinem "
+    "Ende gestoppt; von allen Läufen, die man nehmen darf, gehen die, die am wenigsten verlieren:",
+    "What would have protected the last one: {what}": "Was den letzten geschützt hätte: {what}",
+    "RUN": "LAUF",
+    "WHEN": "WANN",
+    "WHY": "WARUM",
+    "FOR": "FÜR",
+    "SHARE OF": "ANTEIL VON",
+    "RUNS": "LÄUFE",
+    "LOST": "VERLOREN",
+    "{hours:.2f} GPU-h": "{hours:.2f} GPU-h",
+    "a job of this project": "einen Job dieses Projekts",
+    "a job of another project": "einen Job eines anderen Projekts",
+    "a job of another tenant": "einen Job eines anderen Mandanten",
+    "a priority of at least {value}": "eine Priorität von mindestens {value}",
+    "a guarantee of {node} that holds it": "eine Garantie von {node}, in die er passt",
+    "a time of less than {span}": "eine Dauer unter {span}",
+    "checkpoints more often than every {span}": "öfter als alle {span} ein Checkpoint",
+    "checkpoints": "Checkpoints",
     "Look through all runs for those that a greater guarantee could call back; may take seconds.": "Alle Läufe "
     "durchsehen, ob eine größere Garantie sie zurückrufen könnte; kann Sekunden dauern.",
     "Any one of these would start it now; the first is the one to try:": "Mit jeder einzelnen davon startete er jetzt; "

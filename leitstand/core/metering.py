@@ -38,5 +38,9 @@ def kept(job: Job, run: Run, ended_us: int) -> int:
 
 def lost(job: Job, run: Run, ended_us: int) -> int:
     """How much of a run's work (µs) its end would lose: what it did since the last checkpoint."""
-    worked = ended_us - run.started_us if run.has_started else 0
-    return worked % job.checkpoint_every_us if job.checkpoint_every_us else worked
+    return lost_of(ended_us - run.started_us if run.has_started else 0, job.checkpoint_every_us)
+
+
+def lost_of(worked_us: int, every_us: int) -> int:
+    """How much of so much work (µs) is not in a checkpoint, if one is made every so often (µs; 0: never)."""
+    return worked_us % every_us if every_us else worked_us

@@ -21,7 +21,7 @@ from leitstand.views.acts import ActRow
 from leitstand.views.rows import ENDED, JobRow, RunRow, UsageRow, fold
 
 FORM: Final = (
-    4  # of the tables below and of what `rows.fold` writes into them: raise it with a change of either
+    5  # of the tables below and of what `rows.fold` writes into them: raise it with a change of either
 )
 CACHE_KIB: Final = 8192
 WAL_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -33,7 +33,7 @@ JOB_COLUMNS: Final = ", ".join(f'"{name}"' for name in JobRow.__struct_fields__)
 RUN_COLUMNS: Final = ", ".join(f'"{name}"' for name in RunRow.__struct_fields__)
 ACT_COLUMNS: Final = ", ".join(f'"{name}"' for name in ActRow.__struct_fields__)
 _USAGE_COLUMNS: Final = ", ".join(f'"{name}"' for name in UsageRow.__struct_fields__)
-_JOB_KEPT: Final = 17  # columns that never change after the submission
+_JOB_KEPT: Final = 18  # columns that never change after the submission
 _RUN_KEPT: Final = 4
 
 _TABLES: Final = f"""
@@ -46,6 +46,7 @@ CREATE INDEX jobs_by_project ON jobs(tenant, project, state, number);
 CREATE INDEX jobs_by_change ON jobs(changed, tenant, project);
 CREATE TABLE runs({RUN_COLUMNS.replace('"run"', "run TEXT PRIMARY KEY", 1)}) WITHOUT ROWID;
 CREATE INDEX runs_by_job ON runs(job);
+CREATE INDEX runs_by_stop ON runs(stopped_for, stopped_us) WHERE stopped_for <> '';
 CREATE TABLE usage({_USAGE_COLUMNS}, PRIMARY KEY(tenant, project)) WITHOUT ROWID;
 CREATE TABLE acts({ACT_COLUMNS.replace('"seq"', "seq INTEGER PRIMARY KEY", 1)});
 CREATE INDEX acts_by_tenant ON acts(tenant, seq);

@@ -89,6 +89,12 @@ class Reading:
         found = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs WHERE job = ?", (job,)).fetchone()
         return None if found is None else _with_runs(connection, [JobRow(*found)])[0]
 
+    def stopped_together(self, job: str, at_us: int) -> int:
+        """How many runs were told at `at_us` to end so that the job can start."""
+        where = "stopped_for <> '' AND stopped_for = ? AND stopped_us = ?"
+        counted = self._views.connection.execute(f"SELECT count(*) FROM runs WHERE {where}", (job, at_us))
+        return int(counted.fetchone()[0])
+
     def changed(self, after: int, limit: int, scopes: Scopes | None = None) -> Changes:
         """At most `limit` jobs in scope that changed after entry `after`; looks at LOOKED_MAX changes at most."""
         views = self._views

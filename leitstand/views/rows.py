@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from leitstand.core import facts as f
+from leitstand.core.metering import lost_of
 from leitstand.runtime.ports import Entry
 from leitstand.views.acts import ACTS, ActRow, act_row
 
@@ -47,6 +48,7 @@ class JobRow(msgspec.Struct, gc=False):
     array: str = ""
     index: int = 0
     size: int = 0
+    checkpoint_every_us: int = 0
     state: str = "pending"
     reason: str = ""
     asked: int = 0
@@ -64,7 +66,9 @@ class JobRow(msgspec.Struct, gc=False):
 
 class RunRow(msgspec.Struct, gc=False):
     """One run. `state`: starting | running | stopping | ended. `tasks`: JSON of the placement. `usage`: '' or exact
-    integers as text, "wall gpu cpu_milli memory_mib" times µs, which may exceed 64 bits."""
+    integers as text, "wall gpu cpu_milli memory_mib" times µs, which may exceed 64 bits. `cause`: why it was told to
+    end at `stopped_us`, '' if nobody told it to; `stopped_for`: the job that should start instead; `lost_us`: its work
+    (wall time) since the last checkpoint, once it has ended so."""
 
     run: str
     job: str
@@ -77,6 +81,10 @@ class RunRow(msgspec.Struct, gc=False):
     exit_code: int | None = None
     signal: int | None = None
     usage: str = ""
+    cause: str = ""
+    stopped_for: str = ""
+    stopped_us: int | None = None
+    lost_us: int = 0
 
 
 class UsageRow(msgspec.Struct, gc=False):
@@ -118,7 +126,8 @@ def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
     row = JobRow(
         entry.seq, fact.job, fact.tenant, fact.project, asked.gpus, asked.nodes, asked.cpus_milli, asked.memory_mib,
         fact.priority, fact.spec, entry.at, fact.begin_us, fact.deadline_us, encode_after(fact.after), fact.array,
-        fact.index, fact.size, held=int(fact.held), max_duration_us=fact.max_duration_us, user=fact.user,
+        fact.index, fact.size, fact.checkpoint_every_us, held=int(fact.held), max_duration_us=fact.max_duration_us,
+        user=fact.user,
     )  # fmt: skip
     rows.add_job(row)
     return row
@@ -174,6 +183,7 @@ def _run_placed(rows: Rows, entry: Entry, fact: f.RunPlaced) -> JobRow:
 def _run_stop_ordered(rows: Rows, entry: Entry, fact: f.RunStopOrdered) -> JobRow:
     run = rows.run(fact.run)
     run.state = "stopping"
+    run.cause, run.stopped_for, run.stopped_us = fact.cause, fact.job, entry.at
     row = rows.job(run.job)
     row.state = "stopping"
     return row
@@ -195,6 +205,8 @@ def _run_ended(rows: Rows, entry: Entry, fact: f.RunEnded) -> JobRow:
     run.state, run.ended_us, run.outcome = "ended", fact.at_us, fact.outcome
     run.exit_code, run.signal = fact.exit_code, fact.signal
     row = rows.job(run.job)
+    if run.cause and fact.outcome == "stopped" and run.started_us is not None:
+        run.lost_us = lost_of(fact.at_us - run.started_us, row.checkpoint_every_us)
     row.ended_us, row.signal = fact.at_us, fact.signal
     return row
 

@@ -21,7 +21,7 @@ from leitstand.cli.root import COMMANDS
 from leitstand.cli.text import is_german, t
 from leitstand.core import admission
 from leitstand.core.explaining import why
-from leitstand.core.facts import ENDED_REASONS, OUTCOMES
+from leitstand.core.facts import AGAIN, ENDED_REASONS, OUTCOMES
 from leitstand.core.waiting import BLOCKS
 
 PACKAGE = Path(leitstand.__file__).parent
@@ -71,6 +71,7 @@ def test_every_code_of_the_control_plane_has_its_german() -> None:
         *OUTCOMES,
         *admission.REASONS,
         *why.REASONS,
+        *AGAIN,
     }
     assert codes | {"ended", "capacity", "order", *BLOCKS} == set(CODES)
     assert {*(reason for reason in ENDED_REASONS if reason), *why.REASONS} <= set(MESSAGES)

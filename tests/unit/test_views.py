@@ -128,6 +128,30 @@ def test_a_job_ends_rejected_cancelled_or_killed(views: Database, reading: Readi
     assert (ended.job.state, ended.job.signal, ended.job.exit_code) == ("cancelled", 15, None)
 
 
+def test_a_run_that_is_stopped_for_another_job_loses_what_no_checkpoint_keeps(
+    views: Database, reading: Reading
+) -> None:
+    asked = Resources(gpus=2)
+    facts: list[Fact] = []
+    for job, every in (("acme-1", 0), ("acme-2", 4 * S), ("acme-3", 0)):
+        facts += [
+            f.JobSubmitted(job, "acme", "default", asked, checkpoint_every_us=every),
+            f.RunPlaced(f"{job}.1", job, (Task("node-1", "3"),)),
+            f.RunStarted(f"{job}.1", 10 * S),
+        ]
+    facts += [f.RunStopOrdered(f"acme-{i}.1", "recall", "uni-1") for i in (1, 2)]
+    facts += [f.RunEnded(f"acme-{i}.1", 21 * S, "stopped") for i in (1, 2)]
+    facts += [f.RunStopOrdered("acme-3.1", "recall", "uni-1"), f.RunEnded("acme-3.1", 21 * S, "exited", 0)]
+    views.apply(entries(*facts))
+    runs = [found.runs[0] for i in (1, 2, 3) if (found := reading.job(f"acme-{i}")) is not None]
+    assert [run.lost_us for run in runs] == [11 * S, 3 * S, 0]  # the third was done before it was stopped
+    assert [(run.cause, run.stopped_for, run.stopped_us) for run in runs[:2]] == [
+        ("recall", "uni-1", 10 * S),
+        ("recall", "uni-1", 11 * S),
+    ]
+    assert [reading.stopped_together("uni-1", at * S) for at in (10, 11, 12)] == [1, 1, 0]
+
+
 def test_what_was_applied_is_skipped_and_usage_is_counted_once(views: Database, reading: Reading) -> None:
     facts = entries(*life("acme-1"))
     views.apply(facts)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a job waits: the one reason with its numbers, when it starts, and what would start it now. Records nothing."""
+"""Why a job waits: the one reason with its numbers, when it starts, what would start it now; and why runs of it were
+stopped for others. Records nothing."""
 
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from leitstand.api.context import faces_of
 from leitstand.api.decode import Input
 from leitstand.api.jobs.jobs import job_permitted
 from leitstand.api.jobs.messages import amount, binding_sentence, sentence
+from leitstand.api.jobs.stops import Stop, stops
 from leitstand.core.explaining.remedies import Remedy
 from leitstand.core.explaining.why import Binding, Explanation, Start, why
 
@@ -56,7 +58,9 @@ class JobExplanation(msgspec.Struct, frozen=True):
     tenant_suspended, freeing, failure, limit, no_such_capacity, order, capacity, lending, reserved, share, topology;
     '' for a job that does not wait. `asked` of `resource` against `limit`, at `node` of the entitlement tree;
     `jobs_ahead`: how many waiting jobs of its project come first, `first`: the first of them that asks for the same;
-    `until`: when what it waits for comes. `changes`: the first is the one to try."""
+    `until`: when what it waits for comes. `changes`: the first is the one to try. `stops`: the
+    latest runs of it that were stopped before their end, but not by its tenant, the latest first, also of a job that
+    runs again or has ended."""
 
     job: str
     state: str
@@ -71,6 +75,7 @@ class JobExplanation(msgspec.Struct, frozen=True):
     until: datetime | None
     start: StartAnswer | None
     changes: list[Change]
+    stops: list[Stop]
 
 
 @get(
@@ -80,7 +85,7 @@ class JobExplanation(msgspec.Struct, frozen=True):
 )
 async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> JobExplanation:
     """The one binding reason with its numbers, the promised or expected start, and the smallest changes, each of one
-    thing, with which it would start now."""
+    thing, with which it would start now; and why runs of it were stopped for others."""
     _, found = job_permitted(request, job_id)
     query = decode.query(request.query_params.items(), ExplanationQuery)
     faces = faces_of(request)
@@ -103,6 +108,7 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
         moment(binding.until_us) if binding.until_us else None,
         _start(said.start),
         [_change(one) for one in said.changes],
+        stops(request, found),
     )
 
 
