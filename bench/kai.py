@@ -4,7 +4,8 @@ all of it runs, or until it is certain that it cannot. Evictions are counted: th
 
 A queue with "deserved" is a project with a guarantee, one without a project with neither guarantee nor weight. KAI has
 no protected time, no grace and no time limits: runs may be taken at once; who comes has the longest limit, and what is
-there ends at times that are all different. Its test of consolidation is left out: nothing is consolidated yet.
+there ends at times that are all different. In the test of consolidation all jobs are of one queue, so that nobody can
+be evicted: runs that move are counted, and a minute passes until the next tick.
 """
 
 import math
@@ -17,7 +18,7 @@ from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.rules import Rules, Sharing
-from leitstand.core.units import DAY_US, SECOND_US
+from leitstand.core.units import DAY_US, MINUTE_US, SECOND_US
 
 NODES = 500
 GPUS = 8
@@ -46,6 +47,7 @@ def measure() -> Figures:
         gang = f.Resources(gpus, gpus // GPUS)
         figures[f"kai.reclaim_one_job_{gpus}"] = _reclaim(_full(), [gang], gpus, 2)
     figures["kai.reclaim_4000_jobs"] = _reclaim(_full(), [f.Resources(1)] * 4000, 4000, 2)
+    figures["kai.consolidation"] = _consolidation()
     return figures | _large()
 
 
@@ -84,6 +86,21 @@ def _reclaim(cluster: "Cluster", asked: list[f.Resources], gpus: int, limit_s: f
     exact = cluster.evictions == gpus and len(owned) == len(asked)
     counts = {"evictions": cluster.evictions, "needed": gpus, "started": len(owned), "asked": len(asked)}
     return figure | {"ok": figure["ok"] and exact, **counts}
+
+
+def _consolidation() -> dict[str, Any]:
+    """41 gangs of 10 tasks of 6 GPUs, five GPUs free on every node: 410 runs have to move."""
+    cluster = _full()
+    cluster.end(run for run in cluster.runs() if run.tasks[0].bits & 0b11111)
+    gangs = [f.Resources(60, 10)] * 41
+    spent_s = cluster.submit("idle", gangs)
+    while any(not job.run for job in cluster.core.state.jobs.values()):
+        before = cluster.moves
+        spent_s += cluster.tick()
+        assert cluster.moves > before, "each tick moves somebody"
+    figure = _figure(spent_s, 10)
+    figure["ok"] = figure["ok"] and cluster.moves <= 410 and not cluster.evictions
+    return figure | {"moves": cluster.moves, "needed": 410, "evictions": cluster.evictions}
 
 
 def _large() -> Figures:
@@ -161,6 +178,7 @@ class Cluster:
     core: Core = field(default_factory=Core)
     now: int = DAY_US
     evictions: int = 0
+    moves: int = 0
     submitted: int = 0
 
     def __post_init__(self) -> None:
@@ -207,10 +225,16 @@ class Cluster:
         """Let these runs end by themselves."""
         self.cycle([f.RunEnded(run.id, self.now, "exited", 0) for run in runs])
 
+    def tick(self) -> float:
+        """A minute passes."""
+        self.now += MINUTE_US
+        return self.cycle([])
+
     def cycle(self, observations: list[Any]) -> float:
         """Cycles until nothing changes any more; their CPU seconds."""
-        spent_s = 0.0
-        while observations:
+        spent_s, first = 0.0, True
+        while observations or first:
+            first = False
             begun = time.process_time()
             facts = self.core.cycle(self.now, observations)
             spent_s += time.process_time() - begun
@@ -220,7 +244,8 @@ class Cluster:
                 f.RunStarted(fact.run, self.now) for fact in facts if isinstance(fact, f.RunPlaced)
             ]
             stopped = [fact for fact in facts if isinstance(fact, f.RunStopOrdered)]
-            self.evictions += len(stopped)
+            self.moves += sum(fact.cause == f.MOVE for fact in stopped)
+            self.evictions += sum(fact.cause != f.MOVE for fact in stopped)
             observations += [f.RunEnded(fact.run, self.now, "stopped") for fact in stopped]
         return spent_s
 

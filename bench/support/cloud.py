@@ -27,6 +27,7 @@ class Story:
     first_start: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     evictions: int = 0
+    moves: int = 0
     starts: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     cycles: list[float] = field(default_factory=list)
@@ -99,7 +100,8 @@ class _Heard(Journal):
             elif isinstance(fact, f.JobEnded):
                 story.ended[fact.job] = now
             elif isinstance(fact, f.RunStopOrdered):
-                story.evictions += fact.cause in f.YIELDS
+                story.evictions += fact.cause in f.TAKES
+                story.moves += fact.cause == f.MOVE
         return self._head
 
     def read(self, after: int, limit: int | None = None) -> Iterator[Entry]:

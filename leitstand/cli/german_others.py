@@ -21,6 +21,7 @@ CODES: Final[dict[str, str]] = {
     "capacity": "Kapazität",
     "freeing": "wird frei",
     "failure": "Ausfall",
+    "moving": "zieht um",
     "lending": "nicht verliehen",
     "reserved": "reserviert",
     "share": "Anteil",
@@ -71,6 +72,8 @@ MESSAGES: Final[dict[str, str]] = {
     "limit": "wartet: Projekt, Mandant oder Klasse nähmen mehr als Garantie und Leihgrenze zusammen",
     "freeing": "wartet auf Kapazität, die für ihn frei gemacht wird",
     "failure": "wartet auf Knoten anstelle der ausgefallenen; die übrigen werden eine Weile für ihn gehalten",
+    "moving": "macht Platz für einen anderen Job: sein Lauf endet und geht anderswo weiter, wo Plätze für ihn gehalten "
+    "werden",
     "lending": "wartet: was brachliegt, wird nicht verliehen",
     "reserved": "wartet: er passte jetzt, aber nicht für seine ganze Zeitgrenze neben dem, was andere reserviert haben",
     "share": "wartet: genug ist frei, nicht in seiner Form, und über seinen Anteil hinaus macht niemand Platz",

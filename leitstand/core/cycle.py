@@ -391,7 +391,7 @@ class Core:
         ended, kept_us = _ended(job.id, report, run), kept(job, run, clipped)
         again = _again(job, run, ended, kept_us)
         if run.has_started:
-            # what a failed node or its maintenance cost is not its tenant's: budgets pay what checkpoints keep
+            # what a failed node, its maintenance or a move cost is not its tenant's: budgets pay what checkpoints keep
             paid_us = clipped - lost(job, run, clipped) if again in f.UNPAID else clipped
             outcome = "stopped" if again == f.NODE_FAILED else report.outcome
             posted = budgets.use(self.state, job, run, outcome, paid_us)

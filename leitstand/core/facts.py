@@ -334,7 +334,8 @@ class JobEnded(Fact, frozen=True, gc=False):
 
 class JobRequeued(Fact, frozen=True, gc=False):
     """The job's run ended for one of RETRYABLE, or it was stopped for one of AGAIN, and the job waits for another run
-    at its old place in the queue. `kept_us`: how much of its work its checkpoints keep, over all its runs."""
+    at its old place in the queue, or moves to where a claim of it holds places. `kept_us`: how much of its work its
+    checkpoints keep, over all its runs."""
 
     job: str
     reason: str
@@ -344,10 +345,11 @@ class JobRequeued(Fact, frozen=True, gc=False):
 
 # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 class CapacityReserved(Fact, frozen=True, gc=False):
-    """From `start_us` on `tasks` are held for a job that waits; said again, it takes the place of what was said before.
-    `kind`: `claim` (freed for it: counts as running, starts as soon as it is free), `promise` (nobody can recall it),
-    `plan` (later arrivals do not delay it, a guarantee that is called may) or `hold` (what a failure left of its nodes,
-    with those that take the place of others: perhaps fewer than it needs). Of a task's mask only the number of GPUs
+    """From `start_us` on `tasks` are held for a job that waits, or whose run is about to move there; said again, it
+    takes the place of what was said before. `kind`: `claim` (freed for it: counts as running, starts as soon as it is
+    free), `promise` (nobody can recall it), `plan` (later arrivals do not delay it, a guarantee that is called may) or
+    `hold` (what a failure left of its nodes, with those that take the place of others: perhaps fewer than it needs). Of
+    a task's mask only the number of GPUs
     counts; which ones they are shows at the start."""
 
     job: str
@@ -390,8 +392,9 @@ class RunPlaced(Fact, frozen=True, gc=False):
 
 class RunStopOrdered(Fact, frozen=True, gc=False):
     """The run was told to end. `cause`: cancel, suspended or exit (of its tenant); recall, priority or rebalance, so
-    that `job` can start, and the run's own job waits again; node_failed: the rest of a run whose node is
-    gone; maintenance: a node of it is about to be out of service."""
+    that `job` can start, and the run's own job waits again; move, so that `job` finds its shape, and the run's own job
+    goes on where a claim holds places for it; node_failed: the rest of a run whose node is gone; maintenance: a node
+    of it is about to be out of service."""
 
     run: str
     cause: str
@@ -481,10 +484,16 @@ FACTS: Final[tuple[type[Fact], ...]] = (
 
 RESERVATIONS: Final = ("claim", "promise", "plan", "hold")
 DROPPED: Final = ("ended", "recalled", "failed", "replanned", "expired")
-YIELDS: Final = ("recall", "priority", "rebalance")  # causes of a stop for another job
+TAKES: Final = ("recall", "priority", "rebalance")  # causes of a stop for another job
+MOVE: Final = "move"  # for another job, too; but it goes on elsewhere
+YIELDS: Final = (*TAKES, MOVE)
 NODE_FAILED: Final = "node_failed"
 MAINTENANCE: Final = "maintenance"
-UNPAID: Final = (NODE_FAILED, MAINTENANCE)  # causes of a stop that the operator pays: what is lost by it
+UNPAID: Final = (
+    NODE_FAILED,
+    MAINTENANCE,
+    MOVE,
+)  # causes of a stop that the operator pays: what is lost by it
 MADE_WAY: Final = (*YIELDS, MAINTENANCE)
 AGAIN: Final = (*YIELDS, NODE_FAILED, MAINTENANCE)  # causes of a stop after which the job waits again
 

@@ -58,7 +58,8 @@ class Job(msgspec.Struct, gc=False):
 
 class Run(msgspec.Struct, gc=False):
     """`started_us`: the engine's time, 0 until it reported. `stopped_us`: when it was told to end. Until `pinned_us`
-    nobody may take it: its start was promised."""
+    nobody may take it: its start was promised. `moved_us`: of one that goes on elsewhere after a move, when the first
+    of them was placed; unset: it was not moved."""
 
     id: str
     job: str
@@ -69,17 +70,35 @@ class Run(msgspec.Struct, gc=False):
     stopping: str = ""  # the cause
     stopped_us: int = 0
     pinned_us: int = 0
+    moved_us: int | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def since_us(self) -> int:
+        """From when on it counts as running: a move makes nobody younger."""
+        return self.placed_us if self.moved_us is msgspec.UNSET else self.moved_us
 
 
 class Reservation(msgspec.Struct, gc=False):
     """Places held for a waiting job from `start_us` on, decided at `at_us`. `kind`: one of RESERVATIONS; a `hold` may
-    be of fewer places than the job needs, and of one whose run has not gone yet."""
+    be of fewer places than the job needs, and of one whose run has not gone yet. `moved_us`: it is a claim for a run
+    that moves there, which counts as running since then; unset: it is not."""
 
     job: str
     kind: str
     start_us: int
     tasks: tuple[f.Task, ...]
     at_us: int
+    moved_us: int | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is where a run goes on that makes room for another job."""
+        return self.moved_us is not msgspec.UNSET
+
+    @property
+    def since_us(self) -> int:
+        """From when on a job with this claim counts as running."""
+        return self.at_us if self.moved_us is msgspec.UNSET else self.moved_us
 
 
 class Remembered(msgspec.Struct, gc=False):

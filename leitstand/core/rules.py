@@ -66,8 +66,8 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the lag; `tick_us`: Δ. `spare_milli`: kept out of all guarantees, for failures. `restart_us`: what a restart costs
     each GPU of a run. `predicted_max_us`: in a project a job stands behind its age by its predicted length, by so much
     at most; 0: age alone. `reservations_leaf_max`, `reservations_max`: of a project, of a pool. `moves_max`: runs that
-    one tick stops for rebalancing. `start_interval_us`: from one start to the next, for engines that take no more; 0:
-    none. `weights`: of the tenant classes."""
+    one tick moves, so that jobs find their shape; 0: nobody moves. `start_interval_us`: from one start to the next, for
+    engines that take no more; 0: none. `weights`: of the tenant classes."""
 
     protected_us: int = 10 * MINUTE_US
     grace_us: int = 30 * SECOND_US

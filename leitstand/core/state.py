@@ -108,8 +108,7 @@ class State:
     def _queue(self) -> None:
         """Put all that waits into the queues, but for what has a claim, and hold what is reserved."""
         for job in self.jobs.values():
-            made = self.reservations.get(job.id)
-            if job.state == "pending" and (made is None or made.kind != "claim"):
+            if job.state == "pending":
                 self._enqueue(job)
             if job.failed_us:
                 keeping.call_first(self, job, job.failed_us)
@@ -193,6 +192,8 @@ class State:
         job.retried += fact.reason in f.RETRYABLE
         job.failures = job.failures + (fact.reason == f.NODE_FAILED) if fact.kept_us <= job.kept_us else 0
         job.kept_us = fact.kept_us
+        if blocked(self, job):  # since it was told to move
+            self._drop(job)
         self._wait(job)
 
     def _wait(self, job: Job) -> None:
@@ -249,7 +250,8 @@ class State:
                 self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
-        if blocked(self, job):
+        made = self.reservations.get(job.id)
+        if blocked(self, job) or (made is not None and made.kind == "claim"):
             return
         pool = self.pools[job.pool]
         if pool.standing is not None:
@@ -295,8 +297,10 @@ class State:
             self._leave_queue(job)
         elif before is not None and before.kind == "claim":  # a failure left a part of it
             keeping.call_first(self, job, at)
-            self._enqueue(job)
-        self._reserve(job, Reservation(fact.job, fact.kind, fact.start_us, fact.tasks, at))
+            if job.state == "pending":
+                self._enqueue(job)
+        moved_us = self.runs[job.run].since_us if job.run and fact.kind == "claim" else msgspec.UNSET
+        self._reserve(job, Reservation(fact.job, fact.kind, fact.start_us, fact.tasks, at, moved_us))
 
     def _reserve(self, job: Job, made: Reservation) -> None:
         self.reservations[job.id] = made
@@ -307,15 +311,14 @@ class State:
             freed_us = sharing.grace_us + sharing.stop_us if made.kind == "claim" else 0
             if made.kind == "hold":
                 freed_us = sharing.recall_us
-            standing.reserve(
-                job, self.leaf(job), Reserved(made.kind, places, made.start_us, made.at_us, due_us, freed_us)
-            )
+            times = (made.start_us, made.at_us, due_us, freed_us, made.since_us)
+            standing.reserve(job, self.leaf(job), Reserved(made.kind, places, *times))
 
     def _reservation_dropped(self, at: int, fact: f.ReservationDropped) -> None:
         job = self.jobs[fact.job]
         kind = self.reservations[fact.job].kind
         self._drop(job)
-        if kind == "claim":
+        if kind == "claim" and job.state == "pending":
             self._enqueue(job)
         if fact.cause == "failed" and kind in ("claim", "promise"):
             keeping.call_first(self, job, at)
@@ -347,8 +350,10 @@ class State:
         job.run = fact.run
         run = self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
         reservation = self.reservations.get(job.id)
-        if reservation is not None and reservation.kind == "promise":
-            run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.protected_us)
+        if reservation is not None:
+            run.moved_us = reservation.moved_us
+            if reservation.kind == "promise":
+                run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.protected_us)
         standing = self.pools[job.pool].standing
         if standing is not None:
             standing.place(job, run, self.leaf(job), self.places(fact.tasks), run.pinned_us)
@@ -366,8 +371,10 @@ class State:
         run.stopped_us = run.stopped_us if was else at
         if standing is not None and not was:
             standing.stop(job, run, keeping.stopped_by(self, run), fact.cause in f.AGAIN)
-        elif standing is not None and fact.cause not in f.AGAIN:
-            standing.forget(job.id)
+        if fact.cause not in f.AGAIN:  # it will not go on, here or elsewhere
+            self._drop(job)
+            if standing is not None:
+                standing.forget(job.id)
         if fact.cause == f.NODE_FAILED and not was and repair.keeps_turn(job, run):
             keeping.call_first(self, job, at)
         run.stopping = fact.cause

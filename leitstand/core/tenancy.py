@@ -17,7 +17,7 @@ from leitstand.core import acts as a
 from leitstand.core.budgets import Budget
 from leitstand.core.decision import Decision, is_id, record, refuse
 from leitstand.core.fact import Fact
-from leitstand.core.facts import JobEnded, RunStopOrdered
+from leitstand.core.facts import AGAIN, JobEnded, RunStopOrdered
 from leitstand.core.rules import TENANT_CLASSES
 from leitstand.core.sharing.entitlements import leave
 
@@ -165,7 +165,7 @@ def _stop_runs(state: "State", tenant: str, cause: str) -> list[Fact]:
     return [
         RunStopOrdered(job.run, cause)
         for job in state.jobs.values()
-        if job.tenant == tenant and job.run and job.state != "stopping"
+        if job.tenant == tenant and job.run and state.runs[job.run].stopping in ("", *AGAIN)
     ]
 
 

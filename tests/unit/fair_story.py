@@ -95,8 +95,21 @@ class Cloud:
         return [
             fact.run.rpartition(".")[0]
             for _, fact in self.facts
-            if isinstance(fact, f.RunStopOrdered) and fact.cause in f.YIELDS
+            if isinstance(fact, f.RunStopOrdered) and fact.cause in f.TAKES
         ]
+
+    @property
+    def moved(self) -> list[str]:
+        """The jobs whose runs were told to move, in order."""
+        return [
+            fact.run.rpartition(".")[0]
+            for _, fact in self.facts
+            if isinstance(fact, f.RunStopOrdered) and fact.cause == f.MOVE
+        ]
+
+    def nodes(self, job: str) -> list[str]:
+        """Where the job runs now."""
+        return [task.node for task in self.core.state.runs[self.core.state.jobs[job].run].tasks]
 
     @property
     def running(self) -> list[str]:

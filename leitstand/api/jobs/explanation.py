@@ -17,7 +17,7 @@ from leitstand.api.jobs.jobs import job_permitted
 from leitstand.api.jobs.messages import amount, binding_sentence, sentence
 from leitstand.api.jobs.stops import Stop, stops
 from leitstand.core.explaining.remedies import Remedy
-from leitstand.core.explaining.why import Binding, Explanation, Start, why
+from leitstand.core.explaining.why import Binding, Explanation, Start, explains, why
 
 
 class ExplanationQuery(Input, frozen=True):
@@ -28,7 +28,8 @@ class ExplanationQuery(Input, frozen=True):
 
 
 class StartAnswer(msgspec.Struct, frozen=True):
-    """When it starts. `kind`: claim (as soon as what is being freed for it is free), promise (kept, whoever comes
+    """When it starts. `kind`: claim (as soon as what is being freed for it is free, or its own run that moves has
+    ended), promise (kept, whoever comes
     later), plan (unless lenders call back what is theirs) or estimate (not before, as things are now)."""
 
     kind: str
@@ -55,8 +56,8 @@ class Change(msgspec.Struct, frozen=True):
 
 class JobExplanation(msgspec.Struct, frozen=True):
     """Why a job waits. `reason`: the one that binds, the first that holds of held, begin_time, dependency,
-    tenant_suspended, freeing, failure, limit, no_such_capacity, order, capacity, lending, reserved, share, topology;
-    '' for a job that does not wait. `asked` of `resource` against `limit`, at `node` of the entitlement tree;
+    tenant_suspended, moving, freeing, failure, limit, no_such_capacity, order, capacity, lending, reserved, share,
+    topology; '' for a job that does not wait. `asked` of `resource` against `limit`, at `node` of the entitlement tree;
     `jobs_ahead`: how many waiting jobs of its project come first, `first`: the first of them that asks for the same;
     `until`: when what it waits for comes. `changes`: the first is the one to try. `stops`: the
     latest runs of it that were stopped before their end, but not by its tenant, the latest first, also of a job that
@@ -91,7 +92,7 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
     faces = faces_of(request)
     live = faces.follower.state.jobs.get(job_id)
     said = Explanation(job_id, Binding(""))
-    if live is not None and live.state == "pending":
+    if live is not None and explains(faces.follower.state, live):
         said = why(faces.follower.state, job_id, faces.now(), query.thorough)
     binding = said.binding
     return JobExplanation(

@@ -17,10 +17,10 @@ from leitstand.core import facts as f
 from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.choosing.options import options
 from leitstand.core.choosing.score import Asked, Choice, ranked
-from leitstand.core.places.placement import Place
+from leitstand.core.places.placement import Place, counted
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping
-from leitstand.core.sharing.fair import Fair, counted
+from leitstand.core.sharing.fair import Fair
 from leitstand.core.units import SECOND_US
 
 if TYPE_CHECKING:

@@ -155,7 +155,7 @@ class Trial(Fair):
             self._yielding(run, job)
             for run in state.runs.values()
             if (job := state.jobs[run.job]).pool == self.name
-            and (run.stopping or (run.placed_us <= oldest and (not only or state.leaf(job) == only)))
+            and (run.stopping or (run.since_us <= oldest and (not only or state.leaf(job) == only)))
         ]
 
 

@@ -35,6 +35,7 @@ REASONS: Final = {
     "order": "others come first: an earlier job of its own project that asks for the same, or whose turn it is",
     "freeing": "capacity is being freed for it",
     "failure": "a node of it failed: the others are held until one takes its place, at most for the recall time",
+    "moving": "its run makes room for another job and goes on elsewhere, where places are held for it",
     "capacity": "less is free, in all, than it asks for",
     "lending": "others do not lend what is idle",
     "reserved": "it fits now, but others have reserved what it would hold for its whole time limit",
@@ -84,9 +85,10 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def why(state: State, job_id: str, now: int, thorough: bool = False) -> Explanation:
-    """The explanation at `now` (µs) of a job that is pending. `thorough`: as in `Trial`. KeyError: not live."""
+    """The explanation at `now` (µs) of a job that is pending, or moves. `thorough`: as in `Trial`. KeyError: not
+    live."""
     job = state.jobs[job_id]
-    if job.state != "pending":
+    if not explains(state, job):
         return Explanation(job_id, Binding(""))
     reading = Reading(state, now)
     binding = reading.binding(job)
@@ -96,6 +98,11 @@ def why(state: State, job_id: str, now: int, thorough: bool = False) -> Explanat
         trial.thorough = thorough
         changes = remedies(trial, job)
     return Explanation(job_id, binding, reading.start(job), changes)
+
+
+def explains(state: State, job: Job) -> bool:
+    """Whether there is something to explain: it waits, or its run stops so that it goes on elsewhere."""
+    return job.state == "pending" or job.id in state.reservations
 
 
 class Reading:
@@ -138,9 +145,11 @@ class Reading:
     def binding(self, job: Job) -> Binding:
         """The one binding reason of a pending job."""
         state, pool = self.state, self.state.pools[job.pool]
+        made = state.reservations.get(job.id)
+        if made is not None and made.moves:
+            return Binding("moving", until_us=self._freed_us(job))
         if block := blocked(state, job):
             return Binding(block, until_us=job.begin_us if block == "begin_time" else 0)
-        made = state.reservations.get(job.id)
         if made is not None and made.kind == "claim":
             return Binding("freeing", until_us=self._freed_us(job))
         if made is not None and made.kind == "hold":
@@ -220,9 +229,11 @@ class Reading:
         return Start("estimate", found[0], tuple(dict.fromkeys(names[position] for position, _ in found[1])))
 
     def _freed_us(self, job: Job) -> int:
-        """When the last run on the places of a claim has gone."""
+        """When the last run on the places of a claim has gone, or the run of a job that moves."""
         made = self.state.reservations[job.id]
         sharing = self.state.rules.sharing
+        if job.run:
+            return max(self.now, keeping.stopped_by(self.state, self.state.runs[job.run]))
         nodes = {task.node for task in made.tasks}
         ends = [
             run.stopped_us + sharing.grace_us + sharing.stop_us

@@ -14,11 +14,10 @@ import msgspec
 
 from leitstand.core.facts import Task
 from leitstand.core.maintenance.windows import Window, by_pool, notice, outlasting
-from leitstand.core.places.placement import Place
+from leitstand.core.places.placement import Place, counted
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.places.timeline import Reservation
 from leitstand.core.sharing.entitlements import contracts_of, times
-from leitstand.core.sharing.fair import counted
 from leitstand.core.sharing.granting import promised_at
 from leitstand.core.sharing.promises import bounds, stands
 from leitstand.core.sharing.standing import parts_of

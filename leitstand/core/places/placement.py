@@ -6,6 +6,7 @@ shapes go to the tightest nodes. Else the choice is, in this order (see `siting`
 lowest domain that fits, the least that is broken, fewest nodes, least left free, position.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from leitstand.core.facts import Resources, Task
@@ -158,6 +159,25 @@ def tasks_of(places: list[Place], free: Free, names: list[str], gpu_milli: int =
         left[position] = rest
         tasks.append(Task(names[position], format(bits ^ rest, "x")))
     return tuple(tasks)
+
+
+def counted(places: Iterable[Place], names: list[str]) -> tuple[Task, ...]:
+    """Places as tasks of which only the number of GPUs counts."""
+    return tuple(Task(names[position], format((1 << gpus) - 1, "x")) for position, gpus in places)
+
+
+def holds(free: Free, asked: Resources, places: Iterable[Place]) -> bool:
+    """Whether whole GPUs at these places, with their CPU and memory, are free."""
+    wanted: dict[int, tuple[int, int, int]] = {}
+    for position, gpus in places:
+        before, part = wanted.get(position, (0, 0, 0)), asked.part(gpus)
+        wanted[position] = before[0] + gpus, before[1] + part[0], before[2] + part[1]
+    return all(
+        gpus <= free.gpus[position].bit_count()
+        and cpus_milli <= max(free.cpus_milli[position], 0)
+        and memory_mib <= max(free.memory_mib[position], 0)
+        for position, (gpus, cpus_milli, memory_mib) in wanted.items()
+    )
 
 
 def _shared_gpu(parts: dict[int, int], whole: int, gpu_milli: int) -> int:

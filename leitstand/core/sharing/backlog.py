@@ -55,6 +55,10 @@ class Backlog:
         self.running += charge
         self._until += charge * until_us
 
+    def until_us(self, job: str) -> int:
+        """When a job that runs, or counts as running, is over at the latest."""
+        return self._runs[job][1]
+
     def end(self, job: str) -> None:
         """It runs no more, if it ran."""
         charge, until_us = self._runs.pop(job, (0, 0))

@@ -14,7 +14,7 @@ from leitstand.core import facts as f
 from leitstand.core.metering import lost
 from leitstand.core.places.closures import lacking
 from leitstand.core.places.fit import Free
-from leitstand.core.places.placement import Place, tasks_of
+from leitstand.core.places.placement import Place, counted, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping, repair
 from leitstand.core.sharing.counts import Counts
@@ -24,6 +24,7 @@ from leitstand.core.sharing.promises import Bound, bounds, safe
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, parts_of
 from leitstand.core.sharing.turns import Turns
+from leitstand.core.yielding.consolidation import Consolidation
 from leitstand.core.yielding.cover import Cover
 from leitstand.core.yielding.preemption import Act, Scene, Wanted, Yielding
 
@@ -50,6 +51,7 @@ class Fair:
         self.mended: dict[str, int] = {}  # jobs with first call that were looked at, after so many stops
         self.ticked = False
         self._scene: Scene | None = None
+        self._consolidation: Consolidation | None = None
         self._counts: Counts | None = None  # of one plan: usage over time, with all that is reserved,
         self._promised: Counts | None = None  # and with promises and claims alone
         # positions where capacity was freed; None: anything may have changed
@@ -110,7 +112,7 @@ class Fair:
         self._counts = self._promised = None
         keeping.refresh(self.state, self.name, now)
         self.standing.tree.settle()
-        self._scene = None
+        self._scene = self._consolidation = None
         if self.ticked:
             self.heads.forget()
             self.tried.clear()
@@ -122,7 +124,7 @@ class Fair:
         self._start_due()
         repair.mend(self)
         self._take_turns()
-        self._scene = None
+        self._scene = self._consolidation = None
         self.ticked = False
         if not self._may_start():  # the next plan goes on
             self.freed = None if self.looked_at is None else self.looked_at | self.freed
@@ -179,7 +181,7 @@ class Fair:
             and held.id not in owed
             and (run := state.runs.get(state.jobs[held.id].run)) is not None
             and not run.stopping
-            and run.placed_us <= oldest
+            and run.since_us <= oldest
         ]
         return min(found, key=lambda run: run.cost, default=None)
 
@@ -200,6 +202,8 @@ class Fair:
             known = standing.timeline.reservation(job_id)
             if known is None or known.kind == "hold":  # what was due before it took its place
                 continue
+            if self.state.jobs[job_id].run:  # it moves: its run has not ended
+                continue
             if self.tried.get(job_id) == known.number and not any(at in self.moved for at, _ in known.places):
                 continue
             self.tried[job_id] = known.number
@@ -214,9 +218,9 @@ class Fair:
         made = self.state.reservations[job.id]
         leaf = self.standing.tree.node(self.state.leaf(job))
         if made.kind == "claim" or not self._forbidden(leaf, job.charge_milli):
-            ignore = () if made.kind == "plan" else ("plan",)
+            ignore = () if made.kind == "plan" or made.moves else ("plan",)
             view = self.standing.timeline.view(self.now, _limit(job), own=job.id, ignore=ignore)
-            places = self.pool.place(job.resources, view)
+            places = self._reserved_places(job, made, view)
             if places is None and made.kind == "promise" and self.standing.failed:
                 view = self.standing.timeline.view(self.now, _limit(job), own=job.id, ignore=("plan", "hold"))
                 places = self.pool.place(job.resources, view)
@@ -229,6 +233,13 @@ class Fair:
             self._keep(job, leaf, made)
         elif made.kind == "plan":  # what comes later must not wait for it
             self._drop(job.id, "replanned")
+
+    def _reserved_places(self, job: "Job", made: "Reservation", view: Free) -> list[Place] | None:
+        """Where a reservation starts: the end of a move where it holds places, all others where they fit best."""
+        places = self.state.places(made.tasks)
+        if made.moves and holds(view, job.resources, places):
+            return places
+        return self.pool.place(job.resources, view)
 
     def _keep(self, job: "Job", leaf: Node, made: "Reservation") -> None:
         """A promise is due and cannot start as it is: what is owed is taken back for it; where that is not enough,
@@ -321,6 +332,8 @@ class Fair:
             if act is not None:
                 self._carry_out(job, leaf, act)
                 return True
+            if self.ticked and self._move(job, leaf):
+                return True
         if job.id not in self.state.reservations:
             self._reserve(job, leaf)
         return False
@@ -335,7 +348,7 @@ class Fair:
             return None
         if self._scene is None:
             self._scene = self._make_scene()
-        causes = f.YIELDS if self.ticked else ("recall", "priority")
+        causes = f.TAKES if self.ticked else ("recall", "priority")
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
         act = self._scene.act(wanted, causes)
         return act if act is not None and self._keeps_promises(job, leaf, act.victims) else None
@@ -387,6 +400,33 @@ class Fair:
         self._scene.done(act)
         if not act.victims:  # what it waits for may be there already
             self._start_reserved(job)
+
+    def _move(self, job: "Job", leaf: Node) -> bool:
+        """Let runs move for a job that fits by count, if it is worth it; whether it waits no more."""
+        if self._forbidden(leaf, job.charge_milli):
+            return False
+        if self._scene is None:
+            self._scene = self._make_scene()
+        if self._consolidation is None:
+            self._consolidation = Consolidation(self.state, self.name, self._scene)
+        wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
+        if not self._consolidation.may(wanted) or not self._leaves_room(job, leaf):
+            return False
+        moves = self._consolidation.moves(wanted, self._usage(), lambda: self._otherwise(job, leaf))
+        if moves is None:
+            return False
+        self._consolidation.carry_out(wanted, moves, self.emit)
+        held = self.standing.tree.held
+        for counts in self._known_counts():
+            for moved in (job.id, *(move.run.job for move in moves.runs)):
+                counts.put(moved, held[moved].leaf, held[moved].charge, (self.now, held[moved].until_us))
+        return True
+
+    def _otherwise(self, job: "Job", leaf: Node) -> int:
+        """When the job starts if nothing is done for it."""
+        made = self.state.reservations.get(job.id)
+        found = (made.start_us,) if made is not None else self._earliest(job, leaf)
+        return INFINITY if found is None else found[0]
 
     def _displace(self, places: list[Place]) -> None:
         """Plans that a claim leaves no room for; promises it leaves alone."""
@@ -446,7 +486,7 @@ class Fair:
             parts_of(job.resources, places),
             job.charge_milli,
             lost_us * max(job.charge_milli, 1),
-            run.placed_us,
+            run.since_us,
             bool(run.stopping),
         )
 
@@ -541,11 +581,6 @@ def _occupied(node: Node, used: dict[Node, int], leaf: Node | None = None, charg
     if not node.children:
         return max(used.get(node, 0) + (charge if node is leaf else 0), node.floor)
     return max(sum(_occupied(child, used, leaf, charge) for child in node.children.values()), node.floor)
-
-
-def counted(places: Iterable[Place], names: list[str]) -> tuple[f.Task, ...]:
-    """Places as tasks of which only the number of GPUs counts."""
-    return tuple(f.Task(names[position], format((1 << gpus) - 1, "x")) for position, gpus in places)
 
 
 def _limit(job: "Job") -> int:

@@ -4,7 +4,8 @@ every fact and read by the plan; all of it follows from the facts.
 
 A job is *waiting* while nothing but capacity keeps it from running, *yielding* between the order that stops its run for
 another job and the end of that run (it counts as demand then, not as usage), and *running* from its placement, or from
-the claim that capacity is being freed for.
+the claim that capacity is being freed for. It is *moving* while its run has not ended and a claim holds places where it
+goes on: it counts once, as what it was, from the order that stops its run until the next one is placed.
 """
 
 from bisect import bisect_left, insort
@@ -66,6 +67,7 @@ class Standing:
         self.classes: dict[Class, dict[str, int]] = {}
         self.waiting: dict[str, tuple[str, Class]] = {}  # job → where it stands
         self.yielding: dict[str, tuple[Node, int]] = {}
+        self.moving: dict[str, _Moving] = {}
         self.pins: list[tuple[int, str]] = []  # heap of (end of the pin, job)
         self.calls: list[tuple[int, str]] = []  # heap of (when a promise is due, job)
         self.promised: dict[str, int] = {}  # jobs with a promise → when it is due
@@ -116,7 +118,7 @@ class Standing:
     def place(self, job: "Job", run: "Run", leaf: str, places: Sequence[Place], pinned_us: int) -> None:
         """The job runs; a reservation that it had is used up. It waits no more already."""
         self.drop(job.id, leaf)
-        held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, (run.placed_us, job.number))
+        held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, (run.since_us, job.number))
         held.pinned_us = pinned_us
         held.until_us = self._ends(job, run.placed_us, (position for position, _ in places))
         if pinned_us:
@@ -143,19 +145,28 @@ class Standing:
         return self.closures.cut(positions, start_us, until_us(job, start_us))
 
     def stop(self, job: "Job", run: "Run", by_us: int, yields: bool) -> None:
-        """Its run was told to end, and will have by then."""
+        """Its run was told to end, and will have by then; if it moves, its claim counts in its place."""
         self.stops += 1
-        held = self.tree.end(job.id)
-        self.backlog.run(job.id, held.charge, run.placed_us, by_us)
+        self.backlog.run(job.id, job.charge_milli, run.placed_us, by_us)
         self.timeline.until(run.id, by_us)
+        if yields and job.id in self.moving:
+            end_us = self.tree.held[job.id].until_us = self.moving[job.id].end_us
+            self.moving[job.id] = _Moving(end_us, True, self.backlog.until_us(job.id))
+            self.backlog.run(job.id, job.charge_milli, run.stopped_us, end_us)
+            return
+        held = self.tree.end(job.id)
         if yields:
-            self.yielding[job.id] = held.leaf, held.charge
-            self.tree.wait(held.leaf, held.charge)
+            self._yield(held)
+
+    def _yield(self, held: Held) -> None:
+        self.yielding[held.id] = held.leaf, held.charge
+        self.tree.wait(held.leaf, held.charge)
 
     def end(self, job: "Job", run: "Run") -> None:
         """Its run is over."""
         self.timeline.vacate(run.id)
-        self.backlog.end(job.id)
+        if self.moving.pop(job.id, None) is None:
+            self.backlog.end(job.id)
         if not run.stopping:
             self.tree.end(job.id)
 
@@ -167,7 +178,8 @@ class Standing:
 
     # ── reservations ──────────────────────────────────────────────────────────────────────────────────────────────
     def reserve(self, job: "Job", leaf: str, reservation: "Reserved") -> None:
-        """Hold places for a job; a job with a claim counts as running, others go on waiting."""
+        """Hold places for a job; a job with a claim counts as running, others go on waiting. That of one whose run is
+        to move counts once that run has been stopped."""
         self.drop(job.id, leaf)
         limit_us = job.max_duration_us or INFINITY
         end_us = min(reservation.start_us + reservation.freed_us + limit_us, INFINITY)
@@ -183,7 +195,13 @@ class Standing:
             reservation.freed_us if reservation.kind == "claim" else 0,
         )
         if reservation.kind == "claim":
-            order = (reservation.at_us, job.number)
+            counts = job.id in self.tree.held
+            if job.run:
+                self.moving[job.id] = _Moving(end_us, not counts, self.backlog.until_us(job.id))
+            if counts:
+                return
+            self.forget(job.id)
+            order = (reservation.since_us, job.number)
             held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, order)
             held.until_us = end_us
             self.tree.start(held)
@@ -200,14 +218,20 @@ class Standing:
             self.promised[job.id] = reservation.due_us
 
     def drop(self, job: str, leaf: str) -> None:
-        """Nothing is held for the job any more."""
+        """Nothing is held for the job any more. One whose run is being stopped for a move yields instead."""
         known = self.timeline.reservation(job)
         if known is None:
             return
         self.timeline.release(job)
         if known.kind == "claim":
-            self.tree.end(job)
+            moving = self.moving.pop(job, None)
+            if moving is not None and not moving.counts:
+                return
+            held = self.tree.end(job)
             self.backlog.end(job)
+            if moving is not None:
+                self.backlog.run(job, held.charge, moving.before_us, moving.before_us)
+                self._yield(held)
             return
         if known.kind == "hold":
             return
@@ -238,9 +262,19 @@ class Standing:
         self.tree.book(leaf, job.charge_milli)
 
 
+class _Moving(NamedTuple):
+    """Of a job whose run has not ended: the end of its claim, whether that counts (its run was stopped), and until when
+    the run counts in the backlog otherwise."""
+
+    end_us: int
+    counts: bool
+    before_us: int
+
+
 class Reserved(NamedTuple):
     """`at_us`: when it was decided; `due_us`: when a promise begins to count as pinned; `freed_us`: how long a
-    claim may wait until its capacity is free, or a hold for the rest of it."""
+    claim may wait until its capacity is free, or a hold for the rest of it; `since_us`: since when a job with
+    the claim counts as running."""
 
     kind: str
     places: Sequence[Place]
@@ -248,6 +282,7 @@ class Reserved(NamedTuple):
     at_us: int
     due_us: int
     freed_us: int = 0
+    since_us: int = 0
 
 
 def key_of(job: "Job") -> Key:

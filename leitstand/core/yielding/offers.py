@@ -158,7 +158,8 @@ class Offer(NamedTuple):
 
 class Offers:
     """Offers of all nodes for one task of a shape, cheapest first. `runs_on`: runs on a node that may be taken,
-    cheapest first. `light`: the least charge counts first, then lost work; else the other way round."""
+    cheapest first. `light`: the least charge counts first, then lost work; else the other way round. `where`: only of
+    these nodes, as long as nothing is refreshed."""
 
     def __init__(
         self,
@@ -167,6 +168,7 @@ class Offers:
         runs_on: Callable[[int], list[Yielding]],
         most: int,
         light: bool = False,
+        where: Iterable[int] | None = None,
     ) -> None:
         self.room = room
         self.need = need
@@ -174,7 +176,7 @@ class Offers:
         self.most = most
         self.light = light
         self._now: dict[int, Offer] = {}
-        for position in range(len(room.gpus)):
+        for position in range(len(room.gpus)) if where is None else where:
             if room.serves(position) and (offer := self._best(position)) is not None:
                 self._now[position] = offer
         self._heap = list(self._now.values())

@@ -121,6 +121,21 @@ class Scene:
         self.cover.note(changes)
         self.touch(positions)
 
+    def moved(self, runs: Iterable[Yielding], job: str, positions: Iterable[int]) -> None:
+        """These runs move, so that the job has its claim; these nodes hold places for them or for it. Who moves counts
+        as before."""
+        changed = dict.fromkeys(positions)
+        for run in runs:
+            self.candidates.pop(run.run)
+            self.held.pop(run.run)
+            del self.of[run.leaf][run.run]
+            for position in dict.fromkeys(position for position, _ in run.places):
+                self.on[position].remove(run)
+                changed[position] = None
+            self.gone[run.run] = None
+        self.cover.note([(self.tree.held[job], True)])
+        self.touch(changed)
+
     def touch(self, positions: Iterable[int]) -> None:
         """What is free or reserved on these nodes has changed."""
         for position in positions:

@@ -245,7 +245,7 @@ class Search:
         places = case.room.find(order, lambda free: self.scene.find(case.wanted.asked, free))
         assert places is not None, "the victims make room"
         if self.scene.within_limits(case, self.scene.change(case, ())):
-            order = _still_needed(case, order, places)
+            order = still_needed(case.wanted.asked, case.room, order, places)
         places = self.scene.places(case, order)
         if places is None or len(order) == 1:  # without anybody it does not fit, as was seen
             return None if places is None else (order, places)
@@ -322,9 +322,10 @@ def rank_of(victims: Sequence[Yielding], most: int) -> tuple[bool, int, int, int
     return charge > most, first, second, len(victims), ids
 
 
-def _still_needed(case: Case, victims: list[Yielding], places: list[Place]) -> list[Yielding]:
+def still_needed(
+    asked: Resources, room: Room, victims: list[Yielding], places: list[Place]
+) -> list[Yielding]:
     """Victims without those that fit beside the job where it would run now."""
-    asked = case.wanted.asked
     by_position: dict[int, list[Yielding]] = {}
     for run in victims:
         for position in dict.fromkeys(position for position, _ in run.places):
@@ -339,7 +340,7 @@ def _still_needed(case: Case, victims: list[Yielding], places: list[Place]) -> l
         stays = True
         for position in dict.fromkeys(position for position, _ in run.places):
             others = [other for other in by_position[position] if other is not run]
-            have, want = case.room.amount(position, others), used.get(position, (0, 0, 0))
+            have, want = room.amount(position, others), used.get(position, (0, 0, 0))
             stays = stays and all(a >= b for a, b in zip(have, want, strict=True))
         if not stays or asked.gpu_milli:
             needed.append(run)

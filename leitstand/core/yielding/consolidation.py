@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Consolidation: runs move so that a job which fits by count also finds its shape. Called by the fair plan at ticks,
+for a job that can neither start nor take from anybody.
+
+A run moves only if places are held for it before it stops: free now, for a whole time limit, beside all that is
+reserved. What it leaves is held for the job. Facts, in this order: a claim for each run that moves, the claim of the
+job, the stops. The runs of a move keep what they count for and since when, so nothing that is covered falls and usage
+rises by the job: each consolidation goes up, none undoes another.
+
+Who moves: any run that is not pinned and older than M, while all that move hold at most 1.2 times what the job asks
+for; beyond that only *willing* ones, which save their work. In either case the work they lose is at most what the job
+gains, its charge times the time for which it would wait otherwise. A tick moves no more runs than the rules allow.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from leitstand.core import budgets
+from leitstand.core import facts as f
+from leitstand.core.places.placement import Place, counted
+from leitstand.core.places.steps import INFINITY, Amount
+from leitstand.core.sharing.counts import Counts
+from leitstand.core.sharing.shares import Held
+from leitstand.core.yielding.cover import LAST
+from leitstand.core.yielding.offers import Offer, Offers, Room, Window, Yielding, need_of
+from leitstand.core.yielding.preemption import Scene
+from leitstand.core.yielding.victims import Wanted, most_of, rank_of, still_needed
+
+if TYPE_CHECKING:
+    from leitstand.core.jobs import Job
+    from leitstand.core.state import State
+
+MOVES_MAX: Final = 1_000  # runs that one tick moves, whatever the rules allow
+SEARCHES_MAX: Final = 64  # in one tick: jobs of different shapes for which somebody looks whom to move
+NODES_MAX: Final = 1024  # looked at for one job: those with the most free GPUs
+DOMAINS_MAX: Final = 16  # whose clearing is tried, the cheapest first
+STUCK_MAX: Final = 4  # runs found to have nowhere to go, after each of which somebody else is looked for
+FEW: Final = 8  # runs that may move, of which all sets are tried
+
+Stuck = dict[str, None]
+Cleared = tuple[list[Yielding], list[Place]]  # runs, and where the job goes without them
+
+
+class Move(NamedTuple):
+    """A run and the places where it goes on."""
+
+    run: Yielding
+    places: list[Place]
+
+
+class Moves(NamedTuple):
+    """Places for a job once these runs have moved."""
+
+    places: list[Place]
+    runs: tuple[Move, ...]
+
+
+class Case(NamedTuple):
+    """One job. `room`: what is free for it once all that is being freed is; `willing`: only willing runs move."""
+
+    wanted: Wanted
+    room: Room
+    willing: bool
+    stuck: Stuck
+
+
+class Consolidation:
+    """The consolidation of one tick in one pool. `scene`: that of the plan, which is told what moved."""
+
+    def __init__(self, state: "State", pool: str, scene: Scene) -> None:
+        self.state = state
+        self.scene = scene
+        self.sharing = scene.sharing
+        self.wait_us = scene.sharing.grace_us + scene.sharing.stop_us
+        self.left = min(scene.sharing.moves_max, MOVES_MAX)
+        self.pool = pool
+        self.searches = SEARCHES_MAX
+        self._failed: dict[tuple[object, ...], None] = {}  # shapes for which nobody can move
+        self._rooms: dict[f.Resources, bool] = {}  # whether there is room at all for a run of a shape
+        self._pledged: dict[str, tuple[int, int]] = {}  # tenant → charge and longest limit of what moved
+        self._freeing = sum(task.bits.bit_count() for run in scene.gone for task in state.runs[run].tasks)
+
+    def may(self, wanted: Wanted) -> bool:
+        """Whether to look for moves at all: as far as is known without a search, the job has room by count, it is
+        inside a deserved share, and a move takes no longer than runs are protected anyway."""
+        if not self.left or not self.searches or wanted.asked.gpu_milli:
+            return False
+        if (
+            wanted.asked,
+            wanted.limit_us,
+        ) in self._failed or wanted.asked.gpus > self._free() + self._freeing:
+            return False
+        if self.wait_us > self.sharing.protected_us:  # who moves can be recalled only when it has arrived
+            return False
+        held = Held(wanted.job, wanted.leaf, wanted.charge, wanted.priority, LAST)
+        return bool(self.scene.cover.covered(held))
+
+    def _free(self) -> int:
+        """GPUs that nobody uses now."""
+        levels = self.state.pools[self.pool].free.levels
+        return sum(size * mask.bit_count() for size, mask in enumerate(levels))
+
+    def moves(self, wanted: Wanted, counts: Counts, otherwise: Callable[[], int]) -> Moves | None:
+        """The moves that lose least work; None if there are none. `counts`: usage over time with all that is reserved;
+        `otherwise`: when the job would start without moves."""
+        self.searches -= 1
+        room = self._room(wanted, self.scene.gone, wanted.limit_us)
+        for willing in (False, True):
+            found = self._find(Case(wanted, room, willing, {}))
+            if found is not None and self._stands(wanted, counts, found.runs):
+                return found if self._pays(wanted, found.runs, otherwise()) else None
+        self._failed[wanted.asked, wanted.limit_us] = None
+        return None
+
+    def carry_out(self, wanted: Wanted, moves: Moves, emit: Callable[[f.Fact], None]) -> None:
+        """Hold the places, then stop the runs."""
+        tree, names = self.scene.tree, self.state.pools[self.pool].names
+        used, before = tree.root.running, [tree.held[move.run.job] for move in moves.runs]
+        for move in moves.runs:
+            emit(f.CapacityReserved(move.run.job, "claim", self.scene.now, counted(move.places, names)))
+        emit(f.CapacityReserved(wanted.job, "claim", self.scene.now, counted(moves.places, names)))
+        for move in moves.runs:
+            emit(f.RunStopOrdered(move.run.run, f.MOVE, wanted.job))
+        self._pledged = self._pledges([move.run for move in moves.runs])
+        assert tree.root.running == used + wanted.charge, (
+            "a consolidation starts its job and stops nobody else"
+        )
+        assert all(tree.held[held.id] is held for held in before), "who moves counts as before"
+        self.left -= len(moves.runs)
+        positions = [
+            at for places in (moves.places, *(move.places for move in moves.runs)) for at, _ in places
+        ]
+        self.scene.moved([move.run for move in moves.runs], wanted.job, positions)
+
+    # ── whether it is worth it ────────────────────────────────────────────────────────────────────────────────────
+    def _stands(self, wanted: Wanted, counts: Counts, moves: Sequence[Move]) -> bool:
+        """Whether all that is reserved keeps its count, though whoever moves gets a whole time limit again."""
+        tree, fits = self.scene.tree, True
+        for move in moves:
+            counts.end(move.run.job, move.run.leaf)
+        for move in moves:
+            limit_us = _limit(self._job(move.run)) + self.wait_us
+            fits = fits and counts.allows(move.run.leaf, move.run.charge, limit_us, move.run.job)
+            until_us = min(self.scene.now + limit_us, INFINITY)
+            counts.start(move.run.job, move.run.leaf, move.run.charge, until_us)
+        limit_us = wanted.limit_us + self.wait_us
+        fits = fits and counts.allows(wanted.leaf, wanted.charge, limit_us, wanted.job)
+        for move in moves:
+            counts.start(move.run.job, move.run.leaf, move.run.charge, tree.held[move.run.job].until_us)
+        return fits
+
+    def _pays(self, wanted: Wanted, moves: Sequence[Move], otherwise_us: int) -> bool:
+        """Whether the job gains at least what the others lose."""
+        sooner_us = otherwise_us - self.scene.now - self.wait_us
+        return sum(move.run.lost for move in moves) <= wanted.charge * sooner_us and sooner_us > 0
+
+    # ── who moves ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def _find(self, case: Case) -> Moves | None:
+        """The cheapest sets in turn; where a run has nowhere to go, others are looked for."""
+        for _ in range(STUCK_MAX):
+            known = len(case.stuck)
+            few = self._few(case)
+            for runs, places in self._many(case) if few is None else few:
+                moved = self._elsewhere(case, runs, places) if self._can_pay(runs) else None
+                if moved is not None:
+                    return Moves(places, moved)
+            if few is not None or len(case.stuck) == known:
+                return None
+        return None
+
+    def _most(self, case: Case) -> int:
+        """How much may move."""
+        return INFINITY if case.willing else most_of(case.wanted)
+
+    def _few(self, case: Case) -> Iterator[Cleared] | None:
+        """Where few runs may move, all sets of them without which the job fits, the best first."""
+        movable = [run for run in self.scene.candidates.values() if self._may_move(case, run)]
+        return self._sets(case, movable) if len(movable) <= FEW else None
+
+    def _sets(self, case: Case, movable: list[Yielding]) -> Iterator[Cleared]:
+        most = self._most(case)
+        sets = [
+            some
+            for count in range(1, min(len(movable), self.left) + 1)
+            for some in combinations(movable, count)
+            if sum(run.charge for run in some) <= most
+        ]
+        for some in sorted(sets, key=lambda some: rank_of(some, most)):
+            places = self._places(case, some)
+            if places is not None:
+                yield list(some), places
+
+    def _many(self, case: Case) -> list[Cleared]:
+        """Sets of runs without which the job fits, made of the cheapest nodes; the best first."""
+        most = self._most(case)
+        found: dict[tuple[str, ...], Cleared] = {}
+        for light in (False, True):
+            for runs in () if found else self._cleared(case, light):
+                runs, places = self._trimmed(case, runs)
+                ids = tuple(sorted(run.run for run in runs))
+                if runs and len(runs) <= self.left and sum(run.charge for run in runs) <= most:
+                    found[ids] = runs, places
+        return sorted(found.values(), key=lambda one: rank_of(one[0], most))[:DOMAINS_MAX]
+
+    def _cleared(self, case: Case, light: bool) -> Iterable[list[Yielding]]:
+        """Of each domain that may hold the job, who leaves its cheapest nodes so that the job fits there."""
+        asked, room = case.wanted.asked, case.room
+        need, nodes = need_of(asked, room.size)
+        masks = self.scene.within(asked)
+        serving = 0
+        for level in room.levels:
+            serving |= level
+        domain = {at: number for number, mask in enumerate(masks) for at in _positions(mask & serving)}
+        offers = Offers(
+            room,
+            need,
+            lambda position: self._on(case, position),
+            most_of(case.wanted),
+            light,
+            self._nearest(room, domain),
+        )
+        by_domain: dict[int, list[Offer]] = {}
+        for offer in offers.cheapest():
+            by_domain.setdefault(domain[offer.position], []).append(offer)
+        cheapest = sorted(
+            by_domain.values(),
+            key=lambda some: (len(some) < nodes, sum(offer.weight for offer in some[:nodes])),
+        )
+        for some in cheapest[:DOMAINS_MAX]:
+            runs = self._first_that_fit(case, some, nodes)
+            if runs is not None:
+                yield runs
+
+    def _first_that_fit(self, case: Case, offers: list[Offer], nodes: int) -> list[Yielding] | None:
+        """Who leaves ever more of the cheapest nodes, until the job fits."""
+        taken: dict[str, Yielding] = {}
+        tried = nodes
+        for count, offer in enumerate(offers, 1):
+            taken.update((run.run, run) for run in offer.runs)
+            if count == tried or count == len(offers):
+                if self._places(case, taken.values()) is not None:
+                    return list(taken.values())
+                tried *= 2
+        return None
+
+    def _trimmed(self, case: Case, runs: list[Yielding]) -> tuple[list[Yielding], list[Place]]:
+        """Without those beside whom the job fits where it would go; the most costly stay first."""
+        runs = sorted(runs, key=lambda run: run.cost, reverse=True)
+        places = self._places(case, runs)
+        assert places is not None, "it fits without them"
+        return still_needed(case.wanted.asked, case.room, runs, places), places
+
+    def _places(self, case: Case, leaving: Iterable[Yielding]) -> list[Place] | None:
+        return case.room.find(leaving, lambda free: self.scene.find(case.wanted.asked, free))
+
+    def _nearest(self, room: Room, allowed: dict[int, int]) -> list[int]:
+        """Positions to look at, those with most free GPUs first."""
+        if len(allowed) <= NODES_MAX:
+            return list(allowed)
+        nearest: list[int] = []
+        for mask in reversed(room.levels):
+            nearest += [position for position in _positions(mask) if position in allowed]
+            if len(nearest) >= NODES_MAX:
+                break
+        return nearest[:NODES_MAX]
+
+    def _on(self, case: Case, position: int) -> list[Yielding]:
+        """The runs on a node that may move, cheapest first."""
+        return [run for run in self.scene.on.get(position, ()) if self._may_move(case, run)]
+
+    def _may_move(self, case: Case, run: Yielding) -> bool:
+        if run.run in case.stuck:
+            return False
+        job = self._job(run)
+        placed = self.state.runs[run.run]
+        arrives_us = self.scene.now + self.wait_us
+        return (
+            (job.checkpoint_every_us > 0 or not case.willing)
+            and placed.has_started
+            and self.scene.now - placed.placed_us >= self.sharing.protected_us
+            and not job.resources.gpu_milli
+            and not (job.deadline_us and arrives_us > job.deadline_us - job.max_duration_us)
+            and self._can_pay([run])
+            and self._has_room(job.resources)
+        )
+
+    # ── where to ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _elsewhere(self, case: Case, runs: list[Yielding], places: list[Place]) -> tuple[Move, ...] | None:
+        """Places for all of them, free now and beside those of the job; None: one of them is stuck."""
+        longest_us = max(_limit(self._job(run)) for run in runs)
+        room = self._room(case.wanted, {}, longest_us)
+        self._set_aside(room, case.wanted.asked, runs, places)
+        moved = []
+        for run in sorted(runs, key=lambda run: (-run.charge, run.run)):
+            asked = self._job(run).resources
+            found = self.scene.find(asked, room)
+            if found is None or len(found) < len(run.places):  # an elastic job does not shrink by a move
+                case.stuck[run.run] = None
+                return None
+            for position, gpus in found:
+                room.put(position, _less(room.amount(position), (gpus, *asked.part(gpus))))
+            moved.append(Move(run, found))
+        return tuple(moved)
+
+    def _set_aside(self, room: Room, asked: f.Resources, runs: list[Yielding], places: list[Place]) -> None:
+        """Leave on the nodes of the job what is free now and still is when it runs there."""
+        leaving: dict[int, list[Yielding]] = {}
+        for run in runs:
+            for position in dict.fromkeys(position for position, _ in run.places):
+                leaving.setdefault(position, []).append(run)
+        after = {position: room.amount(position, leaving.get(position, ())) for position, _ in places}
+        for position, gpus in places:
+            after[position] = _less(after[position], (gpus, *asked.part(gpus)))
+        for position, amount in after.items():
+            now = room.amount(position)
+            room.put(position, (min(now[0], amount[0]), min(now[1], amount[1]), min(now[2], amount[2])))
+
+    def _room(self, wanted: Wanted, gone: dict[str, None], limit_us: int) -> Room:
+        own = wanted.job if self.scene.timeline.reservation(wanted.job) is not None else ""
+        window = Window(min(limit_us + self.wait_us, INFINITY), own, ())
+        return Room(self.scene.timeline, self.scene.now, window, gone)
+
+    def _has_room(self, asked: f.Resources) -> bool:
+        """Whether a run of this shape finds places now, the job aside."""
+        known = self._rooms.get(asked)
+        if known is None:
+            room = Room(self.scene.timeline, self.scene.now, Window(self.wait_us, "", ()), {})
+            known = self._rooms[asked] = self.scene.find(asked, room) is not None
+        return known
+
+    # ── who pays ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _can_pay(self, runs: Sequence[Yielding]) -> bool:
+        """Whether the budgets of their tenants can pay one more whole run of each, beside all that moved already: who
+        moves reserves again."""
+        start_us = self.scene.now + self.wait_us
+        for name, (charge, longest_us) in self._pledges(runs).items():
+            tenant = self.state.tenants[name]
+            found = budgets.reserve(self.state, tenant, budgets.Need(charge, longest_us, self.pool), start_us)
+            if isinstance(found, budgets.Short):
+                return False
+        return True
+
+    def _pledges(self, runs: Sequence[Yielding]) -> dict[str, tuple[int, int]]:
+        """What moved already, and these: by tenant that pays with budgets, charge and longest limit."""
+        pledged = dict(self._pledged)
+        for run in runs:
+            job = self._job(run)
+            if job.reserved:
+                charge, longest_us = pledged.get(job.tenant, (0, 0))
+                charge += budgets.most(job.resources, job.charge_milli)
+                pledged[job.tenant] = charge, max(longest_us, job.max_duration_us)
+        return pledged
+
+    def _job(self, run: Yielding) -> "Job":
+        return self.state.jobs[run.job]
+
+
+def _limit(job: "Job") -> int:
+    return job.max_duration_us or INFINITY
+
+
+def _less(amount: Amount, taken: Amount) -> Amount:
+    return max(amount[0] - taken[0], 0), max(amount[1] - taken[1], 0), max(amount[2] - taken[2], 0)
+
+
+def _positions(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
