@@ -291,7 +291,7 @@ class State:
     # ── reservations ──────────────────────────────────────────────────────────────────────────────────────────────
     def _capacity_reserved(self, at: int, fact: f.CapacityReserved) -> None:
         job = self.jobs[fact.job]
-        before = self.reservations.get(job.id)
+        before = self.reservations.pop(job.id, None)
         self._release(job)
         if fact.kind == "claim":
             self._leave_queue(job)
