@@ -55,6 +55,7 @@ CODES: Final[dict[str, str]] = {
     "recall": "Rückruf",
     "priority": "Priorität",
     "rebalance": "Ausgleich",
+    "move": "Umzug",
     "node_failed": "Knoten ausgefallen",
     "maintenance": "Wartung",
 }

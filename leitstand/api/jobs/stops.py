@@ -30,6 +30,7 @@ CAUSES: Final = {
     "recall": "a job that is inside its guarantee took back what it is owed",
     "priority": "a job of the same project has a higher priority",
     "rebalance": "a job inside its share took what others used beyond theirs",
+    "move": "it moved to places that were held for it, so that another job finds its shape",
     "node_failed": "a node of it failed",
     "maintenance": "a node of it goes out of service for maintenance",
 }
