@@ -201,6 +201,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
             "jobs_ahead": 2,
             "price": {"eur": None, "note": "no price plan is in force"},
             "budgets": [{"budget": "b1", "amount": 28_800_000_000, "unit": "gpu_us"}],
+            "changes": [],
             "expected": "9f86d081884c7d65",
         }
     ),

@@ -11,7 +11,7 @@ from leitstand.cli.amounts import show_span, show_time
 from leitstand.cli.client import connect, job_path
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import is_german, t
-from leitstand.cli.words import message, word
+from leitstand.cli.words import amount, message, word
 
 MILLI: Final = 1000
 MICRO: Final = 1_000_000
@@ -49,7 +49,7 @@ def explain(job_id: str, share: bool, thorough: bool, json_wanted: bool) -> None
         click.echo()
         click.echo(t("Any one of these would start it now; the first is the one to try:"))
         headers = [t("CHANGE"), t("NOW"), t("NEEDED"), t("OF"), t("STOPS"), t("STARTS")]
-        print_table(headers, [_change(one) for one in found["changes"]], "")
+        print_table(headers, [change(one) for one in found["changes"]], "")
     if found["stops"]:
         click.echo()
         click.echo(
@@ -165,7 +165,8 @@ def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _change(one: dict[str, Any]) -> tuple[Any, ...]:
+def change(one: dict[str, Any]) -> tuple[Any, ...]:
+    """A change as a row: what, now, needed, where, how many runs it stops, when it starts."""
     names = {
         "max_duration": t("time limit"),
         "size": t("size"),
@@ -174,6 +175,7 @@ def _change(one: dict[str, Any]) -> tuple[Any, ...]:
         "priority": t("priority"),
         "guarantee": t("guarantee"),
         "borrow_limit": t("borrow limit"),
+        "budget": t("further budget"),
     }
     named = one["resource"] in ("level", "gpu_type")
     return (
@@ -187,6 +189,8 @@ def _change(one: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _amount(value: int, resource: str) -> str:
+    if resource in ("gpu_us", "micro_eur"):
+        return amount(value, resource)
     if resource.endswith("_us"):
         return show_span(value / MICRO)
     if resource.startswith("cpus_milli"):

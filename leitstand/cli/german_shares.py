@@ -46,6 +46,8 @@ SHARES: Final[dict[str, str]] = {
     "a time of less than {span}": "eine Dauer unter {span}",
     "checkpoints more often than every {span}": "öfter als alle {span} ein Checkpoint",
     "checkpoints": "Checkpoints",
+    "further budget": "weiteres Budget",
+    "With any one of these it would be admitted:": "Mit jeder einzelnen davon würde er zugelassen:",
     "Look through all runs for those that a greater guarantee could call back; may take seconds.": "Alle Läufe "
     "durchsehen, ob eine größere Garantie sie zurückrufen könnte; kann Sekunden dauern.",
     "Any one of these would start it now; the first is the one to try:": "Mit jeder einzelnen davon startete er jetzt; "

@@ -9,6 +9,7 @@ from leitstand.cli import exits
 from leitstand.cli.amounts import reading
 from leitstand.cli.asking import is_interactive
 from leitstand.cli.client import Client, connect, parse_key
+from leitstand.cli.explain import change
 from leitstand.cli.refusals import CommandFailed, Refused
 from leitstand.cli.request import JobCommand, Submission, build, job_options
 from leitstand.cli.table import as_json, plain, print_fields, print_json, print_table
@@ -177,6 +178,11 @@ def _print_refusal(answer: dict[str, Any], *, err: bool) -> None:
         unit = resource or ("duration_us" if reason == "limit" else "")
         fields += [(t("asked"), amount(answer["asked"], unit)), (t("limit"), amount(answer["limit"], unit))]
     print_fields(fields, err=err)
+    if answer.get("changes"):
+        click.echo(err=err)
+        click.echo(t("With any one of these it would be admitted:"), err=err)
+        headers = [t("CHANGE"), t("NOW"), t("NEEDED")]
+        print_table(headers, [change(one)[:3] for one in answer["changes"]], "", err=err)
 
 
 def _paid(answer: dict[str, Any]) -> list[tuple[str, str]]:

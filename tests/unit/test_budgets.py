@@ -372,3 +372,73 @@ def test_reservations_survive_a_snapshot() -> None:
     assert again.state.tenants["acme"].budgets == [
         Budget("b1", 100 * HOUR_US, 10 * HOUR_US, "grant", 0, 0, 16 * HOUR_US)
     ]
+
+
+def changes(core: Core, asked: f.SubmitJob) -> dict[str, tuple[int, int, str]]:
+    """What would help a job that no budget can pay: dimension → (value, now, unit)."""
+    said = plan(core.state, asked, 0)
+    return {one.dimension: (one.value, one.now, one.resource) for one in said.changes}
+
+
+def admits(core: Core, asked: f.SubmitJob, *first: f.Observation) -> bool:
+    """Whether the next cycle of a core in the same state admits the job and starts it."""
+    raw = msgspec.msgpack.encode(core.state.project())
+    other = Core(State.restore(msgspec.msgpack.decode(raw, type=Projection)))
+    facts = at(other, 0, *first, asked)
+    return any(isinstance(fact, f.RunPlaced) for fact in facts)
+
+
+@pytest.mark.parametrize("euros", [False, True])
+def test_what_no_budget_can_pay_is_told_the_least_that_would_help(euros: bool) -> None:
+    core = cluster(8, rules=PRICED)
+    if euros:
+        grant_eur(core, 20.01)
+    else:
+        grant(core, 8)
+    asked = hours(8, 2)
+    found = changes(core, asked)
+    assert list(found) == ["max_duration", "size", "budget"]
+    limit_us, now_us, unit = found["max_duration"]
+    assert (now_us, unit) == (2 * HOUR_US, "max_duration_us")
+    change = msgspec.structs.replace
+    assert admits(core, change(asked, max_duration_us=limit_us))
+    assert not admits(core, change(asked, max_duration_us=limit_us + SECOND_US))
+    size, whole, unit = found["size"]
+    assert (size, whole, unit) == (4, 8, "gpus")
+    assert admits(core, hours(4, 2))
+    assert not admits(core, hours(5, 2))
+    further, _, unit = found["budget"]
+    assert unit == ("micro_eur" if euros else "gpu_us")
+
+    def granted(amount: int) -> a.BudgetGranted:
+        gpu_us, micro_eur = (0, amount) if euros else (amount, 0)
+        return a.BudgetGranted("", "acme", gpu_us, 2 * HOUR_US, "paid", micro_eur=micro_eur)
+
+    assert admits(core, asked, granted(further))
+    assert not admits(core, asked, granted(further - 1))
+
+
+def test_a_budget_that_ends_too_early_is_helped_by_a_shorter_time_limit() -> None:
+    core = cluster(8)
+    grant(core, 100, until_h=1)
+    found = changes(core, hours(8, 2))
+    assert found == {
+        "max_duration": (HOUR_US, 2 * HOUR_US, "max_duration_us"),
+        "budget": (16 * HOUR_US, 0, "gpu_us"),
+    }
+
+
+def test_where_a_budget_is_required_and_none_is_there_only_a_budget_helps() -> None:
+    core = cluster(8, rules=Rules(budgets="required"))
+    assert changes(core, hours(8, 2)) == {"budget": (16 * HOUR_US, 0, "gpu_us")}
+    before = core.state.digest()
+    plan(core.state, hours(8, 2), 0)
+    assert core.state.digest() == before
+
+
+def test_a_job_that_is_refused_for_another_reason_is_told_no_budget() -> None:
+    core = cluster(8)
+    grant(core, 1)
+    assert changes(core, ask(16)) == {}
+    assert changes(core, hours(1, 3, deadline_us=2 * HOUR_US)) == {}
+    assert changes(core, hours(1, 1)) == {}

@@ -71,6 +71,18 @@ def test_a_plan_that_would_be_refused_ends_as_its_submission_would() -> None:
     assert expected == []
 
 
+def test_a_plan_that_no_budget_can_pay_shows_what_would_help() -> None:
+    help_ = {"dimension": "budget", "value": 4 * 3_600_000_000, "now": 3_600_000_000, "resource": "gpu_us", "name": "",
+             "node": "", "stops": 0, "waits": False, "message": ""}  # fmt: skip
+    refused = {**PLAN, "admitted": False, "reason": "budget", "message": "too dear", "changes": [help_]}
+    done = Plane(**{"POST /v1/plan": refused}).run("plan", "--gpus", "1", "--", "true")
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("further budget")]
+    assert row.split() == ["further", "budget", "1", "GPU-h", "4", "GPU-h"]
+    said = Plane(**{"POST /v1/plan": refused}).run("plan", "--gpus", "1", "--", "true", LC_ALL="de_DE.UTF-8")
+    assert "Mit jeder einzelnen davon würde er zugelassen:" in said.stdout
+    assert "weiteres Budget" in said.stdout
+
+
 @pytest.mark.usefixtures("terminal")
 def test_a_plan_that_changed_meanwhile_is_shown_and_asked_again() -> None:
     plans = iter([PLAN, {**PLAN, "starts_now": False, "waits_for": "capacity", "expected": "plan-2"}])

@@ -13,10 +13,10 @@ from leitstand.api import decode
 from leitstand.api.amounts import moment
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Input
+from leitstand.api.jobs.changes import Change, change_of
 from leitstand.api.jobs.jobs import job_permitted
-from leitstand.api.jobs.messages import amount, binding_sentence, sentence
+from leitstand.api.jobs.messages import binding_sentence, sentence
 from leitstand.api.jobs.stops import Stop, stops
-from leitstand.core.explaining.remedies import Remedy
 from leitstand.core.explaining.why import Binding, Explanation, Start, explains, why
 
 
@@ -35,23 +35,6 @@ class StartAnswer(msgspec.Struct, frozen=True):
     kind: str
     at: datetime
     nodes: list[str]
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One thing that would start it now, all else as it is. `dimension`: max_duration, size, level, gpu_type, priority,
-    guarantee or borrow_limit; `value` in place of `now`, counted in `resource`, or `name` in place of it for a level or
-    a GPU type ('' any); `node`: of the entitlement tree. `stops`: how many runs would be stopped for it; `waits`: it
-    starts once capacity is freed, else at once."""
-
-    dimension: str
-    value: int
-    now: int
-    resource: str
-    name: str
-    node: str
-    stops: int
-    waits: bool
-    message: str
 
 
 class JobExplanation(msgspec.Struct, frozen=True):
@@ -108,49 +91,10 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
         binding.job,
         moment(binding.until_us) if binding.until_us else None,
         _start(said.start),
-        [_change(one) for one in said.changes],
+        [change_of(one) for one in said.changes],
         stops(request, found),
     )
 
 
 def _start(start: Start) -> StartAnswer | None:
     return StartAnswer(start.kind, moment(start.start_us), list(start.nodes)) if start.kind else None
-
-
-def _change(one: Remedy) -> Change:
-    return Change(
-        one.dimension,
-        one.value,
-        one.now,
-        one.resource,
-        one.name,
-        one.node,
-        one.takes,
-        one.waits,
-        _said(one),
-    )
-
-
-def _said(one: Remedy) -> str:
-    """The change in words."""
-    if one.dimension == "level":
-        said = f"ask for the level {one.name}" if one.name else "ask for no level"
-    elif one.dimension == "gpu_type":
-        said = f"ask for {one.name}" if one.name else "ask for any type of GPU"
-    elif one.dimension == "priority":
-        said = f"a priority of {one.value}"
-    else:
-        what = {
-            "max_duration": "a time limit of",
-            "size": "a size of",
-            "guarantee": f"a guarantee of {one.node} of",
-            "borrow_limit": f"a borrow limit of {one.node} of",
-        }[one.dimension]
-        said = f"{what} {amount(one.value, one.resource)}"
-    if one.waits:
-        said += (
-            f", once {one.takes} runs have been stopped"
-            if one.takes
-            else ", once what is being freed is free"
-        )
-    return said

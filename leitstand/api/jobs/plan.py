@@ -12,6 +12,7 @@ from leitstand.api.auth import Identity
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.context import refusal as refusal_of
 from leitstand.api.jobs.answers import TaskAnswer
+from leitstand.api.jobs.changes import Change, change_of
 from leitstand.api.jobs.jobrequest import JobRequest, observation
 from leitstand.api.jobs.messages import refusal
 from leitstand.api.jobs.submission import at_home, check_workdir, secrets_of
@@ -41,8 +42,10 @@ class BudgetPart(msgspec.Struct, frozen=True):
 class PlanAnswer(msgspec.Struct, frozen=True):
     """`reason`: why it would be refused: `asked` of `resource` against `limit`, in words in `message`; `waits_for`:
     capacity or order; `jobs_ahead`: pending jobs that come first; `budgets`: which would pay, in order, and reserve how
-    much; none for a tenant without budgets. `expected`: names this request with its outcome
-    (admitted, reason, starts_now, waits_for, price); sent as `If-Match` of the submission, it makes sure of it."""
+    much; none for a tenant without budgets; `changes`: with which a job that no budget can pay would be admitted, each
+    alone: a time limit, a size, or a further budget of `value` where `now` is left. `expected`: names this request
+    with its outcome (admitted, reason, starts_now, waits_for, price); sent as `If-Match` of the submission, it makes
+    sure of it."""
 
     admitted: bool
     reason: str
@@ -56,6 +59,7 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     jobs_ahead: int
     price: Price
     budgets: list[BudgetPart]
+    changes: list[Change]
     expected: str
 
 
@@ -87,6 +91,7 @@ async def plan(request: Request[Any, Any, Any]) -> PlanAnswer:
         made.jobs_ahead,
         _price(made),
         _parts(faces.follower.state, asked.tenant, made),
+        [change_of(one) for one in made.changes],
         _expected(faces, who, asked, made),
     )
 

@@ -7,6 +7,8 @@ from msgspec.structs import replace
 from leitstand.core import budgets
 from leitstand.core.admission import Verdict, admit
 from leitstand.core.budgets import Payment
+from leitstand.core.explaining.affording import affording
+from leitstand.core.explaining.remedies import Remedy
 from leitstand.core.explaining.trial import limit_of
 from leitstand.core.explaining.why import Reading
 from leitstand.core.facts import SubmitJob, Task
@@ -23,7 +25,8 @@ class Plan(msgspec.Struct, frozen=True):
     """What a job would meet if it were submitted now. `waits_for`: '' (starts now), or one of
     `leitstand.core.explaining.why.REASONS`; `jobs_ahead`: pending jobs of its pool (under `fair` of its
     project) that come first; `payment`: what
-    budgets would reserve for it; `micro_eur`: what it would cost at most, 0: no price is in force."""
+    budgets would reserve for it; `micro_eur`: what it would cost at most, 0: no price is in force; `changes`:
+    with which it would be admitted, each alone, if no budget can pay it."""
 
     admitted: bool
     reason: str = ""
@@ -36,13 +39,14 @@ class Plan(msgspec.Struct, frozen=True):
     jobs_ahead: int = 0
     payment: Payment = Payment()
     micro_eur: int = 0
+    changes: tuple[Remedy, ...] = ()
 
 
 def plan(state: State, asked: SubmitJob, now: int) -> Plan:
     """The plan at `now` (µs) for a job of a known tenant and project; changes nothing."""
     verdict = admit(state, asked, now)
     if verdict.reason:
-        return Plan(False, *verdict[:4])
+        return Plan(False, *verdict[:4], changes=affording(state, asked, now, verdict))
     if verdict.alternative:
         asked = replace(asked, resources=asked.alternatives[verdict.alternative - 1])
     pool = state.pools[verdict.pool]

@@ -5,8 +5,10 @@ the tests that decide. Called by explanations.
 A guarantee that calls back runs is the least with which the job is inside one; where a smaller one moves who is covered
 by the deserved share, less may do. A smaller size leaves more to others, of whom one may come first.
 
-In this order: time limit, size, level, GPU type, priority, guarantee, borrow limit. Willingness to yield has no effect
-on a start yet; a budget is no reason to wait, since admission reserves it.
+In this order: time limit, size, level, GPU type, priority, guarantee, borrow limit. A budget is no reason to
+wait, since admission reserves it: what helps against that refusal `affording` tells. Willingness to yield is no
+dimension: who saves his work is moved first, but a start looks at who is owed what and at what is reserved, never at
+how easily the job itself could be stopped. So no job starts sooner by offering it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,9 +35,9 @@ GPU_MILLI: Final = 1000
 
 class Remedy(msgspec.Struct, frozen=True):
     """`value` instead of `now` (µs, GPUs, nodes, thousandths of a core, a priority, a charge; `name` for a level or a
-    GPU type, '' any), at `node` of the tree for an entitlement. `resource`: what it counts, as in
-    `admission.RESOURCES`. `takes`: how many runs would be stopped for it; `waits`: it starts once they, or what is
-    being freed anyway, have gone, else at once."""
+    GPU type, '' any), at `node` of the tree for an entitlement; a further budget of `value` beside `now`. `resource`:
+    what it counts, as in `admission.RESOURCES`. `takes`: how many runs would be stopped for it; `waits`: it starts once
+    they, or what is being freed anyway, have gone, else at once."""
 
     dimension: str
     value: int = 0
@@ -64,7 +66,7 @@ def _time_limit(trial: Trial, job: "Job") -> Iterator[Remedy]:
     def starts(seconds: int) -> bool:
         return trial.starts(changed_job(trial, job, max_duration_us=seconds * SECOND_US)) is not None
 
-    most = _most(1, -(-longest // SECOND_US) - 1, starts)
+    most = greatest_that(1, -(-longest // SECOND_US) - 1, starts)
     if most:
         yield Remedy("max_duration", most * SECOND_US, job.max_duration_us, "max_duration_us")
 
@@ -76,7 +78,7 @@ def _size(trial: Trial, job: "Job") -> Iterator[Remedy]:
     def starts(value: int) -> bool:
         return trial.starts(changed_job(trial, job, resources=smaller(value))) is not None
 
-    found = _most(1, most, starts)
+    found = greatest_that(1, most, starts)
     if found:
         step = now // (most + 1)
         yield Remedy("size", found * step, now, resource)
@@ -165,7 +167,7 @@ def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
         acts[index] = trial.takes_own(changed_job(trial, job, priority=values[index]))
         return acts[index] is not None
 
-    index = _least(0, len(values) - 1, takes)
+    index = least_that(0, len(values) - 1, takes)
     if index is not None and (act := acts[index]) is not None:
         yield Remedy("priority", values[index], job.priority, takes=len(act.victims), waits=True)
 
@@ -280,7 +282,7 @@ def changed_job(
     )
 
 
-def _most(least: int, most: int, holds: Callable[[int], bool]) -> int:
+def greatest_that(least: int, most: int, holds: Callable[[int], bool]) -> int:
     """The greatest of [least, most] for which it holds, given that it holds for all below; 0: for none."""
     if least > most or not holds(least):
         return 0
@@ -295,7 +297,7 @@ def _most(least: int, most: int, holds: Callable[[int], bool]) -> int:
     return least
 
 
-def _least(least: int, most: int, holds: Callable[[int], bool]) -> int | None:
+def least_that(least: int, most: int, holds: Callable[[int], bool]) -> int | None:
     """The least of [least, most] for which it holds, given that it holds for all above; None: for none."""
     if least > most or not holds(most):
         return None
