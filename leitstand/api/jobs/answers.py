@@ -70,7 +70,7 @@ class ArrayAnswer(msgspec.Struct, frozen=True):
 
 class Job(msgspec.Struct, frozen=True):
     """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
-    ended or was rejected; of a pending job the one why it waits, as in its explanation. `after`: jobs that it waits
+    ended or was rejected; `pool`: where it queues or ran; `sites`: of its latest run; of a pending job the one why it waits, as in its explanation. `after`: jobs that it waits
     for, as JOB:ok, JOB:any or JOB:failed. `user`: who submitted it."""
 
     id: str
@@ -97,6 +97,8 @@ class Job(msgspec.Struct, frozen=True):
     after: list[str]
     held: bool
     array: ArrayAnswer | None
+    pool: str = ""
+    sites: list[str] = []
 
 
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:

@@ -14,6 +14,7 @@ from leitstand.api.amounts import moment
 from leitstand.api.context import faces_of
 from leitstand.api.decode import Input
 from leitstand.api.jobs.changes import Change, change_of
+from leitstand.api.jobs.elsewhere import AlternativeAnswer, alternatives_of
 from leitstand.api.jobs.jobs import job_permitted
 from leitstand.api.jobs.messages import binding_sentence, sentence
 from leitstand.api.jobs.stops import Stop, stops
@@ -44,7 +45,7 @@ class JobExplanation(msgspec.Struct, frozen=True):
     `jobs_ahead`: how many waiting jobs of its project come first, `first`: the first of them that asks for the same;
     `until`: when what it waits for comes. `changes`: the first is the one to try. `stops`: the
     latest runs of it that were stopped before their end, but not by its tenant, the latest first, also of a job that
-    runs again or has ended."""
+    runs again or has ended. `alternatives`: where it could wait, the best first; none if there is no choice."""
 
     job: str
     state: str
@@ -60,6 +61,7 @@ class JobExplanation(msgspec.Struct, frozen=True):
     start: StartAnswer | None
     changes: list[Change]
     stops: list[Stop]
+    alternatives: list[AlternativeAnswer]
 
 
 @get(
@@ -93,6 +95,7 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
         _start(said.start),
         [change_of(one) for one in said.changes],
         stops(request, found),
+        alternatives_of(faces.follower.state, job_id, faces.now()),
     )
 
 

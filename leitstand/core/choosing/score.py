@@ -70,6 +70,8 @@ class Choice(NamedTuple):
 
 def ranked(state: "State", asked: Asked, options: Sequence[Option], now: int) -> list[Choice]:
     """The options at `now` (µs), the best first; on ties the earlier shape, then the earlier pool. For `fair` alone."""
+    if not options:
+        return []
     choosing = state.rules.choosing
     prices = [_price(state, asked, option) for option in options]
     carbons = _carbons(state, asked, options)
