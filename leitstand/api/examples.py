@@ -185,6 +185,8 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
             "after": ["acme-41:ok"],
             "held": False,
             "array": {"id": "acme-40", "index": 2, "size": 10},
+            "pool": "aachen-h200",
+            "site": "",
         }
     ),
     "PlanAnswer": _one(

@@ -50,6 +50,11 @@ def explain(job_id: str, share: bool, thorough: bool, json_wanted: bool) -> None
         click.echo(t("Any one of these would start it now; the first is the one to try:"))
         headers = [t("CHANGE"), t("NOW"), t("NEEDED"), t("OF"), t("STOPS"), t("STARTS")]
         print_table(headers, [change(one) for one in found["changes"]], "")
+    if found.get("alternatives"):
+        click.echo()
+        click.echo(t("Where it could wait; the one that counts least is chosen (*):"))
+        headers = ["", t("POOL"), t("SITES"), t("GPUS"), t("WAIT"), t("COUNTS"), t("OF THAT")]
+        print_table(headers, [_alternative(one) for one in found["alternatives"]], "")
     if found["stops"]:
         click.echo()
         click.echo(
@@ -60,6 +65,25 @@ def explain(job_id: str, share: bool, thorough: bool, json_wanted: bool) -> None
         if what := _protections(found["stops"][0]):
             click.echo()
             click.echo(t("What would have protected the last one: {what}", what=what))
+
+
+def _alternative(one: dict[str, Any]) -> tuple[Any, ...]:
+    mark, sites = "*" if one["chosen"] else "", ", ".join(one["sites"])
+    asked = f"{one['gpu_type']}:{one['gpus']}" if one["gpu_type"] else one["gpus"]
+    if one["lacks"]:
+        return mark, one["pool"], sites, asked, None, None, t("never: {lacks}", lacks=one["lacks"])
+    names = {
+        "order": t("order"),
+        "level": t("level"),
+        "data": t("data"),
+        "cost": t("cost"),
+        "carbon": t("carbon"),
+    }
+    parts = ", ".join(
+        f"{said} {show_span(one['parts'][name])}" for name, said in names.items() if name in one["parts"]
+    )
+    wait = one["parts"].get("wait", 0)
+    return mark, one["pool"], sites, asked, show_span(wait), show_span(one["seconds"]), parts or None
 
 
 def _stop(one: dict[str, Any]) -> tuple[Any, ...]:

@@ -13,10 +13,6 @@ JOBFILE: Final[dict[str, str]] = {
     '"{key}" is in envs and in secrets; give it once': "„{key}“ steht in envs und in secrets; einmal genügt",
     '"{key}" is not the name of a variable: letters, digits and _': "„{key}“ ist kein Name einer Variablen: "
     "Buchstaben, Ziffern und _",
-    '"{key}": GPU types are not matched yet: the job gets GPUs of the type that its node has, be it {types} or not': (
-        "„{key}“: GPU-Arten werden noch nicht ausgewählt: der Job bekommt GPUs von der Art, die sein Knoten hat, ob "
-        "{types} oder nicht"
-    ),
     '"{key}" is {value}; it goes from 0 to {limit}': "„{key}“ ist {value}; möglich ist 0 bis {limit}",
     '"{key}": max is missing, how often to try again': "„{key}“: es fehlt max, wie oft neu versucht wird",
     '"{key}": only max_restarts_on_errors counts; there is one cloud to run in': "„{key}“: nur max_restarts_on_errors "
@@ -72,10 +68,6 @@ JOBFILE: Final[dict[str, str]] = {
     '"--{name}" is passed over: {why}': "„--{name}“ wird übergangen: {why}",
     '"--{name}" may mean {options}': "„--{name}“ kann {options} bedeuten",
     '"--{name}" takes no value': "„--{name}“ nimmt keinen Wert",
-    '"--{name}": GPU types are not matched yet: the job gets GPUs of the type that its node has, be it '
-    "{kind} or not": ""
-    "„--{name}“: GPU-Arten werden noch nicht ausgewählt: der Job bekommt GPUs von der Art, die sein Knoten hat, ob "
-    "{kind} oder nicht",
     '"-{letter}" has no value': "„-{letter}“ hat keinen Wert",
     '"{text}" is longer than {limit} days': "„{text}“ ist länger als {limit} Tage",
     '"{text}" is not a count from 1 on': "„{text}“ ist keine Anzahl ab 1",

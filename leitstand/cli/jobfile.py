@@ -38,7 +38,7 @@ _TOKENS: Final = (
     *("AKIA", "AIza", "eyJ", "gho_", "ghp_", "ghs_", "github_pat_", "glpat-", "hf_", "lst_"),
     *("nvapi-", "r8_", "sk-", "sk_", "xox", "ya29."),
 )
-_SHAPE: Final = ("accelerators", "cpus", "memory", "topology")
+_SHAPE: Final = ("accelerators", "cpus", "memory", "topology", "sites", "jurisdiction")
 _TOP: Final = (
     "after",
     "array",
@@ -100,6 +100,7 @@ class _Reader:
                 "name": y.text,
                 "tenant": y.text,
                 "project": y.text,
+                "data_sites": self.names,
                 "resources": self.resources,
                 "num_nodes": self.num_nodes,
                 "envs": self.envs,
@@ -169,11 +170,15 @@ class _Reader:
             "cpus": y.amount,
             "memory": y.memory,
             "topology": self.topology,
+            "sites": self.names,
+            "jurisdiction": y.text,
             "job_recovery": self.job_recovery,
         }
         found = self.mapping(node, {**keys, **dict.fromkeys(IGNORED, self.passed_over)})
-        names = {"accelerators": "gpus", "cpus": "cpus", "memory": "memory_gb", "topology": "topology"}
-        return {names[k]: v for k, v in found.items()}
+        names = {"accelerators": "gpus", "memory": "memory_gb"}
+        return {
+            k if k == "accelerators" and isinstance(v, list) else names.get(k, k): v for k, v in found.items()
+        }
 
     def passed_over(self, key: str, node: Node) -> None:
         self.from_skypilot = True
@@ -181,8 +186,9 @@ class _Reader:
             return
         self.notice(node, t('"{key}" is passed over: {why}', key=key, why=t(IGNORED[key])))
 
-    def accelerators(self, key: str, node: Node) -> int:
-        """GPUs per node: 2, H100:2, {H100: 2}, or alternatives of one count. Types are told, not matched."""
+    def accelerators(self, key: str, node: Node) -> int | list[str]:
+        """GPUs per node: 2, H100:2, {H100: 2}, or alternatives of one count, in the order of preference. A plain count
+        is a number."""
         if isinstance(node, MappingNode):
             asked = [_type_and_count(key, name, count) for name, count in node.value]
         else:
@@ -193,17 +199,14 @@ class _Reader:
             what = t('"{key}": the alternatives have different counts, or there is none; write one of them')
             raise Wrong(what.format(key=key))
         count = counts.pop()
-        types = [kind for kind, _ in asked if kind]
-        if types:
-            shown = ", ".join(quoted(kind) for kind in types[:4])
-            what = t(
-                '"{key}": GPU types are not matched yet: the job gets GPUs of the type that its node has, be it '
-                "{types} or not",
-                key=key,
-                types=shown,
-            )
-            self.notice(node, what)
-        return count
+        if not count or not any(kind for kind, _ in asked):
+            return count
+        return list(dict.fromkeys(f"{kind}:{count}" if kind else str(count) for kind, _ in asked))
+
+    def names(self, key: str, node: Node) -> list[str]:
+        """One name or a list of them."""
+        nodes = node.value if isinstance(node, SequenceNode) else [node]
+        return [y.text(key, one) for one in nodes]
 
     def num_nodes(self, key: str, node: Node) -> int | dict[str, Any]:
         """A count, or the least and the most that an elastic job takes."""

@@ -244,6 +244,8 @@ def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
         (t("signal"), job["signal"]),
         (t("nodes"), job["num_nodes"]),
         (t("per node"), shape),
+        (t("pool"), job.get("pool") or None),
+        (t("site"), job.get("site") or None),
         (t("priority"), job["priority"]),
         (t("max duration"), show_span(job["max_duration_s"]) if job["max_duration_s"] else None),
         *(

@@ -143,6 +143,8 @@ def build(ctx: click.Context, options: dict[str, Any]) -> Submission:
     shape = {key: options[key] for key in _SHAPE if options[key] is not None}
     if shape:
         body["resources"] = {**body.get("resources", {}), **shape}
+        if "gpus" in shape:
+            body["resources"].pop("accelerators", None)
     _add_variables(body, envs, secrets)
     _check_text(body, ctx)
     return Submission(body, options["workdir"] or workdir)

@@ -32,6 +32,7 @@ class _Counts:
     def __init__(self, given: Mapping[str, Given], teller: Teller) -> None:
         self.given = given
         self.teller = teller
+        self.kind = ""  # of GPU, '' any
 
     def number(self, name: str, reading: Callable[[str], T]) -> T | None:
         return self.teller.guarded(self.given[name], reading) if name in self.given else None
@@ -41,6 +42,8 @@ class _Counts:
         cpus_per_task = self.number("cpus-per-task", values.count)
         gpus = self.gpus(nodes, per_node)
         resources: dict[str, Any] = {"gpus": gpus} if gpus else {}
+        if gpus and self.kind:
+            resources = {"accelerators": [f"{self.kind}:{gpus}"]}
         cpus_per_gpu = self.number("cpus-per-gpu", values.count)
         if cpus_per_gpu and gpus and cpus_per_task is None:
             resources["cpus"] = cpus_per_gpu * gpus
@@ -108,15 +111,7 @@ class _Counts:
             said = ", ".join(f"--{name}: {count}" for name, count in counts.items())
             what = t("the options disagree about the GPUs per node ({said}); leave one", said=said)
             self.teller.fault(self.given[list(counts)[-1]], what)
-        for name, asked in found.items():
-            if asked.kind:
-                what = t(
-                    '"--{name}": GPU types are not matched yet: the job gets GPUs of the type that its node has, be it '
-                    "{kind} or not",
-                    name=name,
-                    kind=quoted(asked.kind),
-                )
-                self.teller.notice(self.given[name], what)
+        self.kind = next((asked.kind for asked in found.values() if asked.kind), "")
         return max(counts.values(), default=0)
 
     def memory(self, cpus: int, gpus: int) -> float:

@@ -20,7 +20,8 @@ LIVE: Final = ("pending", "starting", "running", "stopping")
 ENDED: Final = ("succeeded", "failed", "cancelled", "rejected")
 STATES: Final = LIVE + ENDED
 
-encode_after = encode_tasks = msgspec.json.encode
+encode_after = encode_tasks = encode_lacks = msgspec.json.encode
+decode_lacks = msgspec.json.Decoder(tuple[f.Lack, ...]).decode
 decode_after = msgspec.json.Decoder(tuple[f.Dependency, ...]).decode
 decode_tasks = msgspec.json.Decoder(tuple[f.Task, ...]).decode
 
@@ -29,7 +30,7 @@ class JobRow(msgspec.Struct, gc=False):
     """One job. `number`: the seq of its submission, the order of listings; `changed`: the seq of its last change;
     times in µs, None: not yet, `begin_us` and
     `deadline_us` 0: none; `after`: JSON of its dependencies; `index` of `size` in the `array`; `asked` of `resource`
-    against `limit` if rejected. Amounts are of the whole gang."""
+    against `limit` if rejected, `lacks`: JSON of what each pool lacks. Amounts are of the whole gang."""
 
     number: int
     job: str
@@ -62,6 +63,8 @@ class JobRow(msgspec.Struct, gc=False):
     changed: int = 0
     user: str = ""
     held: int = 0
+    pool: str = ""
+    lacks: bytes = b"[]"
 
 
 class RunRow(msgspec.Struct, gc=False):
@@ -135,7 +138,13 @@ def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
 
 def _job_admitted(rows: Rows, entry: Entry, fact: f.JobAdmitted) -> JobRow:
     row = rows.job(fact.job)
-    row.max_duration_us = fact.max_duration_us
+    row.max_duration_us, row.pool = fact.max_duration_us, fact.pool
+    return row
+
+
+def _job_switched(rows: Rows, entry: Entry, fact: f.JobSwitched) -> JobRow:
+    row = rows.job(fact.job)
+    row.pool = fact.pool
     return row
 
 
@@ -156,6 +165,7 @@ def _job_rejected(rows: Rows, entry: Entry, fact: f.JobRejected) -> JobRow:
     row = rows.job(fact.job)
     row.state, row.reason, row.ended_us = "rejected", fact.reason, entry.at
     row.asked, row.limit, row.resource = fact.asked, fact.limit, fact.resource
+    row.lacks = encode_lacks(fact.lacks)
     return row
 
 
@@ -232,6 +242,7 @@ def _metered_before(rows: Rows, run: RunRow) -> bool:
 _CHANGES: Final[dict[type[f.Fact], Callable[[Rows, Entry, Any], JobRow]]] = {
     f.JobSubmitted: _job_submitted,
     f.JobAdmitted: _job_admitted,
+    f.JobSwitched: _job_switched,
     f.JobRejected: _job_rejected,
     f.JobHeld: _job_held,
     f.JobReleased: _job_released,

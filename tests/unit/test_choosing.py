@@ -10,6 +10,7 @@ from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core import rules as bundle
 from leitstand.core.cycle import Core
+from leitstand.core.explaining.elsewhere import alternatives
 from leitstand.core.rules import Choosing, Rules, Sharing
 from leitstand.core.state import Projection, State
 from leitstand.core.units import DAY_US, HOUR_US
@@ -463,3 +464,31 @@ def test_a_job_names_a_bounded_number_of_sites() -> None:
         "17 sites with its data; the limit is 16",
     )
     assert refused(core, 1, anywhere(jurisdiction="x" * 129))[0] == "invalid"
+
+
+# ── explanations ──────────────────────────────────────────────────────────────────────────────────────────────────
+def test_an_explanation_shows_every_alternative_with_its_score_or_what_it_lacks() -> None:
+    core = cloud()
+    full(core, 5, 6)
+    at(core, 5, either(data_sites=("dresden",)))
+    found = alternatives(core.state, "acme-3", core._now)
+    assert [(one.pool, one.number, one.chosen, one.sites) for one in found] == [
+        (AACHEN, 0, True, ("aachen",)),
+        (DRESDEN, 1, False, ("dresden",)),
+        (DRESDEN, 0, False, ("dresden",)),
+        (AACHEN, 1, False, ("aachen",)),
+    ]
+    made = core.state.reservations["acme-3"]
+    wait = (made.start_us - core._now) // 1_000_000
+    assert found[0].parts == (("wait", wait), ("data", 1200))
+    assert found[0].seconds == wait + 1200
+    assert dict(found[1].parts)["order"] == 3600
+    assert [one.lack.resource for one in found if one.lack is not None] == ["gpu_type", "gpu_type"]
+
+
+def test_where_there_is_no_choice_no_alternative_is_shown() -> None:
+    core = cloud(1, 0)
+    at(core, 1, anywhere(hours=2), anywhere(hours=2), either(hours=2))
+    assert alternatives(core.state, "acme-1", core._now) == ()
+    assert alternatives(core.state, "acme-2", core._now) == ()
+    assert [one.lack is None for one in alternatives(core.state, "acme-3", core._now)] == [True, False]

@@ -89,23 +89,30 @@ def test_accelerators_are_a_count_whatever_their_form(text: str, gpus: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "gpus"),
+    ("text", "accelerators"),
     [
-        ("H100:8", 8),
-        ("H100", 1),
-        ("A100-80GB:2", 2),
-        ("{H100: 8}", 8),
-        ("[H100:8, A100:8]", 8),
-        ("{L4: 1, T4: 1}", 1),
+        ("H100:8", ["H100:8"]),
+        ("H100", ["H100:1"]),
+        ("A100-80GB:2", ["A100-80GB:2"]),
+        ("{H100: 8}", ["H100:8"]),
+        ("[H100:8, A100:8, H100:8]", ["H100:8", "A100:8"]),
+        ("[H100:8, GPU:8]", ["H100:8", "8"]),
+        ("{L4: 1, T4: 1}", ["L4:1", "T4:1"]),
     ],
 )
-def test_a_gpu_type_is_accepted_and_told_not_to_be_matched(text: str, gpus: int) -> None:
+def test_gpu_types_are_asked_for_in_the_order_of_preference(text: str, accelerators: list[str]) -> None:
     job = parse(f"run: x\nresources:\n  accelerators: {text}\n")
-    assert job.body["resources"] == {"gpus": gpus}
-    ((line, what),) = job.notices
-    assert line == 3
-    assert "the job gets GPUs of the type that its node has" in what
-    assert text.strip("[{").partition(":")[0] in what
+    assert job.body["resources"] == {"accelerators": accelerators}
+    assert job.notices == ()
+
+
+def test_sites_and_jurisdiction_are_asked_for() -> None:
+    job = parse("run: x\nresources: {sites: [aachen, dresden], jurisdiction: DE}\ndata_sites: graz\n")
+    assert job.body["resources"] == {"sites": ["aachen", "dresden"], "jurisdiction": "DE"}
+    assert job.body["data_sites"] == ["graz"]
+    ((line, what),) = faults("run: x\nresources: {sites: [[1]]}\n")
+    assert line == 2
+    assert "text" in what
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,9 @@ class ArrayAnswer(msgspec.Struct, frozen=True):
 
 class Job(msgspec.Struct, frozen=True):
     """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
-    ended or was rejected; `pool`: where it queues or ran; `sites`: of its latest run; of a pending job the one why it waits, as in its explanation. `after`: jobs that it waits
-    for, as JOB:ok, JOB:any or JOB:failed. `user`: who submitted it."""
+    ended or was rejected; of a pending job the one why it waits, as in its explanation. `after`: jobs that it waits
+    for, as JOB:ok, JOB:any or JOB:failed. `user`: who submitted it. `pool`: where it queues or ran, '' if it was
+    refused; `site`: of its latest run, '' before the first."""
 
     id: str
     name: str
@@ -97,15 +98,16 @@ class Job(msgspec.Struct, frozen=True):
     after: list[str]
     held: bool
     array: ArrayAnswer | None
-    pool: str = ""
-    sites: list[str] = []
+    pool: str
+    site: str
 
 
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
     """One job; `name` saves the look-up where it is known."""
     names = faces.records.names([found.job.spec]) if name is None else {found.job.spec: name}
     user = faces.persons([found.job.user])[found.job.user]
-    return _job(found, names, user, _reason(faces, found.job, Reading(faces.follower.state, faces.now())))
+    reason = _reason(faces, found.job, Reading(faces.follower.state, faces.now()))
+    return _job(found, names, user, reason, _site(faces, found))
 
 
 def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
@@ -114,7 +116,16 @@ def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
     names = faces.records.names(view.job.spec for view in found)
     reading = Reading(faces.follower.state, faces.now())
     users = faces.persons(view.job.user for view in found)
-    return [_job(view, names, users[view.job.user], _reason(faces, view.job, reading)) for view in found]
+    return [
+        _job(view, names, users[view.job.user], _reason(faces, view.job, reading), _site(faces, view))
+        for view in found
+    ]
+
+
+def _site(faces: Faces, view: JobView) -> str:
+    tasks = decode_tasks(view.runs[-1].tasks) if view.runs else ()
+    node = faces.follower.state.nodes.get(tasks[0].node) if tasks else None
+    return node.site if node is not None else ""
 
 
 def _reason(faces: Faces, row: JobRow, reading: Reading) -> str:
@@ -124,7 +135,7 @@ def _reason(faces: Faces, row: JobRow, reading: Reading) -> str:
     return "" if live is None or live.state != "pending" else reading.reason(live)
 
 
-def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str) -> Job:
+def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str, site: str) -> Job:
     row = view.job
     nodes = row.nodes or 1
     shape = Shape(row.gpus // nodes, row.cpus_milli / nodes / MILLI, row.memory_mib / nodes / 1024)
@@ -153,6 +164,8 @@ def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str) 
         [f"{one.job}:{one.on}" for one in decode_after(row.after)],
         bool(row.held),
         ArrayAnswer(row.array, row.index, row.size) if row.array else None,
+        row.pool,
+        site,
     )
 
 

@@ -22,6 +22,7 @@ from leitstand.core.facts import (
     ENDS,
     RETRIES_MAX,
     RETRYABLE,
+    SITES_MAX,
     Dependency,
     Resources,
     SubmitJob,
@@ -177,6 +178,12 @@ def _accelerators(value: list[str]) -> str:
     return ""
 
 
+def _sites(value: list[str]) -> str:
+    if len(value) > SITES_MAX:
+        return f"names {len(value)} sites; the limit is {SITES_MAX}"
+    return next((f"has {site[:SHOWN_MAX]!r}: {fault}" for site in value if (fault := an_id(site))), "")
+
+
 def _after(value: list[str]) -> str:
     if len(value) > AFTER_MAX:
         return f"names {len(value)} jobs; the limit is {AFTER_MAX}"
@@ -231,19 +238,24 @@ class TopologyRequest(Input, frozen=True):
 class NodeResources(Input, frozen=True):
     """What each node of the job gives. `accelerators`: instead of `gpus`, the same with a type, `H100:8`, part of one,
     `H100:0.5`, or several that serve as well, in the order of preference. `cpus`: cores; if nothing is said and no GPU
-    is asked for, 1, or what the largest node has if that is less; `memory_gb`: 1 GB is 1024 MiB, 0: not counted."""
+    is asked for, 1, or what the largest node has if that is less; `memory_gb`: 1 GB is 1024 MiB, 0: not counted.
+    `sites`: only at one of these; `jurisdiction`: only at a site under this law."""
 
     gpus: int = 0
     cpus: float | None = None
     memory_gb: float = 0
     accelerators: list[str] = []
     topology: TopologyRequest | None = None
+    sites: list[str] = []
+    jurisdiction: str = ""
 
     checks: ClassVar[Mapping[str, Check]] = {
         "gpus": between(0, GPUS_MAX, " per node"),
         "cpus": lambda value: "" if value is None else between(0, CPUS_MAX, " cores per node")(value),
         "memory_gb": between(0, MEMORY_GB_MAX, " GB per node"),
         "accelerators": _accelerators,
+        "sites": _sites,
+        "jurisdiction": optional(an_id),
     }
 
     def across(self) -> Iterable[tuple[str, str]]:
@@ -287,7 +299,8 @@ class JobRequest(Input, frozen=True):
     2026-03-01T08:00:00Z, or from now on a duration like 2h. `after`: jobs that it waits for, JOB or JOB:ok to succeed,
     JOB:failed, JOB:any, where JOB is an id or its number alone; the id of an array stands for all of it. `held`: it
     waits until it is released. `array`: so many equal jobs, which find their number in LEITSTAND_ARRAY_INDEX.
-    `num_nodes_max`: it takes from `num_nodes` to so many nodes."""
+    `num_nodes_max`: it takes from `num_nodes` to so many nodes. `data_sites`: where the data lies that it reads; it may
+    run elsewhere."""
 
     run: list[str] | str
     name: str = ""
@@ -311,6 +324,7 @@ class JobRequest(Input, frozen=True):
     after: list[str] = []
     held: bool = False
     array: int = 0
+    data_sites: list[str] = []
 
     hidden: ClassVar[frozenset[str]] = frozenset({"envs", "secrets", "secret_values"})
     checks: ClassVar[Mapping[str, Check]] = {
@@ -324,6 +338,7 @@ class JobRequest(Input, frozen=True):
         "deadline": _moment,
         "after": _after,
         "array": between(0, ARRAY_MAX, " jobs, 0 for none"),
+        "data_sites": _sites,
         "setup": _text,
         "envs": _envs,
         "workdir": _workdir,
@@ -388,6 +403,7 @@ def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], now: i
         held=asked.held,
         array=asked.array,
         alternatives=tuple(alternatives),
+        data_sites=tuple(asked.data_sites),
         **more,
     )
 
@@ -413,6 +429,8 @@ def _shapes(asked: JobRequest, cpus_milli_default: Callable[[], int]) -> list[Re
             place.slice_nodes,
             place.slice_level,
             asked.num_nodes_max,
+            tuple(node.sites),
+            node.jurisdiction,
         )
         shapes.append(shape)
     return shapes

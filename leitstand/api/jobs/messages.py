@@ -9,8 +9,9 @@ from typing import Final
 from leitstand.api.amounts import span
 from leitstand.core.explaining.why import Binding
 from leitstand.core.units import HOUR_US
-from leitstand.views.rows import JobRow
+from leitstand.views.rows import JobRow, decode_lacks
 
+SHOWN_MAX: Final = 8  # pools and shapes that a refusal tells of
 WAITING: Final = {
     "capacity": "waits until enough is free at once",
     "order": "waits until its turn comes",
@@ -90,10 +91,22 @@ def sentence(row: JobRow, reason: str) -> str:
     if row.state == "pending":
         return WAITING.get(reason, reason)
     if row.state == "rejected":
-        return refusal(reason, row.asked, row.limit, row.resource)
+        return refusal(reason, row.asked, row.limit, row.resource) + _elsewhere(row)
     return ENDED.get(reason, reason).format(
         exit_code=row.exit_code, signal=row.signal, max_duration=span(row.max_duration_us)
     )
+
+
+def _elsewhere(row: JobRow) -> str:
+    """What each pool lacks, where there were several, the first SHOWN_MAX."""
+    lacks = decode_lacks(row.lacks)
+    shown = [
+        f"{lack.pool}" + (f" (alternative {lack.alternative})" if lack.alternative else "") + f": it {said}"
+        for lack in lacks[:SHOWN_MAX]
+        for said in [refusal(lack.reason, lack.asked, lack.limit, lack.resource)]
+    ]
+    more = f"; and {len(lacks) - SHOWN_MAX} more" if len(lacks) > SHOWN_MAX else ""
+    return f" [{'; '.join(shown)}{more}]" if shown else ""
 
 
 def binding_sentence(found: Binding) -> str:

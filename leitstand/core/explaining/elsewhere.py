@@ -11,9 +11,9 @@ from leitstand.core.state import State
 
 
 class Alternative(msgspec.Struct, frozen=True):
-    """A pool with one of the job's shapes (`number`, from 0 in its own order). `chosen`: it waits there. `seconds`: what
-    it counts for, the sum of `parts`, of which `wait` is the expected wait; the least is chosen. `lack`: why it could
-    never run there, None if it could."""
+    """A pool with one of the job's shapes (`number`, from 0 in its own order). `chosen`: it waits there. `seconds`:
+    what it counts for, the sum of `parts`, of which `wait` is the expected wait; the least is chosen. `lack`: why it
+    could never run there, None if it could."""
 
     pool: str
     sites: tuple[str, ...]
@@ -26,8 +26,8 @@ class Alternative(msgspec.Struct, frozen=True):
 
 
 def alternatives(state: State, job_id: str, now: int) -> tuple[Alternative, ...]:
-    """All there are at `now` (µs), the best first, then those that could never run it. () where the job does not wait or
-    nobody chooses: one pool and one shape, or a discipline without shares. KeyError: not live."""
+    """All there are at `now` (µs), the best first, then those that could never run it. () where the job does not wait
+    or nobody chooses: one pool and one shape, or a discipline without shares. KeyError: not live."""
     job = state.jobs[job_id]
     if job.state != "pending" or state.rules.discipline != "fair":
         return ()
