@@ -14,7 +14,7 @@ from leitstand.api import health, schema
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
 from leitstand.api.identity import routes as identity
-from leitstand.api.jobs import blobs, events, explanation, jobs, logs, nodes, plan, usage
+from leitstand.api.jobs import blobs, events, explanation, jobs, logs, maintenance, nodes, plan, usage
 from leitstand.api.onboarding import agreement, applications, reviews
 from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
@@ -50,6 +50,9 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     blobs.upload,
     nodes.list_nodes,
     nodes.list_sites,
+    maintenance.list_maintenance,
+    maintenance.plan_maintenance,
+    maintenance.cancel_maintenance,
     agreement.agreement,
     applications.file_application,
     applications.list_applications,

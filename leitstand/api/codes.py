@@ -81,6 +81,7 @@ _CODES: Final = (
     ),
     Code("unknown-pool", 404, "there is no such pool", ("entitlement:", "commitment:"), ("query", "If-Match")),
     Code("unknown-commitment", 404, "there is no such commitment, or no longer", ("commitment:end",)),
+    Code("unknown-maintenance", 404, "there is no such maintenance window, or no longer", ("maintenance:cancel",)),
     Code("unknown-legal", 404, "nothing is known of the legal identity", ("legal:", "tenant:")),
     Code("unknown-user", 404, "there is no such user", ("user:", "token:", "role:", "invitation:", "access:")),
     Code("unknown-token", 404, "there is no such token", ("token:",)),

@@ -188,6 +188,7 @@ def refusal(settled: Settled) -> Problem:
             | "unknown_invitation"
             | "unknown_application"
             | "unknown_commitment"
+            | "unknown_maintenance"
         ):
             what = settled.refused.removeprefix("unknown_") + (f" {detail!r}" if detail else "")
             return Problem(404, settled.refused.replace("_", "-"), f"there is no {what}")

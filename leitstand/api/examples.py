@@ -134,6 +134,18 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
             }
         },
     },
+    "WindowRequest": {
+        "a rack": {
+            "value": {
+                "domain": "muc/b1/r7",
+                "from_at": "2027-03-01T22:00:00Z",
+                "until_at": "2027-03-02T04:00:00Z",
+                "reason": "hardware",
+                "dry_run": True,
+            }
+        },
+        "an emergency": {"value": {"nodes": ["n7"], "reason": "power", "emergency": True}},
+    },
     "CommitmentRequest": _one(
         {
             "node": "industry",

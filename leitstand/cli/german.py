@@ -5,6 +5,7 @@ from typing import Final
 
 from leitstand.cli.german_access import ACCESS
 from leitstand.cli.german_jobfile import JOBFILE
+from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
 
 GERMAN: Final[dict[str, str]] = {
@@ -423,4 +424,6 @@ GERMAN: Final[dict[str, str]] = {
     **ACCESS,
     # entitlements, commitments, quota
     **SHARES,
+    # maintenance
+    **MAINTENANCE,
 }

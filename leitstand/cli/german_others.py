@@ -23,6 +23,7 @@ CODES: Final[dict[str, str]] = {
     "failure": "Ausfall",
     "moving": "zieht um",
     "lending": "nicht verliehen",
+    "maintenance": "Wartung",
     "reserved": "reserviert",
     "share": "Anteil",
     "topology": "Topologie",
@@ -57,7 +58,6 @@ CODES: Final[dict[str, str]] = {
     "rebalance": "Ausgleich",
     "move": "Umzug",
     "node_failed": "Knoten ausgefallen",
-    "maintenance": "Wartung",
 }
 
 # What a reason says of a job that waits or has ended.
@@ -76,6 +76,7 @@ MESSAGES: Final[dict[str, str]] = {
     "moving": "macht Platz für einen anderen Job: sein Lauf endet und geht anderswo weiter, wo Plätze für ihn gehalten "
     "werden",
     "lending": "wartet: was brachliegt, wird nicht verliehen",
+    "maintenance": "wartet auf das Ende einer Wartung der Knoten, die er hätte",
     "reserved": "wartet: er passte jetzt, aber nicht für seine ganze Zeitgrenze neben dem, was andere reserviert haben",
     "share": "wartet: genug ist frei, nicht in seiner Form, und über seinen Anteil hinaus macht niemand Platz",
     "topology": "wartet: genug ist frei, nicht in seiner Form, und niemand kann Platz machen",
@@ -100,6 +101,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "unknown-user": "Diese Person gibt es nicht.",
     "unknown-project": "Dieses Projekt gibt es nicht.",
     "unknown-application": "Diesen Antrag gibt es nicht.",
+    "unknown-maintenance": "Dieses Wartungsfenster gibt es nicht, oder nicht mehr.",
     "unknown-commitment": "Diese Zusage gibt es nicht, oder nicht mehr.",
     "unknown-token": "Diesen Token gibt es nicht.",
     "unknown-secret": "Dieses Geheimnis gibt es nicht.",

@@ -73,6 +73,10 @@ COMMANDS: dict[str, Lazy] = {
     "entitlements": Lazy(
         "leitstand.cli.entitlements:entitlements", "Show the entitlement tree of a pool, and change it."
     ),
+    "maintenance": Lazy(
+        "leitstand.cli.maintenance:maintenance",
+        "List, plan and cancel maintenance: times in which nodes are out of service.",
+    ),
     "commitments": Lazy(
         "leitstand.cli.entitlements:commitments",
         "List, make and end commitments: guarantees with a time window and a price.",

@@ -176,6 +176,9 @@ CASES: dict[str, Make] = {
     "GET /v1/entitlements": of_tenant("/v1/entitlements", "tenant={}"),
     "GET /v1/shares": of_tenant("/v1/shares", "tenant={}"),
     "POST /v1/entitlements": of_platform("/v1/entitlements", "", {"entitlements": [{"node": "public"}]}),
+    "GET /v1/maintenance": of_platform("/v1/maintenance"),
+    "POST /v1/maintenance": of_platform("/v1/maintenance", "", {"nodes": ["node-2"], "dry_run": True}),
+    "POST /v1/maintenance/{}/cancel": of_platform("/v1/maintenance/m1/cancel"),
     "GET /v1/commitments": of_tenant("/v1/commitments", "tenant={}"),
     "POST /v1/commitments": of_platform(
         "/v1/commitments", "", {"node": "public", "amount": 1, "to_at": "2030-01-01T00:00:00Z"}

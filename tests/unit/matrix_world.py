@@ -21,6 +21,7 @@ from leitstand.core.acts import (
     BudgetGranted,
     CommitmentMade,
     InvitationIssued,
+    MaintenancePlanned,
     ProjectAdded,
     RoleGranted,
     TenantSuspended,
@@ -95,6 +96,7 @@ class World:
         self.secrets: dict[str, str] = {}  # user → the secret of a token
         self.tenants = {tenant: self._tenant(tenant) for tenant in TENANTS}
         self._commit("public")
+        self._maintain()
         for tenant in TENANTS:
             self._commit(f"industry/{tenant}/lab-{tenant}")
         self.application, self.claim = self._apply()
@@ -157,6 +159,12 @@ class World:
     def _commit(self, node: str) -> None:
         until = self.plant.writer.now + YEAR_US
         self.plant.writer.cycle(CommitmentMade("", "shared", node, 1_000, self.plant.writer.now + S, until))
+        assert self.plant.writer.core.answers[0].made
+
+    def _maintain(self) -> None:
+        """In a year, so that nothing of what the cells ask meets it; until it is cancelled."""
+        begin = self.plant.writer.now + YEAR_US
+        self.plant.writer.cycle(MaintenancePlanned("", begin, 0, ("node-1",)))
         assert self.plant.writer.core.answers[0].made
 
     def _apply(self) -> tuple[str, str]:

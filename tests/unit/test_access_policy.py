@@ -25,7 +25,8 @@ TABLE = {
     "job:cancel": "O T M", "job:hold": "O T M", "job:release": "O T M",
     "job:logs": "O T M V", "event:watch": "O A T U M V", "blob:write": "O T M",
     "secret:list": "O T M", "secret:set": "O T M", "secret:delete": "O T",
-    "node:list": "S", "site:list": "S", "usage:read": "O A T U M V",
+    "node:list": "S", "site:list": "S", "maintenance:list": "S", "maintenance:plan": "O", "maintenance:cancel": "O",
+    "usage:read": "O A T U M V",
     "tenant:list": "S", "tenant:read": "O A I", "tenant:add": "O", "tenant:suspend": "O", "tenant:resume": "O",
     "tenant:exit": "O T", "tenant:extend-exit": "O T", "tenant:export": "O T", "tenant:erase": "O",
     "legal:read": "O A T U", "legal:write": "O T", "project:list": "O A T U M V", "project:add": "O T",
@@ -44,10 +45,11 @@ TABLE = {
 GROUPS = {
     "jobs": "job:submit job:plan job:cancel job:hold job:release blob:write secret:set secret:delete",
     "read": "job:list job:read job:logs event:watch secret:list node:list site:list usage:read tenant:list tenant:read "
+    "maintenance:list "
     "legal:read project:list member:list user:list user:read invitation:list token:list application:list "
     "application:read budget:list entitlement:read commitment:list audit:read access:explain self:read",
 }
-UNBOUND = {"node:list", "site:list", "tenant:list", "access:explain", "self:read"}
+UNBOUND = {"node:list", "site:list", "maintenance:list", "tenant:list", "access:explain", "self:read"}
 
 LETTERS = {"tenant_admin": "T", "auditor": "U", "member": "M", "viewer": "V"}
 GRANTS = [

@@ -9,6 +9,7 @@ import pytest
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
+from leitstand.core.explaining.why import Binding, why
 from leitstand.core.maintenance.deciding import planned_window, wanted_at
 from leitstand.core.maintenance.meeting import earliest, meet
 from leitstand.core.rules import Rules, Sharing
@@ -303,7 +304,7 @@ def test_a_node_that_is_added_again_in_a_window_stays_out_until_its_end() -> Non
     ("asked", "says"),
     [
         (window(1, 120), "runs have 60 s"),
-        (window(60, 50), "until_us"),
+        (window(60, 50), "an end at 3000000000"),
         (window(60, 120, "nx"), "no node 'nx'"),
         (window(60, 120, "n0", "n0"), "twice"),
         (window(60, 120, domain=("x",)), "no site 'x'"),
@@ -345,6 +346,40 @@ def test_what_a_window_would_meet_is_said_without_planning_it() -> None:
     assert earliest(core.state, 2 * MINUTE_US, planned, met) == 120 * MINUTE_US
     assert core.state.digest() == before
     assert meet(core.state, 2 * MINUTE_US, planned) == met
+
+
+@pytest.mark.parametrize("rules", [FAIR, Rules(sharing=SHARING)])
+def test_a_job_that_waits_for_maintenance_is_told_so_with_the_end(rules: Rules) -> None:
+    core = cluster(4, rules=rules)
+    act(core, M, window(60, 120))
+    at(core, 61 * M, job(4, 10))
+    said = why(core.state, "acme-1", 62 * MINUTE_US).binding
+    assert (said.reason, said.window, said.until_us) == ("maintenance", "m1", 120 * MINUTE_US)
+
+
+def test_a_job_that_is_too_long_before_a_window_is_told_how_long_it_may_be() -> None:
+    core = fair(4)
+    act(core, M, window(60, 120))
+    at(core, 2 * M, job(4, 90))
+    found = why(core.state, "acme-1", 10 * MINUTE_US)
+    assert found.binding == Binding(
+        "maintenance",
+        90 * MINUTE_US,
+        50 * MINUTE_US,
+        "max_duration_us",
+        until_us=120 * MINUTE_US,
+        window="m1",
+    )
+    assert (found.start.kind, found.start.start_us) == ("promise", 120 * MINUTE_US)
+    assert {one.dimension: one.value for one in found.changes}["max_duration"] == 50 * MINUTE_US
+
+
+def test_a_job_that_would_not_fit_without_the_window_waits_for_something_else() -> None:
+    core = fair(4, 4)
+    at(core, 0, job(4, 30), job(4, 30))
+    act(core, M, window(60, 120))
+    at(core, 2 * M, job(4, 90))
+    assert why(core.state, "acme-3", 2 * MINUTE_US).binding.reason == "capacity"
 
 
 # ── other disciplines ─────────────────────────────────────────────────────────────────────────────────────────────

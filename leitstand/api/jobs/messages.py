@@ -24,6 +24,7 @@ WAITING: Final = {
     "freeing": "waits for capacity that is being freed for it",
     "failure": "waits for nodes in the place of those that failed; the others are held for it, for a while",
     "moving": "makes room for another job: its run stops and goes on elsewhere, where places are held for it",
+    "maintenance": "waits for the end of maintenance on the nodes that it would have",
     "lending": "waits: what is idle is not lent",
     "reserved": "waits: it would fit now, but not for its whole time limit beside what others have reserved",
     "share": "waits: enough is free, not in its shape, and beyond its deserved share nobody makes room",
@@ -33,6 +34,7 @@ NUMBERS: Final = {
     "limit": "({node} would use {asked}; its limit is {limit})",
     "capacity": "(it asks for {asked}; {limit} are free)",
     "failure": "(it asks for {asked}; {limit} are held)",
+    "maintenance": "({window}; it may last {asked}, and {limit} are left before it)",
     "lending": "({asked} would be in use or kept; there are {limit})",
     "share": "({node} would use {asked}; it deserves {limit})",
     "topology": "({node} would use {asked}; it deserves {limit})",
@@ -115,7 +117,7 @@ def binding_sentence(found: Binding) -> str:
     if found.resource:
         asked, limit = amount(found.asked, found.resource), amount(found.limit, found.resource)
         said += " " + NUMBERS.get(found.reason, "({asked} of {limit})").format(
-            asked=asked, limit=limit, node=found.node
+            asked=asked, limit=limit, node=found.node, window=found.window
         )
     if found.job:
         said += f"; {found.job} asks for the same and comes first"

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from leitstand.core.choosing.options import lacking
+from leitstand.core.explaining.closing import in_the_way
 from leitstand.core.explaining.remedies import Remedy, remedies
 from leitstand.core.explaining.trial import Trial, limit_of
 from leitstand.core.facts import Resources
@@ -36,6 +37,7 @@ REASONS: Final = {
     "freeing": "capacity is being freed for it",
     "failure": "a node of it failed: the others are held until one takes its place, at most for the recall time",
     "moving": "its run makes room for another job and goes on elsewhere, where places are held for it",
+    "maintenance": "the nodes that it would have are, or within its time limit will be, in a maintenance window",
     "capacity": "less is free, in all, than it asks for",
     "lending": "others do not lend what is idle",
     "reserved": "it fits now, but others have reserved what it would hold for its whole time limit",
@@ -46,7 +48,6 @@ RESERVED: Final = (
     "law",
     "budget",
     "energy",
-    "maintenance",
     "power",
 )  # reasons of what is not built yet
 
@@ -54,7 +55,8 @@ RESERVED: Final = (
 class Binding(msgspec.Struct, frozen=True):
     """A reason with its numbers: `asked` of `resource` (as in `admission.RESOURCES`) against `limit`, at the `node` of
     the entitlement tree; `jobs_ahead`: waiting jobs of its project that come first; `job`: the first that asks for the
-    same; `until_us`: when what it waits for comes at the latest, 0: not known."""
+    same; `until_us`: when what it waits for comes at the latest, 0: not known;
+    `window`: of maintenance, with `asked` as the time limit and `limit` as the time until it begins."""
 
     reason: str
     asked: int = 0
@@ -64,6 +66,7 @@ class Binding(msgspec.Struct, frozen=True):
     jobs_ahead: int = 0
     job: str = ""
     until_us: int = 0
+    window: str = ""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -167,7 +170,22 @@ class Reading:
         same = line and line.classes.get(Class(job.resources, limit_of(job)))
         if same and same[0] < key_of(job):
             return Binding("order", node=leaf.id, jobs_ahead=self.ahead(job), job=same[0][-1])
-        return self._of_capacity(job, pool, trial)
+        return self._of_maintenance(job, pool) or self._of_capacity(job, pool, trial)
+
+    def _of_maintenance(self, job: Job, pool: Pool) -> Binding | None:
+        """It waits until a window is over, or is told to be shorter than the time until one begins."""
+        window = in_the_way(self.state, pool, job, self.now)
+        if window is None:
+            return None
+        left_us = max(window.from_us - self.now, 0)
+        return Binding(
+            "maintenance",
+            limit_of(job),
+            left_us,
+            "max_duration_us",
+            until_us=window.until_us,
+            window=window.id,
+        )
 
     def _of_capacity(self, job: Job, pool: Pool, trial: Trial) -> Binding:
         """By count, then lending, then what is reserved, then by shape; if nothing of it lacks, it is not its turn."""
@@ -202,6 +220,9 @@ class Reading:
         if pool.find(job.resources) is not None:
             return Binding("order")
         if pool.could_hold(job.resources):
+            window = self._of_maintenance(job, pool)
+            if window is not None:
+                return window
             short = _short(pool, job.resources)
             return Binding("capacity") if short is None else Binding("capacity", *short)
         return Binding("no_such_capacity", *lacking(pool, job.resources))

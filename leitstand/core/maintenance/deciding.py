@@ -74,9 +74,9 @@ def window_faults(state: "State", now: int, asked: a.MaintenancePlanned) -> list
             faults.append("an emergency begins now: leave its begin out")
     elif not soonest <= asked.from_us < latest:
         took = f"runs have {notice(state) / SECOND_US:g} s to save their work and stop"
-        faults.append(f"from_us is {asked.from_us}, not in {soonest}..{latest - 1}: {took}")
+        faults.append(f"a begin at {asked.from_us} µs is not in {soonest} µs..{latest - 1} µs: {took}")
     if asked.until_us and not asked.from_us < asked.until_us <= latest:
-        faults.append(f"until_us is {asked.until_us}, not in {asked.from_us + 1}..{latest}")
+        faults.append(f"an end at {asked.until_us} µs is not in {asked.from_us + 1} µs..{latest} µs")
     return faults
 
 

@@ -88,6 +88,14 @@ class Availability:
         """Put the node at `position`, which was withdrawn, back into service, with what is free on it now."""
         self.levels[self.gpus[position].bit_count()] |= 1 << position
 
+    def copy(self) -> "Availability":
+        """Another one with the same free, to ask what would be."""
+        made = Availability()
+        made.levels, made.gpus, made.size = list(self.levels), list(self.gpus), self.size
+        made.cpus_milli, made.memory_mib = list(self.cpus_milli), list(self.memory_mib)
+        made.shared = {position: dict(parts) for position, parts in self.shared.items()}
+        return made
+
     def take(self, position: int, gpus: int, cpus_milli: int, memory_mib: int, gpu_milli: int = 0) -> None:
         """Occupy the GPUs of the mask `gpus`, or `gpu_milli` thousandths of the one in it; AssertionError if one is not
         free or the node would be oversold."""

@@ -131,9 +131,10 @@ class Timeline:
         """What a node has changed, other than by runs: it was added again."""
         self._touch((position,))
 
-    def copy(self, closures: Closures) -> "Timeline":
-        """Another one with the same runs and reservations and other closures, to ask what would be."""
-        made = Timeline(self._free, self._whole, closures)
+    def copy(self, closures: Closures, free: Availability | None = None) -> "Timeline":
+        """Another one with the same runs and reservations and other closures, to ask what would be. `free`: what is
+        free then."""
+        made = Timeline(free or self._free, self._whole, closures)
         made._until, made._places = dict(self._until), dict(self._places)
         made._runs = {position: dict(runs) for position, runs in self._runs.items()}
         made._reservations, made._starts = dict(self._reservations), list(self._starts)
