@@ -124,6 +124,8 @@ class Search:
     def _some(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
         """A good legal set: the cheapest nodes, without whom they do not need. Tried by lost work, then by charge, then
         with none but runs that nobody covers."""
+        if not self._would_fit(case, leaves):
+            return None
         most = most_of(case.wanted)
         best: Found | None = None
         for settled, light in ((False, False), (False, True), (True, False), (True, True)):
@@ -144,6 +146,17 @@ class Search:
             key=lambda found: rank_of(found[0], most),
             default=None,
         )
+
+    def _would_fit(self, case: Case, leaves: Mapping[Node, int]) -> bool:
+        """Whether the job would fit if all left who can be among the victims at all: far more often than not it does
+        not, and this is known sooner than whom to take."""
+        runs = [
+            run
+            for leaf, most in leaves.items()
+            for run in self.scene.of[leaf].values()
+            if run.charge <= most and self.scene.may_go(case.scope, run)
+        ]
+        return case.room.find(runs, lambda free: self.scene.find(case.wanted.asked, free)) is not None
 
     def _alone(self, case: Case, leaves: Iterable[Node]) -> Found | None:
         """The best victim that is enough by itself, of the cheapest."""
