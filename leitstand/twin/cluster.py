@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from leitstand.core.acts import Entitlement, EntitlementsChanged
 from leitstand.core.facts import NodeAdded, Observation, SiteAdded, TenantAdded
 from leitstand.twin.readers import TraceError
 
 SITE: Final = "twin"
 ENGINE: Final = "simulated"
+POOL: Final = "shared"  # of all nodes
+CLASS: Final = "industry"  # of all tenants: a cluster file names none
+ENTITLED_AT_ONCE: Final = 200  # tenants in one fact, so that it stays under 64 KiB
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 GPUS_PER_NODE_MAX: Final = 1024
 NODES_MAX: Final = 100_000
@@ -51,13 +55,28 @@ def read_cluster(path: Path) -> Cluster:
 def fleet(cluster: Cluster, *, static: bool) -> list[Observation]:
     """Tenants, site and nodes as observations. Nodes have GPUs only: recorded jobs name neither CPUs nor memory."""
     site = SiteAdded(SITE, ENGINE, logical=True)
-    tenants = [TenantAdded(tenant) for tenant in cluster.nodes_of]
+    tenants = [TenantAdded(tenant, CLASS) for tenant in cluster.nodes_of]
     owners = [tenant for tenant, nodes in cluster.nodes_of.items() for _ in range(nodes)]
     nodes = [
-        NodeAdded(f"node-{number:05d}", SITE, cluster.gpus_per_node, 0, 0, pool=owner if static else "shared")
+        NodeAdded(f"node-{number:05d}", SITE, cluster.gpus_per_node, 0, 0, pool=owner if static else POOL)
         for number, owner in enumerate(owners, 1)
     ]
     return [*tenants, site, *nodes]
+
+
+def guarantees(cluster: Cluster) -> list[Observation]:
+    """In one fleet each tenant is guaranteed as much as its own nodes are, and weighs as much when the rest is shared:
+    what it gave into the pool."""
+    entitled = [Entitlement(CLASS, -1)]
+    entitled += [
+        Entitlement(f"{CLASS}/{tenant}", nodes * cluster.gpus_per_node * 1000, nodes)
+        for tenant, nodes in cluster.nodes_of.items()
+        if nodes
+    ]
+    return [
+        EntitlementsChanged(POOL, tuple(entitled[first : first + ENTITLED_AT_ONCE]))
+        for first in range(0, len(entitled), ENTITLED_AT_ONCE)
+    ]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import VirtualClock
 from leitstand.runtime.loop import Loop
 from leitstand.runtime.ports import Entry, Head, Journal, Source
-from leitstand.twin.cluster import Cluster, fleet, read_cluster
+from leitstand.twin.cluster import Cluster, fleet, guarantees, read_cluster
 from leitstand.twin.outcome import Outcome, Tally
 from leitstand.twin.traces import Ints, Trace, TraceError, read_trace
 
@@ -116,7 +116,8 @@ def _journal(path: Path | None) -> Iterator[Journal]:
 
 
 class TraceSource(Source):
-    """The trace as a source: rules and fleet at the first submission, then every job at its time.
+    """The trace as a source: rules, fleet and, under `fair`, guarantees at the first submission, then every job at its
+    time.
 
     Jobs of tenants that the cluster does not name are left out; `jobs` is how many remain.
     """
@@ -134,6 +135,8 @@ class TraceSource(Source):
             _rules_set(trace, setting),
             *fleet(cluster, static=setting.static),
         ]
+        if setting.discipline == "fair" and not setting.static:
+            self._opening += guarantees(cluster)
         self._submit_us: list[int] = trace.submit_us[rows].tolist()
         self._requests = _requests(trace, rows)
         self._next = 0

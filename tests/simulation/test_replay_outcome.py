@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from leitstand.core.acts import EntitlementsChanged
 from leitstand.journal.memory import MemoryJournal
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.runtime.ports import Journal
 from leitstand.twin import outcome as outcome_of_jobs
 from leitstand.twin import replay as replaying
+from leitstand.twin.cluster import read_cluster
 from leitstand.twin.outcome import Spread, Tally, spread
-from leitstand.twin.replay import Setting, TraceSource, replay
-from leitstand.twin.traces import TraceError
+from leitstand.twin.replay import Setting, TraceSource, replay, run
+from leitstand.twin.traces import TraceError, read_trace
 
 ROOT = Path(__file__).parent.parent.parent
 DATA = ROOT / "tests" / "data"
@@ -85,6 +87,24 @@ def test_means_are_exact_and_percentiles_are_values_of_jobs() -> None:
     hundred = [1_000_000 * n for n in range(100, 0, -1)]
     assert (spread(hundred).p50, spread(hundred).p99) == (50.0, 99.0)
     assert (spread(hundred[:2]).p50, spread(hundred[:2]).p99) == (99.0, 100.0)
+
+
+def test_under_fair_each_tenant_is_guaranteed_as_much_as_its_own_nodes_have(tmp_path: Path) -> None:
+    hogs = [f"{number},b,0,100000,1" for number in range(8)]  # b has both nodes when a comes
+    setting = dataclasses.replace(small(tmp_path, *hogs, "late,a,3600,60,4"), discipline="fair", static=False)
+    journal, tally = MemoryJournal("replay"), Tally()
+    run(TraceSource(read_trace(setting.trace), read_cluster(setting.cluster), setting), journal, tally)
+    said = [entry.fact for entry in journal.read(0) if isinstance(entry.fact, EntitlementsChanged)]
+    assert [(one.node, one.guarantee_milli) for fact in said for one in fact.entitlements] == [
+        ("industry", -1),
+        ("industry/a", 4000),
+        ("industry/b", 4000),
+    ]
+    assert tally.per_tenant()["a"].queue_s.p99 == 0, (
+        "what b borrowed is recalled at once: its runs are old enough"
+    )
+    alone = replay(dataclasses.replace(setting, static=True))
+    assert (alone.per_tenant["a"].queue_s.p99, alone.rejected) == (0, 0)
 
 
 def test_progress_counts_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
