@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from leitstand.core.state import State
 
 MOVES_MAX: Final = 1_000  # runs that one tick moves, whatever the rules allow
-SEARCHES_MAX: Final = 64  # in one tick: jobs of different shapes for which somebody looks whom to move
-NODES_MAX: Final = 1024  # looked at for one job: those with the most free GPUs
+SEARCHES_MAX: Final = 4  # in one tick that find nobody to move
+NODES_MAX: Final = 256  # looked at for one job: those with the most free GPUs
 DOMAINS_MAX: Final = 16  # whose clearing is tried, the cheapest first
 STUCK_MAX: Final = 4  # runs found to have nowhere to go, after each of which somebody else is looked for
 FEW: Final = 8  # runs that may move, of which all sets are tried
@@ -77,6 +77,7 @@ class Consolidation:
         self.pool = pool
         self.searches = SEARCHES_MAX
         self._failed: dict[tuple[object, ...], None] = {}  # shapes for which nobody can move
+        self._movable: dict[tuple[str, bool], bool] = {}
         self._rooms: dict[f.Resources, bool] = {}  # whether there is room at all for a run of a shape
         self._pledged: dict[str, tuple[int, int]] = {}  # tenant → charge and longest limit of what moved
         self._freeing = sum(task.bits.bit_count() for run in scene.gone for task in state.runs[run].tasks)
@@ -104,13 +105,15 @@ class Consolidation:
     def moves(self, wanted: Wanted, counts: Counts, otherwise: Callable[[], int]) -> Moves | None:
         """The moves that lose least work; None if there are none. `counts`: usage over time with all that is reserved;
         `otherwise`: when the job would start without moves."""
-        self.searches -= 1
         room = self._room(wanted, self.scene.gone, wanted.limit_us)
         for willing in (False, True):
             found = self._find(Case(wanted, room, willing, {}))
             if found is not None and self._stands(wanted, counts, found.runs):
-                return found if self._pays(wanted, found.runs, otherwise()) else None
+                if self._pays(wanted, found.runs, otherwise()):
+                    return found
+                break
         self._failed[wanted.asked, wanted.limit_us] = None
+        self.searches -= 1
         return None
 
     def carry_out(self, wanted: Wanted, moves: Moves, emit: Callable[[f.Fact], None]) -> None:
@@ -123,6 +126,7 @@ class Consolidation:
         for move in moves.runs:
             emit(f.RunStopOrdered(move.run.run, f.MOVE, wanted.job))
         self._pledged = self._pledges([move.run for move in moves.runs])
+        self._movable.clear()
         assert tree.root.running == used + wanted.charge, (
             "a consolidation starts its job and stops nobody else"
         )
@@ -272,6 +276,12 @@ class Consolidation:
     def _may_move(self, case: Case, run: Yielding) -> bool:
         if run.run in case.stuck:
             return False
+        known = self._movable.get((run.run, case.willing))
+        if known is None:
+            known = self._movable[run.run, case.willing] = self._is_movable(case, run)
+        return known
+
+    def _is_movable(self, case: Case, run: Yielding) -> bool:
         job = self._job(run)
         placed = self.state.runs[run.run]
         arrives_us = self.scene.now + self.wait_us
