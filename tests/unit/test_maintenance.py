@@ -132,6 +132,14 @@ def test_a_run_that_ends_by_its_limit_before_the_window_goes_on() -> None:
     assert placed(at(core, 61 * M, job(1, 1), f.RunEnded("acme-1.1", 60 * M * SECOND_US, "time_limit"))) == {}
 
 
+def test_a_run_that_a_window_ends_is_not_waited_for_until_its_limit() -> None:
+    core = fair(4)
+    at(core, 0, job(4, 300))
+    act(core, M, window(60, 120))
+    at(core, 2 * M, job(4, 90))
+    assert core.state.reservations["acme-2"].start_us == 120 * MINUTE_US
+
+
 def test_what_a_run_loses_to_maintenance_is_not_charged() -> None:
     core = fair(4)
     act(core, 0, a.BudgetGranted("", "acme", 100 * HOUR_US, 1000 * HOUR_US))
@@ -244,6 +252,15 @@ def test_the_earliest_date_is_when_the_commitment_ends() -> None:
     assert f"from {300 * MINUTE_US} µs on" in detail.rpartition("; ")[2]
 
 
+def test_the_earliest_date_is_after_all_that_forbids_it() -> None:
+    """m1 is over at 90, the commitment at 300."""
+    core = fair(4, 4)
+    act(core, M, window(60, 90))
+    act(core, M, a.CommitmentMade("", "shared", "industry/beta", 6000, 95 * MINUTE_US, 300 * MINUTE_US))
+    _, detail = refused(core, 2 * M, window(60, 120))
+    assert f"nothing forbids it from {300 * MINUTE_US} µs on" in detail
+
+
 # ── emergency ─────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_an_emergency_stops_runs_at_once_and_breaks_by_name_what_cannot_move() -> None:
     core = promised_core()
@@ -283,6 +300,7 @@ def test_a_node_that_is_removed_in_a_window_does_not_come_back_with_its_end() ->
     at(core, 70 * M, f.NodeRemoved("n0"))
     at(core, 120 * M)
     assert core.state.pools["shared"].capacity() == 4000
+    assert core.state.pools["shared"].free.levels[4] == 0b10
     at(core, 121 * M, f.NodeAdded("n0", "s", 4, 64_000, 512_000))
     assert core.state.pools["shared"].capacity() == 8000
     again(core)
