@@ -89,3 +89,14 @@ def test_every_path_of_the_api_is_in_the_guide() -> None:
     paths = [(method.upper(), path) for path, item in described.items() for method in item]
     assert len(paths) > 12
     assert [f"{method} {path}" for method, path in paths if f"`{method} {path}`" not in guide] == []
+
+
+def test_every_test_that_the_proofs_name_exists() -> None:
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "docs" / "proofs.md").read_text()))
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", file.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 30
+    assert named <= there
