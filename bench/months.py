@@ -203,13 +203,14 @@ def _ways_table(ways: Told, shown: Iterable[str]) -> str:
         for size, one in ways[way]["by_gpus"].items():
             times = [one[kind][part] for kind in ("wait_s", "jct_s") for part in ("mean", "p50", "p99")]
             rows.append((way, size, one["jobs"], *times))
-    whole = ("discipline", "used %", "useful %", "evictions", "lost GPU-h", "starts/CPU-s", "CPU s")
+    whole = ("discipline", "used %", "useful %", "evictions", "moves", "lost GPU-h", "starts/CPU-s", "CPU s")
     more = [
         (
             way,
             100 * one["utilisation"],
             100 * one["useful"],
             sum(one["evictions"].values()),
+            one["moves"],
             one["lost_gpu_h"],
             one["starts"] / max(one["cpu_s"], 0.01),
             one["cpu_s"],

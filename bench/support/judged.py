@@ -36,6 +36,7 @@ def summary(record: Record, played: Played) -> Numbers:
         "utilisation": used,
         "useful": useful,
         "evictions": dict(sorted(played.evictions.items())),
+        "moves": played.moves,
         "evicted_gpus": played.evicted_gpus,
         "lost_gpu_h": played.lost_gpu_us / HOUR_US,
         "restart_gpu_h": played.restart_gpu_us / HOUR_US,

@@ -49,7 +49,8 @@ class Plan:
 class Played:
     """What became of the jobs of a record, by their row: first start and end (-1: none), in µs.
 
-    `runs`: [placed, ended, GPUs] of every run. `evictions` by cause, `evicted_gpus`; `lost_gpu_us`: work that was done
+    `runs`: [placed, ended, GPUs] of every run. `evictions` by cause, `evicted_gpus`, both without moves; `moves`: runs
+    that were stopped to go on elsewhere; `lost_gpu_us`: work that was done
     again; `restart_gpu_us`: what restarts took.
     """
 
@@ -60,6 +61,7 @@ class Played:
     runs: list[tuple[int, int, int]] = field(default_factory=list)
     evictions: dict[str, int] = field(default_factory=dict)
     evicted_gpus: int = 0
+    moves: int = 0
     lost_gpu_us: int = 0
     restart_gpu_us: int = 0
     broken: list[tuple[int, str, str]] = field(default_factory=list)  # PromiseBroken: time, job, cause
@@ -235,6 +237,9 @@ class _Heard(Journal):
 
     def _run_stop_ordered(self, at: int, fact: f.RunStopOrdered) -> None:
         played = self.played
+        if fact.cause == f.MOVE:
+            played.moves += 1
+            return
         played.evictions[fact.cause] = played.evictions.get(fact.cause, 0) + 1
         played.evicted_gpus += self._gpus[self._row_of[fact.run.rpartition(".")[0]]]
 
