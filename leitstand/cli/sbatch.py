@@ -77,6 +77,7 @@ class _Reader:
         readings = {
             "job-name": _name,
             "time": self.time,
+            "no-requeue": _no_requeue,
             "requeue": _requeue,
             "signal": self.signal,
             "begin": lambda value: {"begin": moment(value, _now())},
@@ -315,6 +316,11 @@ def _name(value: str) -> dict[str, Any]:
 
 def _requeue(_: str) -> dict[str, Any]:
     return {"retry": {"max": REQUEUES, "on": ["lost", "start_failed"]}}
+
+
+def _no_requeue(_: str) -> dict[str, Any]:
+    """Not even if a node fails: what is to be retried is named, without `lost`, and no retry is left."""
+    return {"retry": {"max": 0, "on": ["exit_code"]}}
 
 
 def _folder(value: str) -> Path:

@@ -13,24 +13,18 @@ starts. A hold is a reservation of perhaps fewer places than the job needs; noth
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from msgspec.structs import replace
-
 from leitstand.core import facts as f
-from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
+from leitstand.core.places.replacing import fitting, in_order, is_enough, replaced
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.places.topology import NODE
-from leitstand.core.places.window import View
 from leitstand.core.sharing.standing import key_of
 
 if TYPE_CHECKING:
-    from leitstand.core.fleet import Pool
     from leitstand.core.jobs import Job, Run
     from leitstand.core.sharing.counts import Counts
     from leitstand.core.sharing.fair import Fair
 
 FIRST_MAX: Final = 256  # jobs with first call that one plan looks at; the others have their turns
-EVERYWHERE: Final = -1
 
 
 # ── which jobs run again ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,11 +119,7 @@ def next_time(plan: "Fair") -> int | None:
 def held_until_us(plan: "Fair", job: "Job") -> int:
     """Until when (µs) what a job holds after a failure is held: for the smallest recall time of the pool, so that no
     guarantee waits longer for it than for a borrower."""
-    recall = plan.state.rules.sharing.recall_us
-    for node in plan.standing.tree.nodes.values():
-        if node.recall_us:
-            recall = min(recall, node.recall_us)
-    return job.failed_us + recall
+    return job.failed_us + plan.standing.tree.recall_us(plan.state.rules.sharing.recall_us)
 
 
 def count(plan: "Fair", counts: "Counts", job: "Job") -> None:
@@ -142,6 +132,8 @@ def count(plan: "Fair", counts: "Counts", job: "Job") -> None:
 def give_way(plan: "Fair", places: Iterable[Place]) -> None:
     """A promise starts on nodes that were held: holds keep what is left of theirs."""
     timeline = plan.standing.timeline
+    if not plan.standing.failed:
+        return
     for position in dict.fromkeys(position for position, _ in places):
         for id in timeline.on(position):
             if plan.state.reservations[id].kind == "hold" and position in timeline.oversold(plan.now):
@@ -189,11 +181,11 @@ def _find(plan: "Fair", job: "Job", held: list[Place], allowed: bool) -> _Found:
     view = timeline.view(plan.now, limit_us, job.id, ignore)
     kept = []
     if held and not (asked.nodes_max > asked.nodes and not job.run):
-        kept = _fitting(held, asked, timeline.view(plan.now, limit_us, job.id, ignore, _leaving(plan, held)))
+        kept = fitting(held, asked, timeline.view(plan.now, limit_us, job.id, ignore, _leaving(plan, held)))
     if kept:
-        places = _ordered(pool, asked, kept + _replaced(pool, asked, kept, view))
-        if _is_enough(asked, places):
-            return _Found(places, True, len(_fitting(places, asked, view)) == len(places))
+        places = in_order(pool, asked, kept + replaced(pool, asked, kept, view))
+        if is_enough(asked, places):
+            return _Found(places, True, len(fitting(places, asked, view)) == len(places))
     whole = pool.place(asked, view) if allowed else None
     if whole is not None:
         return _Found(whole, True, True)
@@ -201,136 +193,17 @@ def _find(plan: "Fair", job: "Job", held: list[Place], allowed: bool) -> _Found:
         return _Found([], False, False)
     ending = timeline.ending(held_until_us(plan, job))
     soon = timeline.view(plan.now, limit_us, job.id, ignore, ending)
-    kept = _fitting(held, asked, soon)
+    kept = fitting(held, asked, soon)
     if kept:
-        kept += _replaced(pool, asked, kept, view)
-        kept += _replaced(pool, asked, kept, soon)
-    return _Found(_ordered(pool, asked, kept), False, False)
+        kept += replaced(pool, asked, kept, view)
+        kept += replaced(pool, asked, kept, soon)
+    return _Found(in_order(pool, asked, kept), False, False)
 
 
 def _leaving(plan: "Fair", held: list[Place]) -> dict[str, None]:
     """Runs on these nodes that were told to end."""
     timeline, runs = plan.standing.timeline, plan.state.runs
     return {run: None for at, _ in held for run in timeline.runs_on(at) if runs[run].stopping}
-
-
-def _replaced(pool: "Pool", asked: f.Resources, kept: list[Place], view: Free) -> list[Place]:
-    """Free places for the tasks that `kept` lacks, in the lowest domain around it that has them; if none has all, as
-    many as there are where they are required to be."""
-    taken = 0
-    for position, _ in kept:
-        taken |= 1 << position
-    more: list[Place] = []
-    if asked.slice_nodes > 1:
-        for domain, count in _slices(pool, asked, kept):
-            lacks = -count % asked.slice_nodes
-            found = pool.place(_part(asked, lacks), _only(view, domain & ~taken)) if lacks else []
-            if found is None:
-                return more
-            more += found
-            for position, _ in found:
-                taken |= 1 << position
-    rest = _rest(asked, [*kept, *more])
-    if rest is None:
-        return more
-    masks = _domains(pool, asked, kept)
-    for mask in masks:
-        found = pool.place(rest, _only(view, mask & ~taken))
-        if found is not None:
-            return [*more, *found]
-    if rest.nodes > 1 and not rest.slice_nodes:
-        some = replace(_part(asked, 1), nodes_max=rest.nodes)
-        return [*more, *(pool.place(some, _only(view, masks[-1] & ~taken)) or ())]
-    return more
-
-
-def _domains(pool: "Pool", asked: f.Resources, kept: list[Place]) -> list[int]:
-    """Nodes of the domains around all of `kept`, the lowest first, up to the level that is required."""
-    every = 0
-    for position, _ in kept:
-        every |= 1 << position
-    masks = []
-    for domain in reversed(pool.topology.around(kept[0][0])):
-        if not every & ~domain.mask:
-            masks.append(domain.mask)
-        if asked.level and domain.level == asked.level:
-            return masks
-    return [*masks, EVERYWHERE]
-
-
-def _slices(pool: "Pool", asked: f.Resources, kept: list[Place]) -> list[tuple[int, int]]:
-    """(nodes, tasks of `kept`) of each domain that slices of it are in."""
-    if asked.slice_level == NODE:
-        masks = [1 << position for position in dict.fromkeys(position for position, _ in kept)]
-    else:
-        masks = [domain.mask for domain in pool.topology.of_level(asked.slice_level)]
-    counts = [(mask, sum(mask >> position & 1 for position, _ in kept)) for mask in masks]
-    return [(mask, count) for mask, count in counts if count]
-
-
-def _ordered(pool: "Pool", asked: f.Resources, places: list[Place]) -> list[Place]:
-    """Places in rank order: those of a slice together."""
-    if asked.slice_nodes <= 1:
-        return places
-    return [
-        place for mask, _ in _slices(pool, asked, places) for place in sorted(places) if mask >> place[0] & 1
-    ]
-
-
-def _rest(asked: f.Resources, places: list[Place]) -> f.Resources | None:
-    """What the gang lacks beside these places, wherever that may be; None: nothing."""
-    if asked.nodes:
-        lacks = asked.nodes - len(places)
-        if lacks <= 0:
-            return None
-        grouped = asked.slice_nodes > 1
-        part = _part(asked, lacks)
-        if not grouped:
-            return part
-        return replace(part, slice_nodes=asked.slice_nodes, slice_level=asked.slice_level)
-    gpus = asked.gpus - sum(count for _, count in places)
-    if gpus <= 0:
-        return None
-    cpus_milli, memory_mib = asked.part(gpus)
-    return replace(asked, gpus=gpus, cpus_milli=cpus_milli, memory_mib=memory_mib, level="", prefer="")
-
-
-def _part(asked: f.Resources, tasks: int) -> f.Resources:
-    """So many of the gang's equal tasks."""
-    gpus = asked.gpus // asked.nodes
-    cpus_milli, memory_mib = asked.part(gpus)
-    return f.Resources(
-        gpus * tasks, tasks, cpus_milli * tasks, memory_mib * tasks, asked.gpu_type, asked.gpu_milli
-    )
-
-
-def _is_enough(asked: f.Resources, places: list[Place]) -> bool:
-    return bool(places) and _rest(asked, places) is None
-
-
-def _fitting(places: list[Place], asked: f.Resources, view: Free) -> list[Place]:
-    """Those of `places` that have room in what is free, together."""
-    left: dict[int, tuple[int, int, int]] = {}
-    fitting = []
-    for position, gpus in places:
-        have = left.get(position)
-        if have is None:
-            have = view.gpus[position].bit_count(), view.cpus_milli[position], view.memory_mib[position]
-        cpus_milli, memory_mib = asked.part(gpus)
-        after = have[0] - gpus, have[1] - cpus_milli, have[2] - memory_mib
-        if after[0] >= 0 and (after[1] >= 0 or not cpus_milli) and (after[2] >= 0 or not memory_mib):
-            left[position] = after
-            fitting.append((position, gpus))
-    return fitting
-
-
-def _only(view: Free, mask: int) -> View:
-    """What is free on these nodes."""
-    made = View(
-        view.size, [nodes & mask for nodes in view.levels], (view.gpus, view.cpus_milli, view.memory_mib)
-    )
-    made.shared = view.shared
-    return made
 
 
 # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

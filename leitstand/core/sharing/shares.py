@@ -144,6 +144,7 @@ class Tree:
         self.shows: tuple[object, ...] = ()  # the contracts that are in force here (`entitlements.refresh`),
         self.shows_until_us = 0  # and until when they are
         self._dirty = True
+        self._recall_us: int | None = None  # the smallest that a node names, 0: none does; None: not known
         self._unlendable: dict[Node, int] = {}  # kept until an entitlement changes; a new node has none
 
     # ── shape ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,12 +171,20 @@ class Tree:
         lend = asked.guarantee_milli if asked.lend_milli < 0 else min(asked.lend_milli, asked.guarantee_milli)
         node.floor = asked.guarantee_milli - lend
         node.recall_us = asked.recall_us
+        self._recall_us = None
         self._unlendable.clear()
         if node.parent is not None:
             node.parent.changed = None
         self._occupy(node)
         self._demand(node)
         self._dirty = True
+
+    def recall_us(self, default_us: int) -> int:
+        """The smallest recall time of a node; `default_us` for those that name none."""
+        if self._recall_us is None:
+            named = (node.recall_us for node in self.nodes.values() if node.recall_us)
+            self._recall_us = min(named, default=0)
+        return min(default_us, self._recall_us or default_us)
 
     def resize(self, capacity: int) -> None:
         """Capacity in charges, from now on."""
