@@ -123,10 +123,12 @@ def held_until_us(plan: "Fair", job: "Job") -> int:
 
 
 def count(plan: "Fair", counts: "Counts", job: "Job") -> None:
-    """What is held counts until a run that starts at the end of the hold would be over."""
-    leaf = plan.standing.tree.node(plan.state.leaf(job))
+    """What is held, and no more, counts until a run that starts at the end of the hold would be over."""
+    leaf, asked = plan.standing.tree.node(plan.state.leaf(job)), job.resources
+    held = _held(plan, job)
+    part, whole = (len(held), asked.nodes) if asked.nodes else (sum(gpus for _, gpus in held), asked.gpus)
     until_us = min(held_until_us(plan, job) + _limit(job), INFINITY)
-    counts.put(job.id, leaf, job.charge_milli, (plan.now, until_us))
+    counts.put(job.id, leaf, -(-job.charge_milli * min(part, whole) // whole), (plan.now, until_us))
 
 
 def give_way(plan: "Fair", places: Iterable[Place]) -> None:

@@ -247,7 +247,7 @@ class Standing:
         """Runs whose pin is over can be taken; promises that are due count as pinned."""
         while self.calls and self.calls[0][0] <= now:
             due_us, job = heappop(self.calls)
-            if self.promised.get(job) == due_us and job in self.waiting:
+            if self.promised.get(job) == due_us and job in self.waiting and job not in self.due:
                 self._call(jobs[job])
         while self.pins and self.pins[0][0] <= now:
             until, job = heappop(self.pins)
