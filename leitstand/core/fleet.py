@@ -132,6 +132,8 @@ class Pool:
         """Take the node at `position` out of service."""
         self.free.withdraw(position)
         self.whole.withdraw(position)
+        if self.standing is not None:
+            self.standing.timeline.touch(position)
         self.resize()
 
     def amounts(self) -> tuple[int, int, int]:

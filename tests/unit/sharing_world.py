@@ -105,7 +105,8 @@ class World:
         return Scene(
             self.tree,
             self.timeline,
-            self.runs,
+            lambda held: self.runs.get(f"{held.id}.1"),
+            [run.run for run in self.runs.values() if run.stopping],
             self.now,
             self.sharing,
             lambda asked, free: place(free, asked, colocate=self.colocate),

@@ -20,7 +20,7 @@ from leitstand.core.sharing.shares import Held, Node, Tree
 from leitstand.core.sharing.standing import Class, Standing
 from leitstand.core.sharing.turns import Turns
 from leitstand.core.yielding.cover import LAST, Cover
-from leitstand.core.yielding.preemption import Act, Scene, Yielding
+from leitstand.core.yielding.preemption import Act, Yielding
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job
@@ -45,7 +45,6 @@ class Trial(Fair):
         self._cover: Cover | None = None
         self._only = ""  # the project whose runs may go, if others may not
         self._found: list[Place] | None = None
-        self._runs: list[Yielding] | None = None
 
     @property
     def standing(self) -> Standing:
@@ -127,36 +126,8 @@ class Trial(Fair):
         return False
 
     # ── who could go ──────────────────────────────────────────────────────────────────────────────────────────────
-    def _make_scene(self) -> Scene:
-        state, tree = self.state, self.standing.tree
-        runs = {run.run: run._replace(leaf=tree.node(run.leaf.id)) for run in self.candidates()}
-        return Scene(
-            tree,
-            self.standing.timeline,
-            runs,
-            self.now,
-            state.rules.sharing,
-            self.pool.place,
-            self.pool.within,
-        )
-
-    def candidates(self) -> list[Yielding]:
-        """The runs that are stopping, and those that are old enough to be stopped."""
-        if self._only:
-            return self._candidates()
-        if self._runs is None:
-            self._runs = self._candidates()
-        return self._runs
-
-    def _candidates(self) -> list[Yielding]:
-        state, only = self.state, self._only
-        oldest = self.now - state.rules.sharing.protected_us
-        return [
-            self._yielding(run, job)
-            for run in state.runs.values()
-            if (job := state.jobs[run.job]).pool == self.name
-            and (run.stopping or (run.since_us <= oldest and (not only or state.leaf(job) == only)))
-        ]
+    def _run_of(self, held: Held) -> Yielding | None:
+        return super()._run_of(held) if not self._only or held.leaf.id == self._only else None
 
 
 def limit_of(job: "Job") -> int:
@@ -173,7 +144,7 @@ def entitled(trial: Trial, changed: Iterable[Entitlement]) -> Trial:
         tree.entitle(entitlement)
     tree.settle()
     made = Trial(trial.state, trial.name, trial.now, standing)
-    made._runs, made.thorough = trial._runs, trial.thorough
+    made.thorough = trial.thorough
     return made
 
 

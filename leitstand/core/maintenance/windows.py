@@ -180,6 +180,8 @@ def _close(pool: "Pool", window: str, positions: Iterable[int]) -> None:
     pool.closures.begin(window)
     for position in positions:
         pool.free.withdraw(position)
+        if pool.standing is not None:
+            pool.standing.timeline.touch(position)
 
 
 def _over(state: "State", id: str) -> None:

@@ -20,7 +20,7 @@ from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
 from leitstand.core.places.steps import INFINITY as INFINITY
-from leitstand.core.places.window import View, laid_over, whole_left
+from leitstand.core.places.window import Laid, View, whole_left
 
 Part = tuple[int, int]  # cpus_milli, memory_mib at one place
 Share = tuple[int, int]  # index of a GPU, thousandths of it
@@ -30,6 +30,9 @@ KINDS: Final = ("claim", "promise", "plan", "hold")
 EXACT_TRIES: Final = (
     256  # searches for places in one question for the earliest start; then every second time, fourth, …
 )
+
+
+VIEWS_MAX: Final = 64  # kept for other jobs with the same time limit
 
 
 class Reservation(NamedTuple):
@@ -62,6 +65,17 @@ class _Layer:
         self.profiles: dict[int, Profile] = {}
         self.grid = Grid()
         self.dirty: dict[int, None] = {}  # rows of the grid
+        self.now = -1
+        self.views: dict[
+            int, tuple[Laid, int]
+        ] = {}  # end → view from now on, and how much of the log it knows
+        self.log: list[int] = []  # positions that changed, since the first of them was made
+
+    def begin(self, now: int) -> None:
+        """Views of another now are worth nothing."""
+        self.now = now
+        self.views.clear()
+        self.log.clear()
 
 
 class Timeline:
@@ -128,8 +142,10 @@ class Timeline:
         self._touch(places)
 
     def touch(self, position: int) -> None:
-        """What a node has changed, other than by runs: it was added again."""
+        """What a node has changed, other than by runs: it was added again, withdrawn or closed."""
         self._touch((position,))
+        for layer in self._layers.values():
+            layer.begin(-1)
 
     def copy(self, closures: Closures, free: Availability | None = None) -> "Timeline":
         """Another one with the same runs and reservations and other closures, to ask what would be. `free`: what is
@@ -150,6 +166,8 @@ class Timeline:
     def _touch(self, positions: Collection[int]) -> None:
         self._moved.update(dict.fromkeys(positions))
         for layer in self._layers.values():
+            if layer.views:
+                layer.log += positions
             profiles, dirty = layer.profiles, layer.dirty
             for position in positions:
                 profiles.pop(position, None)
@@ -260,32 +278,52 @@ class Timeline:
     ) -> Free:
         """What is free throughout [now, now + limit_us) for the job `own`, whose reservation does not count, nor do
         those of the kinds `ignore`. `without`: runs that count as ended. Holds until the next change."""
-        gone = _Gone(own, without)
-        given = 0
-        for run in without:
-            for position in self._places[run]:
-                given |= 1 << position
-        special_mask = self._reserved_mask | self._closures.mask
-        if not given and not special_mask:
+        if not without and not self._reserved_mask | self._closures.mask:
             return self._free
-        layer = self._layer(ignore)
-        until_us = min(now + limit_us, INFINITY)
-        special = given
+        if without or own in self._reservations or self._free.shared:
+            return self.laid(now, limit_us, own, ignore, without)
+        return self._base(self._layer(ignore), now, min(now + limit_us, INFINITY))
+
+    def laid(
+        self, now: int, limit_us: int, own: str, ignore: Container[str], without: Collection[str]
+    ) -> Laid:
+        """The same, as a view that its caller may change."""
+        layer, until_us, gone = self._layer(ignore), min(now + limit_us, INFINITY), _Gone(own, without)
+        view = self._base(layer, now, until_us).copy()
+        special: dict[int, None] = {}
         if own in self._reservations:
-            for position, _ in self._reservations[own].places:
-                special |= 1 << position
+            special = dict.fromkeys(position for position, _ in self._reservations[own].places)
+        for run in without:
+            special.update(dict.fromkeys(self._places[run]))
 
         def known(position: int) -> Profile:
-            if special >> position & 1:
+            if position in special:
                 return self._profile(position, now, layer.ignored, gone)
             return self._known(layer, position, now)
 
-        view = laid_over(self._free, lambda position: known(position).low(until_us), special_mask, given)
+        for position in special:
+            view.put(position, known(position).low(until_us))
         if self._free.shared:
             view.shared = self._shared(view, known, (now, until_us), gone)
-        closed = self._closures.within(now, until_us)
-        if closed:  # not even for who asks for nothing
-            view.levels = [nodes & ~closed for nodes in view.levels]
+        return view
+
+    def _base(self, layer: _Layer, now: int, until_us: int) -> Laid:
+        """The view of somebody without a reservation; kept while it is now."""
+        if layer.now != now:
+            layer.begin(now)
+        view, at = layer.views.get(until_us, (None, 0))
+        if view is None:
+            if len(layer.views) >= VIEWS_MAX:
+                layer.views.clear()
+            held = self._reserved_mask | self._closures.mask
+            view = Laid(self._free, lambda position: self._known(layer, position, now).low(until_us), held)
+            closed = self._closures.within(now, until_us)
+            if closed:  # not even for who asks for nothing
+                view.levels = [nodes & ~closed for nodes in view.levels]
+        else:
+            for position in dict.fromkeys(layer.log[at:]):
+                view.put(position, view.look(position))
+        layer.views[until_us] = view, len(layer.log)
         return view
 
     def room(

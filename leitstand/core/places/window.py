@@ -43,68 +43,96 @@ class View:
                 mask ^= low
 
 
-def laid_over(free: Availability, look: _Look, held: int, given: int) -> View:
+class Laid(View):
     """`free`, but for the nodes of the bit masks `held` (some of what is free is not for this window) and `given` (more
     may be), where `look` says how much there is."""
-    known: dict[int, Amount] = {}
-    levels = list(free.levels)
-    changed = held | given
-    for count, nodes in enumerate(free.levels):
-        nodes &= changed if count else given
-        while nodes:
-            bit = nodes & -nodes
-            nodes ^= bit
-            position = bit.bit_length() - 1
-            found = known[position] = look(position)
-            if found[0] != count:
-                while len(levels) <= found[0]:
-                    levels.append(0)
-                levels[count] ^= bit
-                levels[found[0]] |= bit
 
-    def at(position: int) -> Amount | None:
-        found = known.get(position)
-        if found is None and changed >> position & 1:
-            found = known[position] = look(position)
+    __slots__ = ("_changed", "_free", "_known", "look")
+
+    def __init__(self, free: Availability, look: _Look, held: int, given: int = 0) -> None:
+        super().__init__(free.size, list(free.levels), ((), (), ()))
+        self.look = look
+        self._free = free
+        self._changed = held | given
+        self._known: dict[int, Amount] = {}
+        self._show()
+        for count, nodes in enumerate(free.levels):
+            nodes &= self._changed if count else given
+            while nodes:
+                bit = nodes & -nodes
+                nodes ^= bit
+                position = bit.bit_length() - 1
+                found = self._known[position] = look(position)
+                self._move(bit, count, found[0])
+
+    def _show(self) -> None:
+        self.gpus, self.cpus_milli, self.memory_mib = _Masks(self, 0), _Column(self, 1), _Column(self, 2)
+
+    def copy(self) -> "Laid":
+        """Another one that changes on its own."""
+        made = Laid.__new__(Laid)
+        made.size, made.levels, made.shared = self.size, list(self.levels), self.shared
+        made.look, made._free = self.look, self._free
+        made._changed, made._known = self._changed, dict(self._known)
+        made._show()
+        return made
+
+    def amount(self, position: int) -> Amount:
+        """What is free on a node."""
+        found = self._known.get(position)
+        if found is None:
+            if self._changed >> position & 1:
+                found = self._known[position] = self.look(position)
+            else:
+                free = self._free
+                found = (
+                    free.gpus[position].bit_count(),
+                    free.cpus_milli[position],
+                    free.memory_mib[position],
+                )
         return found
 
-    columns = (free.gpus, free.cpus_milli, free.memory_mib)
-    kinds = (_Masks, _Column, _Column)
-    laid = [
-        kind(column, at, which, changed)
-        for which, (kind, column) in enumerate(zip(kinds, columns, strict=True))
-    ]
-    return View(free.size, levels, laid)
+    def put(self, position: int, amount: Amount) -> None:
+        """Set what is free on a node, in service or not."""
+        bit = 1 << position
+        self._changed |= bit
+        self._known[position] = amount
+        for count, nodes in enumerate(self.levels):
+            if nodes & bit:
+                self._move(bit, count, amount[0])
+                return
 
+    def _move(self, bit: int, before: int, after: int) -> None:
+        if before != after:
+            levels = self.levels
+            assert isinstance(levels, list), "made so"
+            while len(levels) <= after:
+                levels.append(0)
+            levels[before] ^= bit
+            levels[after] |= bit
 
-def listed(column: Sequence[int]) -> list[int]:
-    """A copy of a column of what is free."""
-    return column.copied() if isinstance(column, _Column) else list(column)
+    def at(self, position: int) -> Amount | None:
+        """What is free on a node where that is not what is free now."""
+        found = self._known.get(position)
+        if found is None and self._changed >> position & 1:
+            found = self._known[position] = self.look(position)
+        return found
+
+    def column(self, which: int) -> Sequence[int]:
+        """Of what is free now: GPUs, CPU, memory."""
+        free = self._free
+        return (free.gpus, free.cpus_milli, free.memory_mib)[which]
 
 
 class _Column(Sequence[int]):
-    """A column of what is free now, but for the nodes of the bit mask `changed`."""
+    """A column of a view that is laid over what is free now."""
 
-    __slots__ = ("at", "changed", "column", "which")
+    __slots__ = ("at", "column", "which")
 
-    def __init__(
-        self, column: Sequence[int], at: Callable[[int], Amount | None], which: int, changed: int
-    ) -> None:
-        self.column = column
-        self.at = at
+    def __init__(self, view: Laid, which: int) -> None:
+        self.at = view.at
+        self.column = view.column(which)
         self.which = which
-        self.changed = changed
-
-    def copied(self) -> list[int]:
-        """All of it."""
-        amounts = list(self.column)
-        changed = self.changed
-        while changed:
-            low = changed & -changed
-            changed ^= low
-            position = low.bit_length() - 1
-            amounts[position] = self[position]
-        return amounts
 
     def __len__(self) -> int:
         return len(self.column)

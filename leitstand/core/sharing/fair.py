@@ -52,6 +52,7 @@ class Fair:
         self.ticked = False
         self._scene: Scene | None = None
         self._consolidation: Consolidation | None = None
+        self._cover: Cover | None = None
         self._counts: Counts | None = None  # of one plan: usage over time, with all that is reserved,
         self._promised: Counts | None = None  # and with promises and claims alone
         # positions where capacity was freed; None: anything may have changed
@@ -460,21 +461,30 @@ class Fair:
             self._scene.touch(dict.fromkeys(position for position, _ in places))
 
     def _make_scene(self) -> Scene:
-        state = self.state
-        runs = {
-            run.id: self._yielding(run, state.jobs[run.job])
-            for run in state.runs.values()
-            if state.jobs[run.job].pool == self.name
-        }
+        standing, sharing = self.standing, self.state.rules.sharing
         return Scene(
-            self.standing.tree,
-            self.standing.timeline,
-            runs,
+            standing.tree,
+            standing.timeline,
+            self._run_of,
+            standing.stopping,
             self.now,
-            state.rules.sharing,
+            sharing,
             self.pool.place,
             self.pool.within,
+            self._known_cover(),
         )
+
+    def _known_cover(self) -> Cover:
+        """The cover of the tree; what is known of it stays true from plan to plan, but for other entitlements."""
+        tree = self.standing.tree
+        if self._cover is None or self._cover.edition != tree.edition:
+            self._cover = Cover(tree)
+        return self._cover
+
+    def _run_of(self, held: Held) -> Yielding | None:
+        job = self.state.jobs[held.id]
+        run = self.state.runs.get(job.run)
+        return None if run is None else self._yielding(run, job)
 
     def _yielding(self, run: "Run", job: "Job") -> Yielding:
         places = self.state.places(run.tasks)

@@ -140,6 +140,7 @@ class Tree:
         self.root = Node("", None)
         self.nodes: dict[str, Node] = {"": self.root}
         self.capacity = 0
+        self.edition = 0  # rises with every node and entitlement
         self.held: dict[str, Held] = {}
         self.shows: tuple[object, ...] = ()  # the contracts that are in force here (`entitlements.refresh`),
         self.shows_until_us = 0  # and until when they are
@@ -158,6 +159,7 @@ class Tree:
         assert not parent.runs, "a leaf has runs and no children"
         node = parent.children[name] = self.nodes[path] = Node(path, parent)
         node.weight = weight
+        self.edition += 1
         parent.changed = None
         self._dirty = True
         return node
@@ -173,6 +175,7 @@ class Tree:
         node.recall_us = asked.recall_us
         self._recall_us = None
         self._unlendable.clear()
+        self.edition += 1
         if node.parent is not None:
             node.parent.changed = None
         self._occupy(node)

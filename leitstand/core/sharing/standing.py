@@ -72,6 +72,7 @@ class Standing:
         self.calls: list[tuple[int, str]] = []  # heap of (when a promise is due, job)
         self.promised: dict[str, int] = {}  # jobs with a promise → when it is due
         self.due: dict[str, tuple[Node, int]] = {}  # jobs with a promise so soon that it counts as pinned
+        self.stopping: dict[str, None] = {}  # runs that were told to end
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
         self.backlog = Backlog()
         self.choosy = 0  # how many waiting jobs have several shapes
@@ -149,6 +150,7 @@ class Standing:
         self.stops += 1
         self.backlog.run(job.id, job.charge_milli, run.placed_us, by_us)
         self.timeline.until(run.id, by_us)
+        self.stopping[run.id] = None
         if yields and job.id in self.moving:
             end_us = self.tree.held[job.id].until_us = self.moving[job.id].end_us
             self.moving[job.id] = _Moving(end_us, True, self.backlog.until_us(job.id))
@@ -167,7 +169,7 @@ class Standing:
         self.timeline.vacate(run.id)
         if self.moving.pop(job.id, None) is None:
             self.backlog.end(job.id)
-        if not run.stopping:
+        if self.stopping.pop(run.id, self) is self:
             self.tree.end(job.id)
 
     def forget(self, job: str) -> None:

@@ -12,7 +12,7 @@ for; beyond that only *willing* ones, which save their work. In either case the 
 gains, its charge times the time for which it would wait otherwise. A tick moves no more runs than the rules allow.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -79,6 +79,7 @@ class Consolidation:
         self._failed: dict[tuple[object, ...], None] = {}  # shapes for which nobody can move
         self._movable: dict[tuple[str, bool], bool] = {}
         self._rooms: dict[f.Resources, bool] = {}  # whether there is room at all for a run of a shape
+        self._by_node: dict[int, list[Yielding]] | None = None  # runs that may yield, until something moves
         self._pledged: dict[str, tuple[int, int]] = {}  # tenant → charge and longest limit of what moved
         self._freeing = sum(task.bits.bit_count() for run in scene.gone for task in state.runs[run].tasks)
 
@@ -127,6 +128,7 @@ class Consolidation:
             emit(f.RunStopOrdered(move.run.run, f.MOVE, wanted.job))
         self._pledged = self._pledges([move.run for move in moves.runs])
         self._movable.clear()
+        self._by_node = None
         assert tree.root.running == used + wanted.charge, (
             "a consolidation starts its job and stops nobody else"
         )
@@ -179,7 +181,7 @@ class Consolidation:
 
     def _few(self, case: Case) -> Iterator[Cleared] | None:
         """Where few runs may move, all sets of them without which the job fits, the best first."""
-        movable = [run for run in self.scene.candidates.values() if self._may_move(case, run)]
+        movable = [run for run in self.scene.everybody() if self._may_move(case, run)]
         return self._sets(case, movable) if len(movable) <= FEW else None
 
     def _sets(self, case: Case, movable: list[Yielding]) -> Iterator[Cleared]:
@@ -213,17 +215,11 @@ class Consolidation:
         need, nodes = need_of(asked, room.size)
         masks = self.scene.within(asked)
         serving = 0
-        for level in room.levels:
+        for level in room.free.levels:
             serving |= level
         domain = {at: number for number, mask in enumerate(masks) for at in _positions(mask & serving)}
-        offers = Offers(
-            room,
-            need,
-            lambda position: self._on(case, position),
-            most_of(case.wanted),
-            light,
-            self._nearest(room, domain),
-        )
+        nearest = dict.fromkeys(self._nearest(room, domain))
+        offers = Offers(room, need, self._on(case, nearest), most_of(case.wanted), light, nearest)
         by_domain: dict[int, list[Offer]] = {}
         for offer in offers.cheapest():
             by_domain.setdefault(domain[offer.position], []).append(offer)
@@ -256,22 +252,32 @@ class Consolidation:
         return still_needed(case.wanted.asked, case.room, runs, places), places
 
     def _places(self, case: Case, leaving: Iterable[Yielding]) -> list[Place] | None:
-        return case.room.find(leaving, lambda free: self.scene.find(case.wanted.asked, free))
+        return case.room.find(list(leaving), case.wanted.asked, self.scene.find)
 
     def _nearest(self, room: Room, allowed: dict[int, int]) -> list[int]:
         """Positions to look at, those with most free GPUs first."""
         if len(allowed) <= NODES_MAX:
             return list(allowed)
         nearest: list[int] = []
-        for mask in reversed(room.levels):
+        for mask in reversed(room.free.levels):
             nearest += [position for position in _positions(mask) if position in allowed]
             if len(nearest) >= NODES_MAX:
                 break
         return nearest[:NODES_MAX]
 
-    def _on(self, case: Case, position: int) -> list[Yielding]:
-        """The runs on a node that may move, cheapest first."""
-        return [run for run in self.scene.on.get(position, ()) if self._may_move(case, run)]
+    def _on(self, case: Case, nodes: Container[int]) -> dict[int, list[Yielding]]:
+        """The runs on these nodes that may move, cheapest first."""
+        if self._by_node is None:
+            self._by_node = {}
+            for run in sorted(self.scene.everybody(), key=lambda run: run.cost):
+                for position in dict.fromkeys(position for position, _ in run.places):
+                    self._by_node.setdefault(position, []).append(run)
+        found = (
+            (position, [run for run in runs if self._may_move(case, run)])
+            for position, runs in self._by_node.items()
+            if position in nodes
+        )
+        return {position: runs for position, runs in found if runs}
 
     def _may_move(self, case: Case, run: Yielding) -> bool:
         if run.run in case.stuck:
@@ -304,12 +310,12 @@ class Consolidation:
         moved = []
         for run in sorted(runs, key=lambda run: (-run.charge, run.run)):
             asked = self._job(run).resources
-            found = self.scene.find(asked, room)
+            found = self.scene.find(asked, room.free)
             if found is None or len(found) < len(run.places):  # an elastic job does not shrink by a move
                 case.stuck[run.run] = None
                 return None
             for position, gpus in found:
-                room.put(position, _less(room.amount(position), (gpus, *asked.part(gpus))))
+                room.free.put(position, _less(room.amount(position), (gpus, *asked.part(gpus))))
             moved.append(Move(run, found))
         return tuple(moved)
 
@@ -324,7 +330,7 @@ class Consolidation:
             after[position] = _less(after[position], (gpus, *asked.part(gpus)))
         for position, amount in after.items():
             now = room.amount(position)
-            room.put(position, (min(now[0], amount[0]), min(now[1], amount[1]), min(now[2], amount[2])))
+            room.free.put(position, (min(now[0], amount[0]), min(now[1], amount[1]), min(now[2], amount[2])))
 
     def _room(self, wanted: Wanted, gone: dict[str, None], limit_us: int) -> Room:
         own = wanted.job if self.scene.timeline.reservation(wanted.job) is not None else ""
@@ -336,7 +342,7 @@ class Consolidation:
         known = self._rooms.get(asked)
         if known is None:
             room = Room(self.scene.timeline, self.scene.now, Window(self.wait_us, "", ()), {})
-            known = self._rooms[asked] = self.scene.find(asked, room) is not None
+            known = self._rooms[asked] = self.scene.find(asked, room.free) is not None
         return known
 
     # ── who pays ──────────────────────────────────────────────────────────────────────────────────────────────────

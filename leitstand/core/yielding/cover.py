@@ -74,11 +74,12 @@ class _Sums(NamedTuple):
 
 
 class Cover:
-    """The covers of one tree, settled, whose entitlements stay as they are. `guaranteed`: of guarantees instead of
+    """The covers of one tree, settled, as long as its `edition` stays. `guaranteed`: of guarantees instead of
     deserved shares. What was worked out is kept until the node changes."""
 
     def __init__(self, tree: Tree, guaranteed: bool = False) -> None:
         self.tree = tree
+        self.edition = tree.edition
         self.guaranteed = guaranteed
         self._sums: dict[Node, _Sums] = {}
         self._amounts: dict[Node, tuple[int, Amount]] = {}

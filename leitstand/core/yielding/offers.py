@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What nodes would have free if some runs left, and at what cost. Called by preemption.
 
-`Room` is what a search for places reads (`Free`), with the capacity of some runs given back for as long as the search
-lasts. `Offers` keeps for one shape what the cheapest runs on each node are whose end makes room for one task.
+`Room` is what is free in one window of time, with the capacity of some runs given back for as long as a search for
+places lasts. `Offers` keeps for one shape what the cheapest runs on each node are whose end makes room for one task.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ from leitstand.core.facts import Resources
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import Amount
-from leitstand.core.places.window import View, listed
+from leitstand.core.places.window import Laid
 from leitstand.core.sharing.shares import Node
 
 TRIED_ON_NODE: Final = 6  # runs on one node of which all sets are tried; of more, some are taken by cost
@@ -46,9 +46,9 @@ class Yielding(NamedTuple):
 class Capacity(Protocol):
     """What preemption asks of the timeline."""
 
-    def view(
+    def laid(
         self, now: int, limit_us: int, own: str, ignore: Collection[str], without: Collection[str]
-    ) -> Free: ...
+    ) -> Laid: ...
     def room(
         self,
         position: int,
@@ -69,29 +69,29 @@ class Window(NamedTuple):
     ignore: tuple[str, ...]
 
 
-class Room(View):
-    """See the module. `gone`: runs whose end is awaited: what they hold counts as free."""
-
-    __slots__ = ("_gone", "_now", "_serving", "_timeline", "_window")
+class Room:
+    """See the module. `free`: what is free if those leave whose end is awaited (`gone`)."""
 
     def __init__(self, timeline: Capacity, now: int, window: Window, gone: dict[str, None]) -> None:
-        free = timeline.view(now, window.limit_us, window.own, window.ignore, gone)
-        super().__init__(free.size, list(free.levels), ([], [], []))
-        columns = (free.gpus, free.cpus_milli, free.memory_mib)
-        self.gpus, self.cpus_milli, self.memory_mib = map(listed, columns)
-        self.shared = dict(free.shared)
+        self.free = timeline.laid(now, window.limit_us, window.own, window.ignore, gone)
         self._timeline, self._now, self._window, self._gone = timeline, now, window, gone
         self._serving = 0
-        for nodes in free.levels:
+        for nodes in self.free.levels:
             self._serving |= nodes
+        self._full: dict[Resources, None] = {}  # shapes that find no place unless somebody leaves
+
+    @property
+    def size(self) -> int:
+        """GPUs of the largest node."""
+        return self.free.size
 
     def amount(self, position: int, leaving: Collection[Yielding] = ()) -> Amount:
         """What the node would have free if these runs left too."""
         if not leaving:
-            return self.gpus[position].bit_count(), self.cpus_milli[position], self.memory_mib[position]
-        if position in self.shared or self._timeline.changes(position):
+            return self.free.amount(position)
+        if position in self.free.shared or self._timeline.changes(position):
             return self._look(position, leaving)
-        gpus, cpus_milli, memory_mib = self.amount(position)
+        gpus, cpus_milli, memory_mib = self.free.amount(position)
         for run in leaving:
             for (at, more), (cpus, memory) in zip(run.places, run.parts, strict=True):
                 if at == position:
@@ -100,43 +100,43 @@ class Room(View):
 
     def refresh(self, position: int) -> None:
         """What the node has changed."""
-        self.put(position, self._look(position, ()))
+        self.free.put(position, self._look(position, ()))
+        self._full.clear()
 
     def serves(self, position: int) -> bool:
         """Whether the node is in service."""
         return bool(self._serving >> position & 1)
 
+    def serving(self) -> Iterator[int]:
+        """The nodes in service."""
+        return (position for position in range(len(self.free.gpus)) if self.serves(position))
+
     def find(
-        self, leaving: Iterable[Yielding], search: Callable[[Free], list[Place] | None]
+        self,
+        leaving: Collection[Yielding],
+        asked: Resources,
+        search: Callable[[Resources, Free], list[Place] | None],
     ) -> list[Place] | None:
-        """What `search` finds if these runs left."""
+        """What `search` finds for `asked` if these runs left."""
+        if not leaving:
+            if asked in self._full:
+                return None
+            places = search(asked, self.free)
+            if places is None:
+                self._full[asked] = None
+            return places
         by_position: dict[int, list[Yielding]] = {}
         for run in leaving:
             for position in dict.fromkeys(position for position, _ in run.places):
                 by_position.setdefault(position, []).append(run)
         before = [(position, self.amount(position)) for position in by_position]
         for position, runs in by_position.items():
-            self.put(position, self.amount(position, runs))
+            self.free.put(position, self.amount(position, runs))
         try:
-            return search(self)
+            return search(asked, self.free)
         finally:
             for position, amount in before:
-                self.put(position, amount)
-
-    def put(self, position: int, amount: Amount) -> None:
-        """Set what is free on a node."""
-        gpus, self.cpus_milli[position], self.memory_mib[position] = amount  # type: ignore[index]
-        before = self.gpus[position].bit_count()
-        if gpus == before:
-            return
-        self.gpus[position] = (1 << gpus) - 1  # type: ignore[index]
-        levels = self.levels
-        assert isinstance(levels, list), "made so"
-        while len(levels) <= gpus:
-            levels.append(0)
-        if self.serves(position):
-            levels[before] ^= 1 << position
-            levels[gpus] |= 1 << position
+                self.free.put(position, amount)
 
     def _look(self, position: int, leaving: Collection[Yielding]) -> Amount:
         window = self._window
@@ -146,7 +146,8 @@ class Room(View):
 
 
 class Offer(NamedTuple):
-    """The runs that would leave so that one task fits on the node. `over`: they hold more than may be evicted."""
+    """The runs that would leave so that one task fits on the node. `over`: they hold more than may be evicted;
+    `runs_count`: -1 where nobody looked yet which."""
 
     over: bool
     weight: int
@@ -157,38 +158,40 @@ class Offer(NamedTuple):
 
 
 class Offers:
-    """Offers of all nodes for one task of a shape, cheapest first. `runs_on`: runs on a node that may be taken,
-    cheapest first. `light`: the least charge counts first, then lost work; else the other way round. `where`: only of
-    these nodes, as long as nothing is refreshed."""
+    """Offers of nodes for one task of a shape, cheapest first. `on`: runs that may be taken, by position, cheapest
+    first. `light`: the least charge counts first, then lost work; else the other way round.
+
+    `where`: only of these nodes. What a node offers is worked out when it may be next: before that its cheapest run alone says what it costs at
+    least."""
 
     def __init__(
         self,
         room: Room,
         need: Amount,
-        runs_on: Callable[[int], list[Yielding]],
+        on: Mapping[int, Sequence[Yielding]],
         most: int,
         light: bool = False,
-        where: Iterable[int] | None = None,
+        where: Container[int] | None = None,
     ) -> None:
         self.room = room
         self.need = need
-        self.runs_on = runs_on
+        self.on = on
         self.most = most
         self.light = light
         self._now: dict[int, Offer] = {}
-        for position in range(len(room.gpus)) if where is None else where:
-            if room.serves(position) and (offer := self._best(position)) is not None:
-                self._now[position] = offer
-        self._heap = list(self._now.values())
+        free = dict.fromkeys(room.free.ascending(need[0])) if need[0] else dict.fromkeys(room.serving())
+        self._heap = [
+            self._least(position)
+            for position in {**free, **dict.fromkeys(on)}
+            if room.serves(position) and (where is None or position in where)
+        ]
+        self._now = {offer.position: offer for offer in self._heap}
         heapify(self._heap)
 
     def refresh(self, position: int) -> None:
         """The room or the runs on the node have changed."""
-        offer = self._best(position) if self.room.serves(position) else None
-        if offer is None:
-            self._now.pop(position, None)
-        elif self._now.get(position) != offer:
-            self._now[position] = offer
+        if self.room.serves(position):
+            offer = self._now[position] = self._least(position)
             heappush(self._heap, offer)
 
     def cheapest(self) -> Iterator[Offer]:
@@ -197,17 +200,35 @@ class Offers:
         try:
             while heap:
                 offer = heappop(heap)
-                if self._now.get(offer.position) is offer:
-                    read.append(offer)
-                    yield offer
+                if self._now.get(offer.position) is not offer:
+                    continue
+                if offer.runs_count < 0:  # only what it costs at least
+                    best = self._best(offer.position)
+                    if best is None:
+                        del self._now[offer.position]
+                    else:
+                        self._now[offer.position] = best
+                        heappush(heap, best)
+                    continue
+                read.append(offer)
+                yield offer
         finally:
             for offer in read:
                 heappush(heap, offer)
 
+    def _least(self, position: int) -> Offer:
+        """What the node offers at best."""
+        least = 0
+        if not self._fits(position, ()):
+            least = min(
+                (run.charge if self.light else run.lost for run in self.on.get(position, ())), default=0
+            )
+        return Offer(False, least, 0, -1, position, ())
+
     def _best(self, position: int) -> Offer | None:
         if self._fits(position, ()):
             return Offer(False, 0, 0, 0, position, ())
-        runs = self.runs_on(position)
+        runs = self.on.get(position)
         if not runs or not self._fits(position, runs):
             return None
         if len(runs) <= TRIED_ON_NODE:
@@ -231,7 +252,7 @@ class Offers:
         gpus, cpus_milli, memory_mib = self.room.amount(position, runs)
         return gpus >= self.need[0] and cpus_milli >= self.need[1] and memory_mib >= self.need[2]
 
-    def _some(self, position: int, runs: list[Yielding]) -> tuple[Yielding, ...]:
+    def _some(self, position: int, runs: Sequence[Yielding]) -> tuple[Yielding, ...]:
         """Runs taken in order until the task fits, without those that turn out not to be needed."""
         taken: list[Yielding] = []
         for run in runs:
@@ -255,7 +276,7 @@ def need_of(asked: Resources, size: int) -> tuple[Amount, int]:
     return (gpus, *asked.part(gpus)), max(asked.nodes, 1)
 
 
-def _sets(runs: list[Yielding]) -> Iterator[tuple[Yielding, ...]]:
+def _sets(runs: Sequence[Yielding]) -> Iterator[tuple[Yielding, ...]]:
     for bits in range(1, 1 << len(runs)):
         yield tuple(run for index, run in enumerate(runs) if bits >> index & 1)
 

@@ -10,7 +10,7 @@ Causes: `recall` takes back a guarantee, `priority` serves the job's own project
 What is being freed anyway is awaited before anybody has to go. `docs/scheduling.md` has the rules and the proof.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from leitstand.core.facts import Resources
@@ -40,19 +40,22 @@ class Act(NamedTuple):
 class Scene:
     """All that can yield in one pool at `now`; kept over the acts of one plan.
 
-    `runs`: by id, those that are stopping too. `find`: places for a shape in what is free. `within`: for a shape the
-    sets of nodes (bit masks) of which one has to hold all of it. The caller settles the tree, carries out an act before
-    it says `done`, and says `touch` when anything else changes what is free or reserved on some nodes."""
+    `run_of`: the run that stands in the tree as `Held`, None for a claim; `stopping`: runs that were told to end.
+    `find`: places for a shape in what is free. `within`: for a shape the sets of nodes (bit masks) of which one has to
+    hold all of it. The caller settles the tree, carries out an act before it says `done`, and says `touch` when
+    anything else changes what is free or reserved on some nodes. `cover`: that of the tree, if it is known."""
 
     def __init__(
         self,
         tree: Tree,
         timeline: Capacity,
-        runs: Mapping[str, Yielding],
+        run_of: Callable[[Held], Yielding | None],
+        stopping: Iterable[str],
         now: int,
         sharing: Sharing,
         find: Find,
         within: Callable[[Resources], list[int]] = lambda asked: [-1],
+        cover: Cover | None = None,
     ) -> None:
         self.tree = tree
         self.timeline = timeline
@@ -60,30 +63,32 @@ class Scene:
         self.sharing = sharing
         self.find = find
         self.within = within
-        self.cover = Cover(tree)
-        self.gone: dict[str, None] = {}  # runs that are stopping
-        self.candidates: dict[str, Yielding] = {}
-        self.held: dict[str, Held] = {}
-        self.on: dict[int, list[Yielding]] = {}  # candidates by position, cheapest first,
-        self.of: dict[Node, dict[str, Yielding]] = {}  # and by leaf
+        self.cover = cover or Cover(tree)
+        self.gone = dict.fromkeys(stopping)
+        self.held: dict[str, Held] = {}  # of runs that somebody looked at
+        self._run_of = run_of
+        self._of: dict[Node, dict[str, Yielding]] = {}
+        self._opened: dict[Scope, dict[Node, int]] = {}
         self._acting = ""  # the job of the last act
         self._rooms: dict[Window, Room] = {}
         self._search = Search(self)
-        for run in sorted(runs.values(), key=lambda run: run.cost):
-            self._take_up(run)
 
-    def _take_up(self, run: Yielding) -> None:
-        if run.stopping:
-            self.gone[run.run] = None
-            return
-        held = self.tree.held.get(run.job)
-        if held is None or held.pinned_us or self.now - run.placed_us < self.sharing.protected_us:
-            return
-        self.candidates[run.run] = run
-        self.held[run.run] = held
-        self.of.setdefault(run.leaf, {})[run.run] = run
-        for position in dict.fromkeys(position for position, _ in run.places):
-            self.on.setdefault(position, []).append(run)
+    def of(self, leaf: Node) -> dict[str, Yielding]:
+        """The runs of a leaf that are old enough to be taken, and not promised."""
+        known = self._of.get(leaf)
+        if known is None:
+            known = self._of[leaf] = {}
+            oldest = self.now - self.sharing.protected_us
+            for _, held in leaf.runs:
+                run = None if held.pinned_us else self._run_of(held)
+                if run is not None and not run.stopping and run.placed_us <= oldest:
+                    known[run.run] = run
+                    self.held[run.run] = held
+        return known
+
+    def everybody(self) -> list[Yielding]:
+        """The same of all leaves."""
+        return [run for node in self.tree.nodes.values() if node.runs for run in self.of(node).values()]
 
     # ── called by the plan ────────────────────────────────────────────────────────────────────────────────────────
     def act(self, wanted: Wanted, causes: Iterable[str]) -> Act | None:
@@ -108,17 +113,17 @@ class Scene:
         changes = []
         positions = dict.fromkeys(position for position, _ in act.places)
         for id in act.victims:
-            run = self.candidates.pop(id)
-            changes.append((self.held.pop(id), False))
-            del self.of[run.leaf][id]
-            for position in dict.fromkeys(position for position, _ in run.places):
-                self.on[position].remove(run)
-                positions[position] = None
+            held = self.held.pop(id)
+            run = self._of[held.leaf].pop(id)
+            changes.append((held, False))
+            self._search.forget_run(run)
+            positions.update(dict.fromkeys(position for position, _ in run.places))
             self.gone[id] = None
         claim = self.tree.held.get(self._acting)
         if claim is not None:
             changes.append((claim, True))
         self.cover.note(changes)
+        self._opened.clear()
         self.touch(positions)
 
     def moved(self, runs: Iterable[Yielding], job: str, positions: Iterable[int]) -> None:
@@ -126,14 +131,12 @@ class Scene:
         as before."""
         changed = dict.fromkeys(positions)
         for run in runs:
-            self.candidates.pop(run.run)
-            self.held.pop(run.run)
-            del self.of[run.leaf][run.run]
-            for position in dict.fromkeys(position for position, _ in run.places):
-                self.on[position].remove(run)
-                changed[position] = None
+            del self._of[self.held.pop(run.run).leaf][run.run]
+            self._search.forget_run(run)
+            changed.update(dict.fromkeys(position for position, _ in run.places))
             self.gone[run.run] = None
         self.cover.note([(self.tree.held[job], True)])
+        self._opened.clear()
         self.touch(changed)
 
     def touch(self, positions: Iterable[int]) -> None:
@@ -153,45 +156,40 @@ class Scene:
         return Scope(covered, own, wanted.priority if own else 0, True, fair=cause == "rebalance")
 
     def may_go(self, scope: Scope, run: Yielding) -> bool:
-        if run.leaf is scope.own:
-            return self.held[run.run].priority < scope.priority
-        return self._may_yield(scope, run.leaf)
+        """Whether a run of a leaf that is open may go: in the job's own leaf, if its priority is lower."""
+        return run.leaf is not scope.own or self.held[run.run].priority < scope.priority
 
-    def _may_yield(self, scope: Scope, leaf: Node) -> bool:
-        """Whether runs of another leaf may go: they are outside the node where the job is covered, and in a rebalance
-        the job's side has lagged no less than theirs where the two meet."""
-        if not scope.others or _is_below(leaf, scope.covered):
-            return False
-        if not scope.fair:
-            return True
-        mine, theirs = scope.covered, leaf
-        while mine.parent is not theirs.parent:
-            if theirs.depth >= mine.depth:
-                assert theirs.parent is not None, "they meet below the root or at it"
-                theirs = theirs.parent
-            else:
-                assert mine.parent is not None, "they meet below the root or at it"
-                mine = mine.parent
-        return mine.lag >= theirs.lag
-
-    def _open(self, scope: Scope) -> dict[Node, int]:
-        """Leaves whose runs may go; how much of them at most, as far as a sum tells."""
-        path = dict.fromkeys(scope.covered.path())
-        left: dict[Node, int] = {}
-        leaves: dict[Node, int] = {}
-        for leaf, runs in self.of.items():
-            if not runs or (leaf is not scope.own and not self._may_yield(scope, leaf)):
-                continue
-            most = leaf.running
-            for node in leaf.path():
-                if node in path or leaf is scope.own:
-                    break
-                if node not in left:
-                    left[node] = node.running - sum(self.cover.amount(node).values())
-                most = min(most, left[node])
-            if most > 0:
-                leaves[leaf] = most
+    def open(self, scope: Scope) -> dict[Node, int]:
+        """Leaves whose runs may go: outside the node where the job is covered, in a rebalance where the job's side has
+        lagged no less than theirs where the two meet, and the job's own. How much of them at most, as far as a sum
+        tells."""
+        leaves = self._opened.get(scope)
+        if leaves is None:
+            leaves = self._opened[scope] = {}
+            if scope.own is not None and scope.own.running > 0 and self.of(scope.own):
+                leaves[scope.own] = scope.own.running
+            side: Node | None = None
+            for node in scope.covered.path() if scope.others else ():
+                if side is not None:
+                    for child in node.children.values():
+                        if child is not side and not (scope.fair and side.lag < child.lag):
+                            self._gather(child, child.running, leaves)
+                side = node
         return leaves
+
+    def _gather(self, node: Node, most: int, leaves: dict[Node, int]) -> None:
+        """Leaves at or below `node` with more than what is covered at any node down to them."""
+        if not node.running:
+            return
+        most = min(most, node.running - sum(self.cover.amount(node).values()))
+        if most <= 0:
+            return
+        if not node.children:
+            if self.of(node):
+                leaves[node] = most
+            return
+        for child in node.children.values():
+            self._gather(child, most, leaves)
 
     # ── where ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _windows(self, wanted: Wanted, cause: str) -> Iterator[Window]:
@@ -221,7 +219,9 @@ class Scene:
         places = self.places(case, ())
         if places is not None:
             return Act((), places, cause)
-        leaves = self._open(case.scope)
+        leaves = self.open(case.scope)
+        if not leaves:
+            return None
         found = self._search.victims(case, leaves)
         if found is None:
             return None
@@ -234,7 +234,7 @@ class Scene:
         change = self.change(case, victims)
         if not self.within_limits(case, change) or not self._keeps_covered(case, change):
             return None
-        return case.room.find(victims, lambda free: self.find(case.wanted.asked, free))
+        return case.room.find(victims, case.wanted.asked, self.find)
 
     def change(self, case: Case, victims: Iterable[Yielding]) -> Change:
         return Change([self.held[run.run] for run in victims], case.held)
@@ -274,13 +274,6 @@ class Scene:
                 if falls(after, before):
                     return
         raise AssertionError("an act covers no more than before")
-
-
-def _is_below(node: Node, above: Node) -> bool:
-    while node.depth > above.depth:
-        assert node.parent is not None, "it is not the root"
-        node = node.parent
-    return node is above
 
 
 def _sum(total: dict[int, int], amount: Amount) -> None:

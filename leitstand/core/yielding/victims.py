@@ -66,6 +66,7 @@ class Search:
         self.scene = scene
         self.cover = scene.cover
         self._offers: dict[tuple[object, ...], Offers] = {}
+        self._fields: dict[Scope, dict[int, list[Yielding]]] = {}
 
     def victims(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
         """Legal victims in `leaves` (how much charge of each may go at most), and the places of the job then."""
@@ -81,16 +82,21 @@ class Search:
         """Rooms were dropped."""
         self._offers.clear()
 
+    def forget_run(self, run: Yielding) -> None:
+        """It was taken; what may go otherwise is to be seen anew."""
+        self._fields.clear()
+        self._offers.clear()
+
     # ── few candidates: the best set ──────────────────────────────────────────────────────────────────────────────
     def _few(self, case: Case, leaves: Iterable[Node]) -> list[list[Yielding]] | None:
         """Groups of equal candidates, if they are few enough to try every set."""
         leaves = list(leaves)
-        if sum(len(self.scene.of[leaf]) for leaf in leaves) > CANDIDATES_MAX:
+        if sum(len(self.scene.of(leaf)) for leaf in leaves) > CANDIDATES_MAX:
             return None
         groups: dict[object, list[Yielding]] = {}
         for leaf in leaves:
             alike = leaf is case.scope.own
-            for run in self.scene.of[leaf].values():
+            for run in self.scene.of(leaf).values():
                 if self.scene.may_go(case.scope, run):
                     pattern = (leaf, self.scene.held[run.run].priority, tuple(run.places), tuple(run.parts))
                     key: object = (*pattern, run.charge, run.lost) if alike else run.run
@@ -103,7 +109,7 @@ class Search:
     def _exact(self, case: Case, groups: list[list[Yielding]]) -> Found | None:
         """The best legal set: none is put back from the first that works, for a part of it would have come before."""
         everybody = [run for group in groups for run in group]
-        if case.room.find(everybody, lambda free: self.scene.find(case.wanted.asked, free)) is None:
+        if case.room.find(everybody, case.wanted.asked, self.scene.find) is None:
             return None
         for group in groups:
             group.sort(key=lambda run: run.run)
@@ -153,10 +159,10 @@ class Search:
         runs = [
             run
             for leaf, most in leaves.items()
-            for run in self.scene.of[leaf].values()
+            for run in self.scene.of(leaf).values()
             if run.charge <= most and self.scene.may_go(case.scope, run)
         ]
-        return case.room.find(runs, lambda free: self.scene.find(case.wanted.asked, free)) is not None
+        return case.room.find(runs, case.wanted.asked, self.scene.find) is not None
 
     def _alone(self, case: Case, leaves: Iterable[Node]) -> Found | None:
         """The best victim that is enough by itself, of the cheapest."""
@@ -164,7 +170,7 @@ class Search:
         runs = [
             run
             for leaf in leaves
-            for run in self.scene.of[leaf].values()
+            for run in self.scene.of(leaf).values()
             if self.scene.may_go(case.scope, run)
         ]
         for run in nsmallest(ALONE_MAX, runs, key=lambda run: rank_of([run], most)):
@@ -181,16 +187,23 @@ class Search:
         if offers is None:
             if len(self._offers) >= OFFERS_MAX:
                 self._offers.pop(next(iter(self._offers)))
-            covered = self._covered(scope) if scope.settled else {}
-
-            def runs_on(position: int) -> list[Yielding]:
-                runs = self.scene.on.get(position, ())
-                return [run for run in runs if run.job not in covered and self.scene.may_go(scope, run)]
-
-            offers = Offers(case.room, need, runs_on, most, light)
-            if not scope.settled:  # who is covered changes with every act
-                self._offers[key] = offers
+            offers = self._offers[key] = Offers(case.room, need, self._field(scope), most, light)
         return offers
+
+    def _field(self, scope: Scope) -> dict[int, list[Yielding]]:
+        """Runs that may go, by position, the cheapest first."""
+        field = self._fields.get(scope)
+        if field is None:
+            field = self._fields[scope] = {}
+            covered = self._covered(scope) if scope.settled else {}
+            for leaf in self.scene.open(scope._replace(settled=False)):
+                for run in self.scene.of(leaf).values():
+                    if run.job not in covered and self.scene.may_go(scope, run):
+                        for position in dict.fromkeys(position for position, _ in run.places):
+                            field.setdefault(position, []).append(run)
+            for runs in field.values():
+                runs.sort(key=lambda run: run.cost)
+        return field
 
     def _covered(self, scope: Scope) -> dict[str, Held]:
         """Runs that are covered at the highest node above them that is off the job's path."""
@@ -249,13 +262,13 @@ class Search:
         victims = list(victims)
         if not self.scene.within_limits(case, self.scene.change(case, victims)):
             return False
-        return case.room.find(victims, lambda free: self.scene.find(case.wanted.asked, free)) is not None
+        return case.room.find(victims, case.wanted.asked, self.scene.find) is not None
 
     # ── who need not go ───────────────────────────────────────────────────────────────────────────────────────────
     def _put_back(self, case: Case, victims: list[Yielding]) -> Found | None:
         """What is left of the victims once those stay who need not go, the most costly first."""
         order = sorted(victims, key=lambda run: run.cost, reverse=True)
-        places = case.room.find(order, lambda free: self.scene.find(case.wanted.asked, free))
+        places = case.room.find(order, case.wanted.asked, self.scene.find)
         assert places is not None, "the victims make room"
         if self.scene.within_limits(case, self.scene.change(case, ())):
             order = still_needed(case.wanted.asked, case.room, order, places)
@@ -287,7 +300,8 @@ class Search:
                 by_position.setdefault(position, []).append(run)
         need, nodes = need_of(case.wanted.asked, case.room.size)
         held = 0
-        for position in range(len(case.room.gpus)):
+        fitting = case.room.free.ascending(need[0]) if need[0] else case.room.serving()
+        for position in {**by_position, **dict.fromkeys(fitting)}:
             if case.room.serves(position):
                 held += _tasks(case.room.amount(position, by_position.get(position, ())), need, nodes)
         whole = case.wanted.asked.gpus // need[0] if need[0] and not case.wanted.asked.gpu_milli else nodes
@@ -316,8 +330,8 @@ def _batches(offers: Offers, mask: int) -> Iterator[Sequence[Yielding]]:
         if mask >> offer.position & 1:
             yield offer.runs
     seen: dict[str, Yielding] = {}
-    for position in range(len(offers.room.gpus)):
-        seen.update((run.run, run) for run in offers.runs_on(position))
+    for runs in offers.on.values():
+        seen.update((run.run, run) for run in runs)
     for run in sorted(seen.values(), key=lambda run: run.cost):
         yield (run,)
 
