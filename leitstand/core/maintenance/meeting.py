@@ -266,7 +266,7 @@ class _Trial:
             return []
         near = [
             (job, bound)
-            for job, bound in bounds(self.state, self.name, self.now)
+            for job, bound in bounds(self.state, self.name, self.now).items()
             if bound.from_us < until_us and bound.until_us > from_us
         ]
         held = [bound for _, bound in near]

@@ -35,7 +35,7 @@ class Counts:
             self._running.setdefault(held.leaf, {})[held.id] = held.charge, held.until_us
         self._spans: dict[str, tuple[Node, int, Window]] = {}
         self._lines: dict[Node, Line] = {}  # of nodes somebody asked for
-        self._keeps = any(node.floor for node in tree.nodes.values())
+        self._keeps = tree.floors > 0
         self._kept: Kept | None = None  # once somebody asked, where anything is kept
         self._whole: Line | None = None  # used and kept in the whole pool
 
@@ -72,6 +72,10 @@ class Counts:
         if self._kept is not None:
             self._kept.change(leaf, charge, window)
             self._whole = None
+
+    def used(self, node: Node, at_us: int) -> int:
+        """The usage of a node as of then."""
+        return self._line(node).at(at_us)
 
     def allows(self, leaf: Node, charge: int, limit_us: int, own: str) -> bool:
         """Whether `charge` more in `leaf` from now on stays within all limits for `limit_us`, what is reserved for

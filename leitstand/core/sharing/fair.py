@@ -55,6 +55,8 @@ class Fair:
         self._cover: Cover | None = None
         self._counts: Counts | None = None  # of one plan: usage over time, with all that is reserved,
         self._promised: Counts | None = None  # and with promises and claims alone
+        self._running: Counts | None = None  # and with neither
+        self._bounds: dict[str, Bound] | None = None  # of one plan, by job: what nobody can take
         # positions where capacity was freed; None: anything may have changed
         self.freed: dict[int, None] | None = None
         self.looked_at: dict[int, None] | None = None  # of them, those that the last plan knew
@@ -110,7 +112,7 @@ class Fair:
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
         self.now, self._reserved = now, 0
-        self._counts = self._promised = None
+        self._counts = self._promised = self._bounds = None
         keeping.refresh(self.state, self.name, now)
         self.standing.tree.settle()
         self._scene = self._consolidation = None
@@ -144,17 +146,23 @@ class Fair:
                 if victim is None:
                     break
                 self.emit(f.RunStopOrdered(victim.run, "recall", job_id))
-                self._counts = self._promised = None
+                self._counts = self._promised = self._running = None
+        self._running = None
 
     def _over(self, leaf: Node, charge: int, at_us: int) -> Node | None:
-        """The node whose limit, or the root if lending, `charge` more in `leaf` would break as of then."""
-        used = self._used(at_us)
+        """The node whose limit, or the root if lending, `charge` more in `leaf` would break as of then, of what runs now
+        and does not have to have ended."""
+        tree, lacks = self.standing.tree, self.pool.lacks(self.now)
+        if self._running is None:
+            self._running = Counts(tree, self.now, tree.held.values(), lacks)
+        running = self._running
         for node in leaf.path():
-            if node.borrow >= 0 and used.get(node, 0) + charge > node.guarantee + node.borrow:
+            if node.borrow >= 0 and running.used(node, at_us) + charge > node.guarantee + node.borrow:
                 return node
-        tree = self.standing.tree
-        capacity = tree.capacity - lacking(self.pool.lacks(self.now), at_us)
-        return tree.root if _occupied(tree.root, used, leaf, charge) > capacity else None
+        if not tree.floors:
+            return tree.root if running.used(tree.root, at_us) + charge > tree.capacity else None
+        capacity = tree.capacity - lacking(lacks, at_us)
+        return tree.root if _occupied(tree.root, self._used(at_us), leaf, charge) > capacity else None
 
     def _used(self, at_us: int) -> dict[Node, int]:
         """Usage of every node as of then: of what runs now and does not have to have ended."""
@@ -318,6 +326,7 @@ class Fair:
             counts.start(job.id, leaf, job.charge_milli, min(self.now + _limit(job), INFINITY))
         self._touch(places)
         if known is not None:
+            self._bounds = None
             self._let_go(known.places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
@@ -441,6 +450,7 @@ class Fair:
         """Hold nothing for the job any more; it may get something else at once."""
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
+        self._bounds = None
         self.heads.served.pop(job, None)
         self.heads.again[self.state.leaf(self.state.jobs[job])] = None
         for counts in self._known_counts():
@@ -522,6 +532,7 @@ class Fair:
         self._count(job, leaf, start_us)
         if kind == "promise" and self._promised is not None:
             self._put(self._promised, job, leaf, start_us)
+        self._bounds = None if kind == "promise" else self._bounds
         self._touch(places)
 
     def _earliest(self, job: "Job", leaf: Node) -> tuple[int, list[Place]] | None:
@@ -569,11 +580,9 @@ class Fair:
         until = min(job.max_duration_us or INFINITY, sharing.until_freed_us)
         asked = Bound(leaf, job.charge_milli, start_us, start_us + until)
         capacity = tree.capacity - sharing.spare_milli
-        return safe(tree, asked, self._bounds(), capacity, self.pool.lacks(self.now))
-
-    def _bounds(self) -> list[Bound]:
-        """What nobody can take: promises, and runs whose start was promised."""
-        return [bound for _, bound in bounds(self.state, self.name, self.now)]
+        if self._bounds is None:
+            self._bounds = bounds(self.state, self.name, self.now)
+        return safe(tree, asked, self._bounds.values(), capacity, self.pool.lacks(self.now))
 
     @property
     def pool(self) -> "Pool":

@@ -40,6 +40,11 @@ class Line:
             self.used = np.insert(self.used, index, self.used[index - 1] if index else 0)
         return index
 
+    def at(self, at_us: int) -> int:
+        """The use as of then."""
+        index = int(self.times.searchsorted(at_us, "right"))
+        return int(self.used[index - 1]) if index else 0
+
     def most(self, until_us: int) -> int:
         """The greatest use before then."""
         return int(self.used[: self.times.searchsorted(until_us)].max(initial=-INFINITY))

@@ -27,21 +27,21 @@ class Bound(NamedTuple):
     until_us: int
 
 
-def bounds(state: "State", name: str, now: int) -> list[tuple[str, Bound]]:
+def bounds(state: "State", name: str, now: int) -> dict[str, Bound]:
     """By job of the pool, what nobody can take: promises, and runs whose start was promised."""
     standing = state.pools[name].standing
     assert standing is not None, "the discipline is fair"
     tree, until_us = standing.tree, state.rules.sharing.until_freed_us
-    found = []
+    found: dict[str, Bound] = {}
     for made in state.reservations.values():
         job = state.jobs[made.job]
         if made.kind == "promise" and job.pool == name:
             until = made.start_us + min(job.max_duration_us or INFINITY, until_us)
-            bound = Bound(tree.node(state.leaf(job)), job.charge_milli, made.start_us, until)
-            found.append((job.id, bound))
-    for held in tree.held.values():
-        if held.pinned_us > now:
-            found.append((held.id, Bound(held.leaf, held.charge, now, held.pinned_us)))
+            found[job.id] = Bound(tree.node(state.leaf(job)), job.charge_milli, made.start_us, until)
+    for pinned_us, job in standing.pins:
+        held = tree.held.get(job)
+        if held is not None and held.pinned_us == pinned_us > now:
+            found[job] = Bound(held.leaf, held.charge, now, pinned_us)
     return found
 
 

@@ -141,6 +141,7 @@ class Tree:
         self.nodes: dict[str, Node] = {"": self.root}
         self.capacity = 0
         self.edition = 0  # rises with every node and entitlement
+        self.floors = 0  # nodes that do not lend all of their guarantee
         self.held: dict[str, Held] = {}
         self.shows: tuple[object, ...] = ()  # the contracts that are in force here (`entitlements.refresh`),
         self.shows_until_us = 0  # and until when they are
@@ -171,7 +172,9 @@ class Tree:
             node.parent.children_guarantee += asked.guarantee_milli - node.guarantee
         node.guarantee, node.weight, node.borrow = asked.guarantee_milli, asked.weight, asked.borrow_milli
         lend = asked.guarantee_milli if asked.lend_milli < 0 else min(asked.lend_milli, asked.guarantee_milli)
-        node.floor = asked.guarantee_milli - lend
+        floor = asked.guarantee_milli - lend
+        self.floors += bool(floor) - bool(node.floor)
+        node.floor = floor
         node.recall_us = asked.recall_us
         self._recall_us = None
         self._unlendable.clear()

@@ -83,6 +83,7 @@ class Cover:
         self.guaranteed = guaranteed
         self._sums: dict[Node, _Sums] = {}
         self._amounts: dict[Node, tuple[int, Amount]] = {}
+        self._runs: dict[Node, tuple[int, dict[str, Held]]] = {}
         self._empty: dict[Node, int] = {}  # what nodes occupy if nothing runs; 0 is left out
         for node in sorted(tree.nodes.values(), key=lambda node: -node.depth):
             below = sum(self._empty.get(child, 0) for child in node.children.values())
@@ -112,7 +113,15 @@ class Cover:
         return []
 
     def runs(self, node: Node, change: Change = NONE) -> dict[str, Held]:
-        """The runs that are covered at `node`, by id."""
+        """The runs that are covered at `node`, by id; not to be changed."""
+        if change is not NONE:
+            return self._runs_after(node, change)
+        known = self._runs.get(node)
+        if known is None or known[0] != node.version:
+            known = self._runs[node] = node.version, self._runs_after(node, NONE)
+        return known[1]
+
+    def _runs_after(self, node: Node, change: Change) -> dict[str, Held]:
         if not node.children:
             return dict(self._fitting(node, change))
         if change.occupied.get(node, node.occupied) <= self.share(node):
@@ -120,19 +129,29 @@ class Cover:
         chosen: dict[str, Held] = {}
         for child in node.children.values():
             chosen.update(self.runs(child, change))
-        occupancy = _Occupancy(node, self._empty)
-        for held in chosen.values():
-            occupancy.add(held)
         rest = [held for held in _below(node, change) if held.id not in chosen]
         rest.sort(key=lambda held: held.order)
-        share, free = self.share(node), node not in self._empty
+        if node in self._empty:
+            self._add_beside(node, chosen, rest)
+            return chosen
+        total, share = sum(held.charge for held in chosen.values()), self.share(node)
         smallest = min((held.charge for held in rest), default=0)
         for held in rest:
-            if free and occupancy.total + smallest > share:
+            if total + smallest > share:
                 break
-            if occupancy.add(held, share):
+            if total + held.charge <= share:
+                total += held.charge
                 chosen[held.id] = held
         return chosen
+
+    def _add_beside(self, node: Node, chosen: dict[str, Held], rest: list[Held]) -> None:
+        """Of the rest those that fit beside the chosen and beside what is not lent below `node`."""
+        occupancy, share = _Occupancy(node, self._empty), self.share(node)
+        for held in chosen.values():
+            occupancy.add(held)
+        for held in rest:
+            if occupancy.add(held, share):
+                chosen[held.id] = held
 
     def note(self, changes: Iterable[tuple[Held, bool]]) -> None:
         """These runs, and no others, have just been started (true) or ended in the tree: what is known follows."""
