@@ -150,8 +150,8 @@ class Fair:
         self._running = None
 
     def _over(self, leaf: Node, charge: int, at_us: int) -> Node | None:
-        """The node whose limit, or the root if lending, `charge` more in `leaf` would break as of then, of what runs now
-        and does not have to have ended."""
+        """The node whose limit, or the root if lending, `charge` more in `leaf` would break then, beside what runs
+        now and may still run then."""
         tree, lacks = self.standing.tree, self.pool.lacks(self.now)
         if self._running is None:
             self._running = Counts(tree, self.now, tree.held.values(), lacks)

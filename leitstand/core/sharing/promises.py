@@ -38,10 +38,10 @@ def bounds(state: "State", name: str, now: int) -> dict[str, Bound]:
         if made.kind == "promise" and job.pool == name:
             until = made.start_us + min(job.max_duration_us or INFINITY, until_us)
             found[job.id] = Bound(tree.node(state.leaf(job)), job.charge_milli, made.start_us, until)
-    for pinned_us, job in standing.pins:
-        held = tree.held.get(job)
+    for pinned_us, id in standing.pins:
+        held = tree.held.get(id)
         if held is not None and held.pinned_us == pinned_us > now:
-            found[job] = Bound(held.leaf, held.charge, now, pinned_us)
+            found[id] = Bound(held.leaf, held.charge, now, pinned_us)
     return found
 
 

@@ -159,9 +159,10 @@ class Offer(NamedTuple):
 
 class Offers:
     """Offers of nodes for one task of a shape, cheapest first. `on`: runs that may be taken, by position, cheapest
-    first. `light`: the least charge counts first, then lost work; else the other way round.
+    first. `light`: the least charge counts first, then lost work; else the other way round. `where`: only of these
+    nodes.
 
-    `where`: only of these nodes. What a node offers is worked out when it may be next: before that its cheapest run alone says what it costs at
+    What a node offers is worked out when it may be next: before that its cheapest run alone says what it costs at
     least."""
 
     def __init__(
