@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Reservation, Run
     from leitstand.core.state import State
 
+REBALANCED_MAX: Final = 64  # projects that may rebalance in one tick; the next begins behind them
 RESERVED_PER_PLAN: Final = 16  # further ones are made in later cycles
 
 
@@ -50,6 +51,7 @@ class Fair:
         self.moved: dict[int, None] = {}  # positions where anything changed since they were tried
         self.mended: dict[str, int] = {}  # jobs with first call that were looked at, after so many stops
         self.ticked = False
+        self.rebalanced: dict[str, None] = {}  # projects for which this plan may rebalance
         self._scene: Scene | None = None
         self._consolidation: Consolidation | None = None
         self._cover: Cover | None = None
@@ -267,6 +269,7 @@ class Fair:
         heads.kept.clear()
         heads.reserves = True
         everybody = self.ticked or self.looked_at is None
+        self.rebalanced = self._in_turn(standing.lines) if self.ticked else {}
         leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
         lines = {leaf: self._line(leaf) for leaf in leaves}
         turns = Turns(standing.tree, lines, self.state.rules.sharing.tick_s, heads.counts)
@@ -279,6 +282,14 @@ class Fair:
                 heads.hopeful.pop(job.id, None)
                 self._serve(job, turn.leaf)
             turns.done()
+
+    def _in_turn(self, leaves: Iterable[str]) -> dict[str, None]:
+        """The projects whose turn it is to rebalance in this tick."""
+        every = sorted(leaves)
+        if len(every) <= REBALANCED_MAX:
+            return dict.fromkeys(every)
+        first = self.now // self.state.rules.sharing.tick_us * REBALANCED_MAX % len(every)
+        return dict.fromkeys((every + every)[first : first + REBALANCED_MAX])
 
     def _hope(self, positions: Iterable[int]) -> None:
         """Capacity was freed where places are reserved: perhaps those for whom can start sooner."""
@@ -342,26 +353,36 @@ class Fair:
             if act is not None:
                 self._carry_out(job, leaf, act)
                 return True
-            if self.ticked and self._move(job, leaf):
+            if leaf.id in self.rebalanced and self._move(job, leaf):
                 return True
         if job.id not in self.state.reservations:
             self._reserve(job, leaf)
         return False
 
     def _act(self, job: "Job", leaf: Node) -> Act | None:
-        comes_first = (
-            leaf.runs and leaf.runs[-1][1].priority < job.priority
-        )  # before some run of its own project
-        if not comes_first and not any(
-            self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth
-        ):
+        causes = self._causes(job, leaf)
+        if not causes:
             return None
         if self._scene is None:
             self._scene = self._make_scene()
-        causes = f.TAKES if self.ticked else ("recall", "priority")
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
         act = self._scene.act(wanted, causes)
         return act if act is not None and self._keeps_promises(job, leaf, act.victims) else None
+
+    def _causes(self, job: "Job", leaf: Node) -> list[str]:
+        """For which causes the job might take from others, as far as a glance tells."""
+        comes_first = (
+            leaf.runs and leaf.runs[-1][1].priority < job.priority
+        )  # before a run of its own project
+        covered = any(self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth)
+        causes = []
+        if covered and self.standing.tree.guaranteed(leaf, job.charge_milli) is not None:
+            causes.append("recall")
+        if comes_first or job.id in self.standing.failed:  # who has first call awaits what is being freed
+            causes.append("priority")
+        if covered and leaf.id in self.rebalanced:
+            causes.append("rebalance")
+        return causes
 
     def _keeps_promises(self, job: "Job", leaf: Node, gone: Sequence[str] = ()) -> bool:
         """Whether promises keep their count beside the job without these runs; places they keep by the view in which
@@ -532,7 +553,8 @@ class Fair:
         self._count(job, leaf, start_us)
         if kind == "promise" and self._promised is not None:
             self._put(self._promised, job, leaf, start_us)
-        self._bounds = None if kind == "promise" else self._bounds
+        if kind == "promise" and self._bounds is not None:
+            self._bounds[job.id] = self._bound(job, leaf, start_us)
         self._touch(places)
 
     def _earliest(self, job: "Job", leaf: Node) -> tuple[int, list[Place]] | None:
@@ -576,13 +598,16 @@ class Fair:
         counts.put(job.id, leaf, job.charge_milli, (start_us, min(start_us + _limit(job), INFINITY)))
 
     def _is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
-        sharing, tree = self.state.rules.sharing, self.standing.tree
-        until = min(job.max_duration_us or INFINITY, sharing.until_freed_us)
-        asked = Bound(leaf, job.charge_milli, start_us, start_us + until)
-        capacity = tree.capacity - sharing.spare_milli
         if self._bounds is None:
             self._bounds = bounds(self.state, self.name, self.now)
-        return safe(tree, asked, self._bounds.values(), capacity, self.pool.lacks(self.now))
+        capacity = self.standing.tree.capacity - self.state.rules.sharing.spare_milli
+        asked = self._bound(job, leaf, start_us)
+        return safe(self.standing.tree, asked, self._bounds.values(), capacity, self.pool.lacks(self.now))
+
+    def _bound(self, job: "Job", leaf: Node, start_us: int) -> Bound:
+        """What nobody could take from a promise."""
+        until_us = min(job.max_duration_us or INFINITY, self.state.rules.sharing.until_freed_us)
+        return Bound(leaf, job.charge_milli, start_us, start_us + until_us)
 
     @property
     def pool(self) -> "Pool":

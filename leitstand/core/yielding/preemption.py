@@ -246,13 +246,18 @@ class Scene:
         return change.occupied[self.tree.root] <= max(self.tree.capacity, self.tree.root.occupied)
 
     def _keeps_covered(self, case: Case, change: Change) -> bool:
-        """Whether the amount that is covered falls at no node off the job's path."""
+        """Whether the amount that is covered falls at no node off the job's path. It does not where nobody goes who was
+        covered: then the same runs are."""
         path = dict.fromkeys(case.wanted.leaf.path())
-        return not any(
-            falls(self.cover.amount(node), self.cover.amount(node, change))
-            for node in change.running
-            if node not in path
-        )
+        for node in change.running:
+            if node in path:
+                continue
+            covered = self.cover.runs(node)
+            if not any(id in covered for id in change.gone):
+                continue
+            if falls(self.cover.amount(node), self.cover.amount(node, change)):
+                return False
+        return True
 
     # ── it ends ───────────────────────────────────────────────────────────────────────────────────────────────────
     def _assert_rising(self, case: Case, victims: Sequence[Yielding]) -> None:
