@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: marks by folder, a control plane of their own for system tests."""
+"""What all tests share: marks by folder, a control plane of their own for system tests, and examples: every run of the
+suite tries the same ones, so that what is red was made red by a change; LEITSTAND_HUNT=1000 looks for new ones."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.plane import Plane
 
 TESTS = Path(__file__).parent
+
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+if "LEITSTAND_HUNT" not in os.environ:
+    settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

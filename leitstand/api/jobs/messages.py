@@ -23,7 +23,7 @@ WAITING: Final = {
     "limit": "waits: its project, tenant or class would use more than its guarantee and what it may borrow",
     "freeing": "waits for capacity that is being freed for it",
     "failure": "waits for nodes in the place of those that failed; the others are held for it, for a while",
-    "moving": "makes room for another job: its run stops and goes on elsewhere, where places are held for it",
+    "moving": "waits to go on elsewhere, where places are held for it: its run makes room for another job",
     "maintenance": "waits for the end of maintenance on the nodes that it would have",
     "lending": "waits: what is idle is not lent",
     "reserved": "waits: it would fit now, but not for its whole time limit beside what others have reserved",

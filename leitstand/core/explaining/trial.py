@@ -65,7 +65,7 @@ class Trial(Fair):
 
     def takes(self, job: "Job") -> Act | None:
         """Whom a cycle now would stop for the job, so that it starts once they have gone; None: nobody."""
-        return self._act(job, self.leaf(job))
+        return None if job.id in self.standing.due else self._act(job, self.leaf(job))
 
     def takes_own(self, job: "Job") -> Act | None:
         """The same of runs of its own project alone."""

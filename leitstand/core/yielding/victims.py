@@ -165,16 +165,16 @@ class Search:
         return case.room.find(runs, case.wanted.asked, self.scene.find) is not None
 
     def _alone(self, case: Case, leaves: Iterable[Node]) -> Found | None:
-        """The best victim that is enough by itself, of the cheapest that nobody covers."""
+        """A victim that is enough by itself: one of the cheapest, first of those that nobody covers."""
         most = most_of(case.wanted)
         covered = self._covered(case.scope)
         runs = [
             run
             for leaf in leaves
             for run in self.scene.of(leaf).values()
-            if run.job not in covered and self.scene.may_go(case.scope, run)
+            if self.scene.may_go(case.scope, run)
         ]
-        for run in nsmallest(ALONE_MAX, runs, key=lambda run: rank_of([run], most)):
+        for run in nsmallest(ALONE_MAX, runs, key=lambda run: (run.job in covered, rank_of([run], most))):
             places = self.scene.places(case, [run])
             if places is not None:
                 return [run], places
