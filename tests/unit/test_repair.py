@@ -225,8 +225,8 @@ def test_what_is_held_counts_and_no_more() -> None:
     plan = cloud.core._fair["shared"]
     plan.now, plan._counts = cloud.now, None
     leaf = standing.tree.node("industry/a/default")
-    assert plan._usage().allows(leaf, 4_000, HOUR_US, "")
-    assert not plan._usage().allows(leaf, 8_000, HOUR_US, "")
+    assert plan.usage.reserved().allows(leaf, 4_000, HOUR_US, "")
+    assert not plan.usage.reserved().allows(leaf, 8_000, HOUR_US, "")
 
 
 def test_what_others_reserve_behind_a_hold_leaves_the_gang_its_whole_time() -> None:

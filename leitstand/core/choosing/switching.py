@@ -183,7 +183,7 @@ class _Asking(Fair):
         limit_us = job.max_duration_us or INFINITY
         if self.standing.reserved.get(leaf.id, 0) >= self.state.rules.sharing.reservations_leaf_max:
             return None
-        open_us = self._usage().earliest(leaf, job.charge_milli, limit_us)
+        open_us = self.usage.reserved().earliest(leaf, job.charge_milli, limit_us)
         if open_us is None:
             return None
         found = self.standing.timeline.earliest(
@@ -196,7 +196,7 @@ class _Asking(Fair):
         )
         if found is None:
             return None
-        kind = "promise" if self._is_safe(job, leaf, found[0]) else "plan"
+        kind = "promise" if self.usage.is_safe(job, leaf, found[0]) else "plan"
         return Offer(kind, found[0], found[1])
 
 

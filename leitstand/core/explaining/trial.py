@@ -91,14 +91,14 @@ class Trial(Fair):
 
     def leaves_room(self, job: "Job") -> bool:
         """Whether its start now would leave what is reserved within all limits."""
-        return self._leaves_room(job, self.leaf(job))
+        return self.usage.leaves_room(job, self.leaf(job))
 
     def earliest(self, job: "Job") -> tuple[int, list[Place]] | None:
         """When and where the job could start, as runs and reservations are now, if nobody else came first."""
         made = self.state.reservations.get(job.id)
         if made is None or made.kind != "hold":
             return self._earliest(job, self.leaf(job))
-        counts = self._usage()
+        counts = self.usage.reserved()
         counts.drop(job.id)
         found = self._earliest(job, self.leaf(job))
         repair.count(self, counts, job)
@@ -126,8 +126,8 @@ class Trial(Fair):
         return False
 
     # ── who could go ──────────────────────────────────────────────────────────────────────────────────────────────
-    def _run_of(self, held: Held) -> Yielding | None:
-        return super()._run_of(held) if not self._only or held.leaf.id == self._only else None
+    def run_of(self, held: Held) -> Yielding | None:
+        return super().run_of(held) if not self._only or held.leaf.id == self._only else None
 
 
 def limit_of(job: "Job") -> int:

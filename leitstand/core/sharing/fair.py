@@ -7,23 +7,22 @@ when something changed in the pool.
 What it keeps between cycles is a cache: with it empty it decides the same. `docs/scheduling.md` tells the algorithm.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
 from leitstand.core.metering import lost
-from leitstand.core.places.closures import lacking
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, counted, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping, repair
-from leitstand.core.sharing.counts import Counts
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads
-from leitstand.core.sharing.promises import Bound, bounds, safe
+from leitstand.core.sharing.making_way import make_way
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, parts_of
 from leitstand.core.sharing.turns import Turns
+from leitstand.core.sharing.usage import Usage
 from leitstand.core.yielding.consolidation import Consolidation
 from leitstand.core.yielding.cover import Cover
 from leitstand.core.yielding.preemption import Act, Scene, Wanted, Yielding
@@ -55,10 +54,7 @@ class Fair:
         self._scene: Scene | None = None
         self._consolidation: Consolidation | None = None
         self._cover: Cover | None = None
-        self._counts: Counts | None = None  # of one plan: usage over time, with all that is reserved,
-        self._promised: Counts | None = None  # and with promises and claims alone
-        self._running: Counts | None = None  # and with neither
-        self._bounds: dict[str, Bound] | None = None  # of one plan, by job: what nobody can take
+        self.usage = Usage(self)
         # positions where capacity was freed; None: anything may have changed
         self.freed: dict[int, None] | None = None
         self.looked_at: dict[int, None] | None = None  # of them, those that the last plan knew
@@ -114,7 +110,7 @@ class Fair:
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
         self.now, self._reserved = now, 0
-        self._counts = self._promised = self._bounds = None
+        self.usage.forget()
         keeping.refresh(self.state, self.name, now)
         self.standing.tree.settle()
         self._scene = self._consolidation = None
@@ -125,7 +121,7 @@ class Fair:
         self.looked_at, self.freed = self.freed, {}
         self.heads.wake(self.looked_at, self.pool.free)
         self._hope(self.looked_at or ())
-        self._make_way()
+        make_way(self)
         self._start_due()
         repair.mend(self)
         self._take_turns()
@@ -133,74 +129,6 @@ class Fair:
         self.ticked = False
         if not self._may_start():  # the next plan goes on
             self.freed = None if self.looked_at is None else self.looked_at | self.freed
-
-    # ── due promises ──────────────────────────────────────────────────────────────────────────────────────────────
-    def _make_way(self) -> None:
-        """Whoever stands in the way of a promise by count is told to end so that he has by its start: the cheapest,
-        never one that is pinned or inside a guarantee."""
-        sharing, standing = self.state.rules.sharing, self.standing
-        for job_id, (leaf, charge) in list(standing.due.items()):
-            made = self.state.reservations[job_id]
-            if self.now < made.start_us - sharing.grace_us - sharing.stop_us:
-                continue
-            while (over := self._over(leaf, charge, made.start_us)) is not None:
-                victim = self._cheapest(over, made.start_us)
-                if victim is None:
-                    break
-                self.emit(f.RunStopOrdered(victim.run, "recall", job_id))
-                self._counts = self._promised = self._running = None
-        self._running = None
-
-    def _over(self, leaf: Node, charge: int, at_us: int) -> Node | None:
-        """The node whose limit, or the root if lending, `charge` more in `leaf` would break then, beside what runs
-        now and may still run then."""
-        tree, lacks = self.standing.tree, self.pool.lacks(self.now)
-        if self._running is None:
-            self._running = Counts(tree, self.now, tree.held.values(), lacks)
-        running = self._running
-        for node in leaf.path():
-            if node.borrow >= 0 and running.used(node, at_us) + charge > node.guarantee + node.borrow:
-                return node
-        if not tree.floors:
-            return tree.root if running.used(tree.root, at_us) + charge > tree.capacity else None
-        capacity = tree.capacity - lacking(lacks, at_us)
-        return tree.root if _occupied(tree.root, self._used(at_us), leaf, charge) > capacity else None
-
-    def _used(self, at_us: int) -> dict[Node, int]:
-        """Usage of every node as of then: of what runs now and does not have to have ended."""
-        used: dict[Node, int] = {}
-        for held in self.standing.tree.held.values():
-            if held.until_us > at_us:
-                for node in held.leaf.path():
-                    used[node] = used.get(node, 0) + held.charge
-        return used
-
-    def _cheapest(self, node: Node, at_us: int) -> Yielding | None:
-        """The run below `node` that loses least, of those that can be taken and are inside no guarantee."""
-        state, tree = self.state, self.standing.tree
-        cover = Cover(tree, guaranteed=True)
-        owed: dict[str, Held] = {}
-        for below in tree.nodes.values():
-            if below.depth and below.guarantee:
-                owed |= cover.runs(below)
-        oldest = self.now - state.rules.sharing.protected_us
-        found = [
-            self._yielding(run, state.jobs[run.job])
-            for held in node.held()
-            if held.until_us > at_us
-            and not held.pinned_us
-            and held.id not in owed
-            and (run := state.runs.get(state.jobs[held.id].run)) is not None
-            and not run.stopping
-            and run.since_us <= oldest
-        ]
-        return min(found, key=lambda run: run.cost, default=None)
-
-    def _leaves_room(self, job: "Job", leaf: Node) -> bool:
-        """Whether a start now leaves what is reserved its count."""
-        if not self.state.reservations:
-            return True
-        return self._usage().allows(leaf, job.charge_milli, _limit(job), job.id)
 
     # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
     def _start_due(self) -> None:
@@ -310,7 +238,7 @@ class Fair:
 
     def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
         """Start the job if that is allowed and delays nobody who comes first."""
-        if self._forbidden(leaf, job.charge_milli) or not self._leaves_room(job, leaf):
+        if self._forbidden(leaf, job.charge_milli) or not self.usage.leaves_room(job, leaf):
             if job.id not in self.state.reservations:
                 self.heads.kept[leaf.id, cls] = None
             return False
@@ -333,11 +261,9 @@ class Fair:
         tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli)
         known = self.standing.timeline.reservation(job.id)
         self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
-        for counts in self._known_counts():
-            counts.start(job.id, leaf, job.charge_milli, min(self.now + _limit(job), INFINITY))
+        self.usage.starts(job, known is not None)
         self._touch(places)
         if known is not None:
-            self._bounds = None
             self._let_go(known.places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
@@ -367,7 +293,7 @@ class Fair:
             self._scene = self._make_scene()
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
         act = self._scene.act(wanted, causes)
-        return act if act is not None and self._keeps_promises(job, leaf, act.victims) else None
+        return act if act is not None and self.usage.keeps_promises(job, leaf, act.victims) else None
 
     def _causes(self, job: "Job", leaf: Node) -> list[str]:
         """For which causes the job might take from others, as far as a glance tells."""
@@ -384,30 +310,6 @@ class Fair:
             causes.append("rebalance")
         return causes
 
-    def _keeps_promises(self, job: "Job", leaf: Node, gone: Sequence[str] = ()) -> bool:
-        """Whether promises keep their count beside the job without these runs; places they keep by the view in which
-        its own are found."""
-        state, tree = self.state, self.standing.tree
-        if not any(made.kind == "promise" and made.job != job.id for made in state.reservations.values()):
-            return True
-        counts = self._promised
-        if counts is None:
-            lacks = self.pool.lacks(self.now)
-            counts = self._promised = Counts(tree, self.now, tree.held.values(), lacks)
-            for made in state.reservations.values():
-                other = state.jobs[made.job]
-                if made.kind == "promise" and other.pool == self.name:
-                    self._put(counts, other, tree.node(state.leaf(other)), made.start_us)
-        victims = [tree.held[state.runs[victim].job] for victim in gone]
-        for held in victims:
-            counts.end(held.id, held.leaf)
-        sharing = state.rules.sharing
-        freed_us = sharing.grace_us + sharing.stop_us
-        allowed = counts.allows(leaf, job.charge_milli, min(_limit(job) + freed_us, INFINITY), job.id)
-        for held in victims:
-            counts.start(held.id, held.leaf, held.charge, held.until_us)
-        return allowed
-
     def _may_cover(self, node: Node, leaf: Node, charge: int) -> bool:
         """Whether the job may be covered at the node: surely not if all runs there are and it does not fit."""
         return (
@@ -417,14 +319,11 @@ class Fair:
 
     def _carry_out(self, job: "Job", leaf: Node, act: Act) -> None:
         self.emit(f.CapacityReserved(job.id, "claim", self.now, counted(act.places, self.pool.names)))
-        until_us = self.standing.tree.held[job.id].until_us
-        for counts in self._known_counts():
-            counts.put(job.id, leaf, job.charge_milli, (self.now, until_us))
+        self.usage.claims(job.id)
         self._displace(act.places)
         for victim in act.victims:
             stopped = self.state.runs[victim].job
-            for counts in self._known_counts():
-                counts.end(stopped, self.standing.tree.held[stopped].leaf)
+            self.usage.stops(stopped)
             self.emit(f.RunStopOrdered(victim, act.cause, job.id))
             self.heads.served.pop(stopped, None)
         assert self._scene is not None, "an act has a scene"
@@ -441,16 +340,14 @@ class Fair:
         if self._consolidation is None:
             self._consolidation = Consolidation(self.state, self.name, self._scene)
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
-        if not self._consolidation.may(wanted) or not self._leaves_room(job, leaf):
+        if not self._consolidation.may(wanted) or not self.usage.leaves_room(job, leaf):
             return False
-        moves = self._consolidation.moves(wanted, self._usage(), lambda: self._otherwise(job, leaf))
+        moves = self._consolidation.moves(wanted, self.usage.reserved(), lambda: self._otherwise(job, leaf))
         if moves is None:
             return False
         self._consolidation.carry_out(wanted, moves, self.emit)
-        held = self.standing.tree.held
-        for counts in self._known_counts():
-            for moved in (job.id, *(move.run.job for move in moves.runs)):
-                counts.put(moved, held[moved].leaf, held[moved].charge, (self.now, held[moved].until_us))
+        for moved in (job.id, *(move.run.job for move in moves.runs)):
+            self.usage.claims(moved)
         return True
 
     def _otherwise(self, job: "Job", leaf: Node) -> int:
@@ -471,11 +368,9 @@ class Fair:
         """Hold nothing for the job any more; it may get something else at once."""
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
-        self._bounds = None
+        self.usage.drops(job)
         self.heads.served.pop(job, None)
         self.heads.again[self.state.leaf(self.state.jobs[job])] = None
-        for counts in self._known_counts():
-            counts.drop(job)
         if known is not None:
             self._let_go(known.places)
 
@@ -496,7 +391,7 @@ class Fair:
         return Scene(
             standing.tree,
             standing.timeline,
-            self._run_of,
+            self.run_of,
             standing.stopping,
             self.now,
             sharing,
@@ -512,7 +407,7 @@ class Fair:
             self._cover = Cover(tree)
         return self._cover
 
-    def _run_of(self, held: Held) -> Yielding | None:
+    def run_of(self, held: Held) -> Yielding | None:
         job = self.state.jobs[held.id]
         run = self.state.runs.get(job.run)
         return None if run is None else self._yielding(run, job)
@@ -548,13 +443,9 @@ class Fair:
         if found is None or found[0] <= self.now:  # there is room, but somebody else comes first
             return
         start_us, places = found
-        kind = "promise" if self._is_safe(job, leaf, start_us) else "plan"
+        kind = "promise" if self.usage.is_safe(job, leaf, start_us) else "plan"
         self.emit(f.CapacityReserved(job.id, kind, start_us, counted(places, self.pool.names)))
-        self._count(job, leaf, start_us)
-        if kind == "promise" and self._promised is not None:
-            self._put(self._promised, job, leaf, start_us)
-        if kind == "promise" and self._bounds is not None:
-            self._bounds[job.id] = self._bound(job, leaf, start_us)
+        self.usage.reserves(job, leaf, kind, start_us)
         self._touch(places)
 
     def _earliest(self, job: "Job", leaf: Node) -> tuple[int, list[Place]] | None:
@@ -571,43 +462,7 @@ class Fair:
                 after_us=after_us,
             )
 
-        return self._usage().earliest_with(leaf, job.charge_milli, _limit(job), places)
-
-    def _usage(self) -> Counts:
-        """Usage over time, as far as it is known now."""
-        if self._counts is None:
-            state, tree = self.state, self.standing.tree
-            self._counts = Counts(tree, self.now, tree.held.values(), self.pool.lacks(self.now))
-            for made in state.reservations.values():
-                job = state.jobs[made.job]
-                if made.kind == "hold" and job.pool == self.name:
-                    repair.count(self, self._counts, job)
-                elif made.kind != "claim" and job.pool == self.name:
-                    self._count(job, tree.node(state.leaf(job)), made.start_us)
-        return self._counts
-
-    def _known_counts(self) -> list[Counts]:
-        return [counts for counts in (self._counts, self._promised) if counts is not None]
-
-    def _count(self, job: "Job", leaf: Node, start_us: int) -> None:
-        assert self._counts is not None, "it is being made"
-        self._put(self._counts, job, leaf, start_us)
-
-    def _put(self, counts: Counts, job: "Job", leaf: Node, start_us: int) -> None:
-        start_us = max(start_us, self.now)
-        counts.put(job.id, leaf, job.charge_milli, (start_us, min(start_us + _limit(job), INFINITY)))
-
-    def _is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
-        if self._bounds is None:
-            self._bounds = bounds(self.state, self.name, self.now)
-        capacity = self.standing.tree.capacity - self.state.rules.sharing.spare_milli
-        asked = self._bound(job, leaf, start_us)
-        return safe(self.standing.tree, asked, self._bounds.values(), capacity, self.pool.lacks(self.now))
-
-    def _bound(self, job: "Job", leaf: Node, start_us: int) -> Bound:
-        """What nobody could take from a promise."""
-        until_us = min(job.max_duration_us or INFINITY, self.state.rules.sharing.until_freed_us)
-        return Bound(leaf, job.charge_milli, start_us, start_us + until_us)
+        return self.usage.reserved().earliest_with(leaf, job.charge_milli, _limit(job), places)
 
     @property
     def pool(self) -> "Pool":
@@ -618,13 +473,6 @@ class Fair:
         standing = self.pool.standing
         assert standing is not None, "the discipline is fair"
         return standing
-
-
-def _occupied(node: Node, used: dict[Node, int], leaf: Node | None = None, charge: int = 0) -> int:
-    """What `node` would occupy with this usage of the leaves, and `charge` more in `leaf`."""
-    if not node.children:
-        return max(used.get(node, 0) + (charge if node is leaf else 0), node.floor)
-    return max(sum(_occupied(child, used, leaf, charge) for child in node.children.values()), node.floor)
 
 
 def _limit(job: "Job") -> int:

@@ -154,7 +154,7 @@ class _Found(NamedTuple):
 def _mend(plan: "Fair", job: "Job") -> None:
     leaf = plan.standing.tree.node(plan.state.leaf(job))
     held = _held(plan, job)
-    allowed = not plan._forbidden(leaf, job.charge_milli) and plan._keeps_promises(job, leaf)
+    allowed = not plan._forbidden(leaf, job.charge_milli) and plan.usage.keeps_promises(job, leaf)
     found = _find(plan, job, held, allowed)
     if allowed and found.complete and found.free and not job.run:
         view = plan.standing.timeline.view(plan.now, _limit(job), own=job.id, ignore=("plan",))
@@ -171,8 +171,8 @@ def _mend(plan: "Fair", job: "Job") -> None:
         else:  # others were promised all of it
             plan._drop(job.id, "recalled")
         plan.wake(position for position, _ in held)
-    if plan._counts is not None and _held(plan, job):
-        count(plan, plan._counts, job)
+    if _held(plan, job):
+        plan.usage.holds(job)
 
 
 def _find(plan: "Fair", job: "Job", held: list[Place], allowed: bool) -> _Found:

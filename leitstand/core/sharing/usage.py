@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Usage over time of one pool as one plan knows it: what runs, what is reserved, what nobody can take. Called by the
+fair plan, which says with every decision what changed.
+
+Each of the three counts is made when somebody asks for it: most plans need one or none.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing import repair
+from leitstand.core.sharing.counts import Counts
+from leitstand.core.sharing.promises import Bound, bounds, safe
+from leitstand.core.sharing.shares import Node
+
+if TYPE_CHECKING:
+    from leitstand.core.jobs import Job
+    from leitstand.core.sharing.fair import Fair
+
+
+class Usage:
+    """See the module."""
+
+    def __init__(self, plan: "Fair") -> None:
+        self._plan = plan
+        self._running: Counts | None = None
+        self._reserved: Counts | None = None
+        self._promised: Counts | None = None
+        self._bounds: dict[str, Bound] | None = None  # by job: what nobody can take
+
+    # ── counts ────────────────────────────────────────────────────────────────────────────────────────────────────
+    def running(self) -> Counts:
+        """Of what runs, as of the last time anything was told to end."""
+        if self._running is None:
+            self._running = self._of_runs()
+        return self._running
+
+    def reserved(self) -> Counts:
+        """With all that is reserved."""
+        counts = self._reserved
+        if counts is None:
+            plan, state = self._plan, self._plan.state
+            counts = self._reserved = self._of_runs()
+            for made in state.reservations.values():
+                job = state.jobs[made.job]
+                if made.kind == "hold" and job.pool == plan.name:
+                    repair.count(plan, counts, job)
+                elif made.kind != "claim" and job.pool == plan.name:
+                    self._put(counts, job, made.start_us)
+        return counts
+
+    def promised(self) -> Counts:
+        """With promises alone."""
+        counts = self._promised
+        if counts is None:
+            plan, state = self._plan, self._plan.state
+            counts = self._promised = self._of_runs()
+            for made in state.reservations.values():
+                job = state.jobs[made.job]
+                if made.kind == "promise" and job.pool == plan.name:
+                    self._put(counts, job, made.start_us)
+        return counts
+
+    def _of_runs(self) -> Counts:
+        plan, tree = self._plan, self._plan.standing.tree
+        return Counts(tree, plan.now, tree.held.values(), plan.pool.lacks(plan.now))
+
+    def _put(self, counts: Counts, job: "Job", start_us: int) -> None:
+        start_us = max(start_us, self._plan.now)
+        window = (start_us, min(start_us + _limit(job), INFINITY))
+        counts.put(job.id, self._leaf(job), job.charge_milli, window)
+
+    def _known(self) -> list[Counts]:
+        return [counts for counts in (self._reserved, self._promised) if counts is not None]
+
+    def _leaf(self, job: "Job") -> Node:
+        return self._plan.standing.tree.node(self._plan.state.leaf(job))
+
+    # ── what changed ──────────────────────────────────────────────────────────────────────────────────────────────
+    def starts(self, job: "Job", had_reservation: bool) -> None:
+        """The job starts now."""
+        for counts in self._known():
+            self._put(counts, job, self._plan.now)
+        if had_reservation:
+            self._bounds = None
+
+    def claims(self, job: str) -> None:
+        """The job has a claim: it counts as running."""
+        held = self._plan.standing.tree.held[job]
+        for counts in self._known():
+            counts.put(job, held.leaf, held.charge, (self._plan.now, held.until_us))
+
+    def stops(self, job: str) -> None:
+        """The run of the job is about to be told to end."""
+        for counts in self._known():
+            counts.end(job, self._plan.standing.tree.held[job].leaf)
+
+    def drops(self, job: str) -> None:
+        """Nothing is reserved for the job any more."""
+        self._bounds = None
+        for counts in self._known():
+            counts.drop(job)
+
+    def reserves(self, job: "Job", leaf: Node, kind: str, start_us: int) -> None:
+        """The job has a promise or a plan."""
+        if self._reserved is not None:
+            self._put(self._reserved, job, start_us)
+        if kind == "promise":
+            if self._promised is not None:
+                self._put(self._promised, job, start_us)
+            if self._bounds is not None:
+                self._bounds[job.id] = self._bound(job, leaf, start_us)
+
+    def holds(self, job: "Job") -> None:
+        """What the job holds after a failure is another."""
+        if self._reserved is not None:
+            repair.count(self._plan, self._reserved, job)
+
+    def forget(self) -> None:
+        """Anything may have changed."""
+        self._running = self._reserved = self._promised = self._bounds = None
+
+    # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def leaves_room(self, job: "Job", leaf: Node) -> bool:
+        """Whether a start now leaves what is reserved its count."""
+        if not self._plan.state.reservations:
+            return True
+        return self.reserved().allows(leaf, job.charge_milli, _limit(job), job.id)
+
+    def keeps_promises(self, job: "Job", leaf: Node, gone: Sequence[str] = ()) -> bool:
+        """Whether promises keep their count beside the job without these runs; places they keep by the view in which
+        its own are found."""
+        state, tree = self._plan.state, self._plan.standing.tree
+        if not any(made.kind == "promise" and made.job != job.id for made in state.reservations.values()):
+            return True
+        counts = self.promised()
+        victims = [tree.held[state.runs[victim].job] for victim in gone]
+        for held in victims:
+            counts.end(held.id, held.leaf)
+        freed_us = state.rules.sharing.grace_us + state.rules.sharing.stop_us
+        allowed = counts.allows(leaf, job.charge_milli, min(_limit(job) + freed_us, INFINITY), job.id)
+        for held in victims:
+            counts.start(held.id, held.leaf, held.charge, held.until_us)
+        return allowed
+
+    def is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
+        """Whether the start can be promised: no guarantee that is called takes it."""
+        plan = self._plan
+        if self._bounds is None:
+            self._bounds = bounds(plan.state, plan.name, plan.now)
+        tree = plan.standing.tree
+        asked = self._bound(job, leaf, start_us)
+        capacity = tree.capacity - plan.state.rules.sharing.spare_milli
+        return safe(tree, asked, self._bounds.values(), capacity, plan.pool.lacks(plan.now))
+
+    def _bound(self, job: "Job", leaf: Node, start_us: int) -> Bound:
+        """What nobody could take from a promise."""
+        until_us = min(job.max_duration_us or INFINITY, self._plan.state.rules.sharing.until_freed_us)
+        return Bound(leaf, job.charge_milli, start_us, start_us + until_us)
+
+
+def _limit(job: "Job") -> int:
+    return job.max_duration_us or INFINITY
