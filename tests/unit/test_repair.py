@@ -223,7 +223,8 @@ def test_what_is_held_counts_and_no_more() -> None:
     standing = cloud.core.state.pools["shared"].standing
     assert standing is not None
     plan = cloud.core._fair["shared"]
-    plan.now, plan._counts = cloud.now, None
+    plan.now = cloud.now
+    plan.usage.forget()
     leaf = standing.tree.node("industry/a/default")
     assert plan.usage.reserved().allows(leaf, 4_000, HOUR_US, "")
     assert not plan.usage.reserved().allows(leaf, 8_000, HOUR_US, "")

@@ -79,6 +79,7 @@ class Room:
         for nodes in self.free.levels:
             self._serving |= nodes
         self._full: dict[Resources, None] = {}  # shapes that find no place unless somebody leaves
+        self._stale: dict[int, None] = {}
 
     @property
     def size(self) -> int:
@@ -98,10 +99,17 @@ class Room:
                     gpus, cpus_milli, memory_mib = gpus + more, cpus_milli + cpus, memory_mib + memory
         return gpus, cpus_milli, memory_mib
 
-    def refresh(self, position: int) -> None:
-        """What the node has changed."""
-        self.free.put(position, self._look(position, ()))
-        self._full.clear()
+    def touch(self, positions: Iterable[int]) -> None:
+        """What these nodes have has changed; to be brought in by `refresh`."""
+        self._stale.update(dict.fromkeys(positions))
+
+    def refresh(self) -> None:
+        """Bring in what changed."""
+        if self._stale:
+            for position in self._stale:
+                self.free.put(position, self._look(position, ()))
+            self._stale.clear()
+            self._full.clear()
 
     def serves(self, position: int) -> bool:
         """Whether the node is in service."""
@@ -179,7 +187,7 @@ class Offers:
         self.on = on
         self.most = most
         self.light = light
-        self._now: dict[int, Offer] = {}
+        self._stale: dict[int, None] = {}
         free = dict.fromkeys(room.free.ascending(need[0])) if need[0] else dict.fromkeys(room.serving())
         self._heap = [
             self._least(position)
@@ -189,11 +197,17 @@ class Offers:
         self._now = {offer.position: offer for offer in self._heap}
         heapify(self._heap)
 
-    def refresh(self, position: int) -> None:
-        """The room or the runs on the node have changed."""
-        if self.room.serves(position):
-            offer = self._now[position] = self._least(position)
-            heappush(self._heap, offer)
+    def touch(self, positions: Iterable[int]) -> None:
+        """What these nodes have has changed; to be brought in by `refresh`."""
+        self._stale.update(dict.fromkeys(positions))
+
+    def refresh(self) -> None:
+        """Bring in what changed, after the room."""
+        for position in self._stale:
+            if self.room.serves(position):
+                offer = self._now[position] = self._least(position)
+                heappush(self._heap, offer)
+        self._stale.clear()
 
     def cheapest(self) -> Iterator[Offer]:
         """Offers in order; what was read stays."""

@@ -141,10 +141,10 @@ class Scene:
 
     def touch(self, positions: Iterable[int]) -> None:
         """What is free or reserved on these nodes has changed."""
-        for position in positions:
-            for room in self._rooms.values():
-                room.refresh(position)
-            self._search.refresh(position)
+        positions = list(positions)
+        for room in self._rooms.values():
+            room.touch(positions)
+        self._search.touch(positions)
 
     # ── whom it may take ──────────────────────────────────────────────────────────────────────────────────────────
     def _scope(self, wanted: Wanted, covered: Node, cause: str) -> Scope | None:
@@ -212,6 +212,7 @@ class Scene:
                 self._rooms.pop(next(iter(self._rooms)))
                 self._search.forget()
             self._rooms[window] = room
+        room.refresh()
         return room
 
     # ── who ───────────────────────────────────────────────────────────────────────────────────────────────────────

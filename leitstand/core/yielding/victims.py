@@ -73,10 +73,10 @@ class Search:
         groups = self._few(case, leaves)
         return self._some(case, leaves) if groups is None else self._exact(case, groups)
 
-    def refresh(self, position: int) -> None:
-        """The room or the runs on the node have changed."""
+    def touch(self, positions: Sequence[int]) -> None:
+        """What these nodes have has changed."""
         for offers in self._offers.values():
-            offers.refresh(position)
+            offers.touch(positions)
 
     def forget(self) -> None:
         """Rooms were dropped."""
@@ -189,6 +189,7 @@ class Search:
             if len(self._offers) >= OFFERS_MAX:
                 self._offers.pop(next(iter(self._offers)))
             offers = self._offers[key] = Offers(case.room, need, self._field(scope), most, light)
+        offers.refresh()
         return offers
 
     def _field(self, scope: Scope) -> dict[int, list[Yielding]]:
