@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Reservation, Run
     from leitstand.core.state import State
 
-REBALANCED_MAX: Final = 64  # projects that may rebalance in one tick; the next begins behind them
+REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next begins behind them
 RESERVED_PER_PLAN: Final = 16  # further ones are made in later cycles
 
 

@@ -120,11 +120,24 @@ class Search:
             if victims:
                 sets.append((rank_of(victims, most), victims))
         sets.sort(key=lambda entry: entry[0])
+        surplus = 0 if case.wanted.asked.gpu_milli else self._spare_tasks(case, ())[0]
         for _, victims in sets:
+            if surplus < 0 and surplus + self._gained(case, victims) < 0:
+                continue
             places = self.scene.places(case, victims)
             if places is not None:
                 return victims, places
         return None
+
+    def _gained(self, case: Case, victims: Sequence[Yielding]) -> int:
+        """How many more tasks fit once they have left, as far as a count tells."""
+        need, nodes = need_of(case.wanted.asked, case.room.size)
+        gained = 0
+        for position, leaving in _by_position(victims).items():
+            if case.room.serves(position):
+                gained += _tasks(case.room.amount(position, leaving), need, nodes)
+                gained -= _tasks(case.room.amount(position), need, nodes)
+        return gained
 
     # ── many candidates: node by node ─────────────────────────────────────────────────────────────────────────────
     def _some(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
@@ -296,10 +309,7 @@ class Search:
 
     def _spare_tasks(self, case: Case, victims: Sequence[Yielding]) -> tuple[int, dict[int, list[Yielding]]]:
         """How many tasks more than needed all nodes hold at most, and who leaves where."""
-        by_position: dict[int, list[Yielding]] = {}
-        for run in victims:
-            for position in dict.fromkeys(position for position, _ in run.places):
-                by_position.setdefault(position, []).append(run)
+        by_position = _by_position(victims)
         need, nodes = need_of(case.wanted.asked, case.room.size)
         held = 0
         fitting = case.room.free.ascending(need[0]) if need[0] else case.room.serving()
@@ -355,10 +365,7 @@ def still_needed(
     asked: Resources, room: Room, victims: list[Yielding], places: list[Place]
 ) -> list[Yielding]:
     """Victims without those that fit beside the job where it would run now."""
-    by_position: dict[int, list[Yielding]] = {}
-    for run in victims:
-        for position in dict.fromkeys(position for position, _ in run.places):
-            by_position.setdefault(position, []).append(run)
+    by_position = _by_position(victims)
     used: dict[int, tuple[int, int, int]] = {}
     for position, gpus in places:
         cpus, memory = asked.part(gpus)
@@ -377,6 +384,14 @@ def still_needed(
         for position in dict.fromkeys(position for position, _ in run.places):
             by_position[position].remove(run)
     return needed
+
+
+def _by_position(runs: Iterable[Yielding]) -> dict[int, list[Yielding]]:
+    found: dict[int, list[Yielding]] = {}
+    for run in runs:
+        for position in dict.fromkeys(position for position, _ in run.places):
+            found.setdefault(position, []).append(run)
+    return found
 
 
 def _tasks(amount: tuple[int, int, int], need: tuple[int, int, int], most: int) -> int:
