@@ -103,13 +103,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _keep_log(connection: sqlite3.Connection) -> None:
-    """Put the file into WAL mode. Where two processes make it at once, one is told `locked` without having waited."""
+    """Put the file into WAL mode. Where two processes make it at once, one is told `locked` without having waited, or,
+    very seldom, that it could not read what the other was just writing; a disk that fails goes on failing."""
     for _ in range(LOCKED_TRIES):
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR):
                 raise
             time.sleep(LOCKED_S)
     connection.execute("PRAGMA journal_mode=WAL")
