@@ -238,9 +238,10 @@ class Fair:
 
     def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
         """Start the job if that is allowed and delays nobody who comes first."""
-        if self._forbidden(leaf, job.charge_milli) or not self.usage.leaves_room(job, leaf):
+        forbidden = bool(self._forbidden(leaf, job.charge_milli))
+        if forbidden or not self.usage.leaves_room(job, leaf):
             if job.id not in self.state.reservations:
-                self.heads.kept[leaf.id, cls] = None
+                self.heads.keep(leaf.id, cls, forbidden)
             return False
         view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
         places = self.pool.place(cls.asked, view)

@@ -7,7 +7,7 @@ finds none for two. It wakes when capacity is freed where one of its tasks would
 could be taken or reserved for it. All of that may be forgotten at any time: it saves work and decides nothing.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -37,7 +37,9 @@ class Heads:
             str, str
         ] = {}  # of them, whom a plan had no room to reserve for: their projects,
         self.reserves = True  # and whether this one has
-        self.kept: dict[tuple[str, Class], None] = {}  # project and class that limits keep, in one plan
+        self.kept: dict[
+            tuple[str, Resources], int
+        ] = {}  # the same by project where limits forbid it, in one plan
         self.hopeful: dict[str, None] = {}  # jobs with a reservation on a node where capacity was freed
         self.again: dict[str, None] = {}  # projects that the next plan looks at in any case
 
@@ -49,6 +51,11 @@ class Heads:
     def bar(self, cls: Class) -> None:
         """One of the class found no place."""
         self.barred[cls.asked] = min(cls.limit_us, self.barred.get(cls.asked, INFINITY))
+
+    def keep(self, leaf: str, cls: Class, always: bool) -> None:
+        """Limits forbid the class in this project, whatever its time limit, or for as long as that."""
+        key = leaf, cls.asked
+        self.kept[key] = 0 if always else min(cls.limit_us, self.kept.get(key, INFINITY))
 
     def wake(self, positions: Iterable[int] | None, free: Free) -> None:
         """Capacity was freed on these nodes; without positions: anywhere."""
@@ -103,20 +110,25 @@ class Heads:
 
     def _next(self, line: Lane, leaf: str, most: int, last: Key | None) -> tuple[Key, Class, bool] | None:
         found: tuple[Key, Class, bool] | None = None
-        for key, cls in line.order[:most]:
-            if (last is None or key > last) and not (
+        begin = 0 if last is None else bisect_left(line.order, (last,))
+        for key, cls in line.order[begin:most]:
+            if key != last and not (
                 self.is_served(key[-1])
                 and key[-1] not in self.hopeful
-                and (self.sleeps(cls) or (leaf, cls) in self.kept)
+                and (self.sleeps(cls) or self.kept.get((leaf, cls.asked), INFINITY + 1) <= cls.limit_us)
             ):
                 found = key, cls, True
                 break
-        for cls, keys in line.classes.items():
-            if self.sleeps(cls) or (leaf, cls) in self.kept:
-                continue
-            index = 0 if last is None else bisect_right(keys, last)
-            if index < len(keys) and (found is None or keys[index] < found[0]):
-                found = keys[index], cls, False
+        for asked, limits in line.limits.items():
+            barred = min(self.barred.get(asked, INFINITY + 1), self.kept.get((leaf, asked), INFINITY + 1))
+            for limit_us in limits:
+                if limit_us >= barred:
+                    break
+                cls = Class(asked, limit_us)
+                keys = line.classes[cls]
+                index = 0 if last is None else bisect_right(keys, last)
+                if index < len(keys) and (found is None or keys[index] < found[0]):
+                    found = keys[index], cls, False
         return found
 
     def counts(self, head: Head) -> bool:

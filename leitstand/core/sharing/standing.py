@@ -36,17 +36,22 @@ class Class(NamedTuple):
 
 
 class Lane:
-    """Who waits in one leaf: all in order, and by class."""
+    """Who waits in one leaf: all in order, and by class. `limits`: of the classes of a shape, ascending."""
 
-    __slots__ = ("classes", "order")
+    __slots__ = ("classes", "limits", "order")
 
     def __init__(self) -> None:
         self.order: list[tuple[Key, Class]] = []
         self.classes: dict[Class, list[Key]] = {}
+        self.limits: dict[f.Resources, list[int]] = {}
 
     def add(self, key: Key, cls: Class) -> None:
         insort(self.order, (key, cls))
-        insort(self.classes.setdefault(cls, []), key)
+        keys = self.classes.get(cls)
+        if keys is None:
+            keys = self.classes[cls] = []
+            insort(self.limits.setdefault(cls.asked, []), cls.limit_us)
+        insort(keys, key)
 
     def remove(self, key: Key, cls: Class) -> None:
         del self.order[bisect_left(self.order, (key,))]
@@ -54,6 +59,10 @@ class Lane:
         del keys[bisect_left(keys, key)]
         if not keys:
             del self.classes[cls]
+            limits = self.limits[cls.asked]
+            del limits[bisect_left(limits, cls.limit_us)]
+            if not limits:
+                del self.limits[cls.asked]
 
 
 class Standing:

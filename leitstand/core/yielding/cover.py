@@ -103,6 +103,10 @@ class Cover:
             known = self._amounts[node] = node.version, self._amount(node, NONE)
         return known[1]
 
+    def is_mixed(self, node: Node) -> bool:
+        """Whether runs of different charge run below an inner node: how much is covered is then known by which."""
+        return bool(node.children) and len(self._below(node).charges) > 1
+
     def covered(self, job: Held) -> list[Node]:
         """The nodes from the leaf of `job` up to the child of the root at which it would be covered beside all that
         runs, had it started last."""

@@ -253,8 +253,7 @@ class Scene:
         for node in change.running:
             if node in path:
                 continue
-            covered = self.cover.runs(node)
-            if not any(id in covered for id in change.gone):
+            if self.cover.is_mixed(node) and not any(id in self.cover.runs(node) for id in change.gone):
                 continue
             if falls(self.cover.amount(node), self.cover.amount(node, change)):
                 return False

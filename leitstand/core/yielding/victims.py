@@ -59,14 +59,19 @@ class Case(NamedTuple):
     window: Window
 
 
+_Key = tuple[Scope, Window, tuple[int, int, int], int, bool]  # of offers
+_Field = dict[int, list[Yielding]]
+
+
 class Search:
     """The search for victims in one scene."""
 
     def __init__(self, scene: "Scene") -> None:
         self.scene = scene
         self.cover = scene.cover
-        self._offers: dict[tuple[object, ...], Offers] = {}
-        self._fields: dict[Scope, dict[int, list[Yielding]]] = {}
+        self._offers: dict[_Key, Offers] = {}
+        self._promising: dict[tuple[Scope, Window, Resources], None] = {}  # the last search found somebody
+        self._fields: dict[Scope, tuple[_Field, dict[Node, None]]] = {}  # and the leaves whose runs are in it
 
     def victims(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
         """Legal victims in `leaves` (how much charge of each may go at most), and the places of the job then."""
@@ -83,9 +88,14 @@ class Search:
         self._offers.clear()
 
     def forget_run(self, run: Yielding) -> None:
-        """It was taken; what may go otherwise is to be seen anew."""
-        self._fields.clear()
-        self._offers.clear()
+        """It was taken. Who is covered changes with that."""
+        self._offers = {key: offers for key, offers in self._offers.items() if not key[0].settled}
+        self._fields = {scope: field for scope, field in self._fields.items() if not scope.settled}
+        for field, _ in self._fields.values():
+            for position in dict.fromkeys(position for position, _ in run.places):
+                runs = field.get(position, [])
+                if run in runs:
+                    runs.remove(run)
 
     # ── few candidates: the best set ──────────────────────────────────────────────────────────────────────────────
     def _few(self, case: Case, leaves: Iterable[Node]) -> list[list[Yielding]] | None:
@@ -143,8 +153,10 @@ class Search:
     def _some(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
         """A good legal set: the cheapest nodes, without whom they do not need. Tried by lost work, then by charge, then
         with none but runs that nobody covers."""
-        if not self._would_fit(case, leaves):
+        key = (case.scope, case.window, case.wanted.asked)
+        if key not in self._promising and not self._would_fit(case, leaves):
             return None
+        self._promising[key] = None
         most = most_of(case.wanted)
         best: Found | None = None
         for settled, light in ((False, False), (False, True), (True, False), (True, True)):
@@ -160,6 +172,8 @@ class Search:
             if best is not None and settled:
                 break
         alone = self._alone(case, leaves)
+        if best is None and alone is None:
+            del self._promising[key]
         return min(
             (found for found in (best, alone) if found),
             key=lambda found: rank_of(found[0], most),
@@ -197,27 +211,36 @@ class Search:
         need, nodes = need_of(case.wanted.asked, case.room.size)
         most = most_of(case.wanted) // nodes
         key = (scope, case.window, need, most, light)
+        field = self._field(scope)
         offers = self._offers.get(key)
         if offers is None:
             if len(self._offers) >= OFFERS_MAX:
                 self._offers.pop(next(iter(self._offers)))
-            offers = self._offers[key] = Offers(case.room, need, self._field(scope), most, light)
+            offers = self._offers[key] = Offers(case.room, need, field, most, light)
         offers.refresh()
         return offers
 
-    def _field(self, scope: Scope) -> dict[int, list[Yielding]]:
-        """Runs that may go, by position, the cheapest first."""
-        field = self._fields.get(scope)
-        if field is None:
-            field = self._fields[scope] = {}
-            covered = self._covered(scope) if scope.settled else {}
-            for leaf in self.scene.open(scope._replace(settled=False)):
-                for run in self.scene.of(leaf).values():
-                    if run.job not in covered and self.scene.may_go(scope, run):
-                        for position in dict.fromkeys(position for position, _ in run.places):
-                            field.setdefault(position, []).append(run)
-            for runs in field.values():
-                runs.sort(key=lambda run: run.cost)
+    def _field(self, scope: Scope) -> _Field:
+        """Runs that may go, by position, the cheapest first. Those of leaves that are open no more stay: whoever takes
+        from the field asks how much a leaf can give."""
+        field, leaves = self._fields.setdefault(scope, ({}, {}))
+        new = [leaf for leaf in self.scene.open(scope._replace(settled=False)) if leaf not in leaves]
+        if not new:
+            return field
+        leaves.update(dict.fromkeys(new))
+        covered = self._covered(scope) if scope.settled else {}
+        changed: dict[int, None] = {}
+        for leaf in new:
+            for run in self.scene.of(leaf).values():
+                if run.job not in covered and self.scene.may_go(scope, run):
+                    for position in dict.fromkeys(position for position, _ in run.places):
+                        field.setdefault(position, []).append(run)
+                        changed[position] = None
+        for position in changed:
+            field[position].sort(key=lambda run: run.cost)
+        for key, offers in self._offers.items():
+            if key[0] == scope:
+                offers.touch(changed)
         return field
 
     def _covered(self, scope: Scope) -> dict[str, Held]:
