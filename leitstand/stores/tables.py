@@ -34,7 +34,7 @@ class Tables:
         """`forms[n]` (SQL, or a function) brings the file from form n to n + 1; the last one is this release's.
         NewerFile for a file beyond it."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        _make(path)
         self._path = path
         self._lock = threading.RLock()
         self._writes = _connect(path)
@@ -93,6 +93,15 @@ class Tables:
             self._writes.close()
 
 
+def _make(path: Path) -> None:
+    """An empty file that nobody else may read. One that exists is not touched: a process that closes it, however it was
+    opened, loses all its locks on it, and with them those of SQLite."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     _keep_log(connection)
@@ -103,14 +112,13 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _keep_log(connection: sqlite3.Connection) -> None:
-    """Put the file into WAL mode. Where two processes make it at once, one is told `locked` without having waited, or,
-    very seldom, that it could not read what the other was just writing; a disk that fails goes on failing."""
+    """Put the file into WAL mode. Where two processes make it at once, one is told `locked` without having waited."""
     for _ in range(LOCKED_TRIES):
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR):
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
             time.sleep(LOCKED_S)
     connection.execute("PRAGMA journal_mode=WAL")

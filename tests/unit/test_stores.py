@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -279,28 +278,13 @@ def _disk_full(batch: object) -> None:
     raise sqlite3.OperationalError("database or disk is full")
 
 
-class Disturbed:
-    """A connection that fails so many times with an error of SQLite."""
-
-    def __init__(self, code: int, times: int) -> None:
-        self.code, self.left = code, times
-
-    def execute(self, statement: str) -> None:
-        if self.left:
-            self.left -= 1
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = self.code
-            raise error
-
-
-def test_who_opens_a_file_that_another_process_is_making_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "LOCKED_S", 0)
-    passing: Any = Disturbed(sqlite3.SQLITE_IOERR_SHORT_READ, 1)
-    tables._keep_log(passing)
-    assert passing.left == 0
-    failing: Any = Disturbed(sqlite3.SQLITE_IOERR_READ, 10_000)
-    with pytest.raises(sqlite3.OperationalError):
-        tables._keep_log(failing)
-    full: Any = Disturbed(sqlite3.SQLITE_FULL, 1)
-    with pytest.raises(sqlite3.OperationalError):
-        tables._keep_log(full)
+def test_a_file_that_exists_is_opened_by_sqlite_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To close it otherwise would drop the locks that SQLite holds on it in this process."""
+    path = tmp_path / "some.db"
+    tables.Tables(path, ["CREATE TABLE one (a)"]).close()
+    closed: list[int] = []
+    monkeypatch.setattr(os, "close", closed.append)
+    tables.Tables(path, ["CREATE TABLE one (a)"]).close()
+    assert closed == []
