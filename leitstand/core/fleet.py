@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fleet: sites, nodes, and the pools of nodes that share a queue. Part of the state: `APPLY` folds its facts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from leitstand.core import facts as f
 from leitstand.core.decision import ID_MAX, Answer, Decision, is_id, record, refuse
 from leitstand.core.fact import Fact
 from leitstand.core.places.closures import Closures, Lack
-from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
+from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free, positions_of
 from leitstand.core.places.placement import Place, place, tasks_max
 from leitstand.core.places.siting import allowed, named
 from leitstand.core.places.steps import Where
@@ -104,7 +104,7 @@ class Pool:
         if asked.level not in ("", NODE):
             domain = [-1] * len(self.names)
             for number, one in enumerate(self.topology.of_level(asked.level)):
-                for position in _positions(one.mask):
+                for position in positions_of(one.mask):
                     domain[position] = number
         return Where(self.colocate, within, size, domain)
 
@@ -280,13 +280,6 @@ def held(state: "State") -> dict[str, Holding]:
                 parts[index] = parts.get(index, 0) + resources.gpu_milli
             found[task.node] = gpus | bits, cpus_milli + part[0], memory_mib + part[1], parts
     return found
-
-
-def _positions(mask: int) -> Iterator[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
 
 
 APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {

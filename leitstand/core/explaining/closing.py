@@ -2,12 +2,12 @@
 """Whether it is maintenance that a job waits for: it would find places if no node was or would be closed, and finds
 none as it is. Called by explanations."""
 
-from leitstand.core.explaining.trial import limit_of
 from leitstand.core.fleet import Pool
 from leitstand.core.jobs import Job
 from leitstand.core.maintenance.windows import Window
-from leitstand.core.places.closures import Closures, positions_of
-from leitstand.core.places.fit import Free
+from leitstand.core.places.closures import Closures
+from leitstand.core.places.fit import Free, positions_of
+from leitstand.core.sharing.standing import limit_of
 from leitstand.core.state import State
 
 

@@ -9,7 +9,6 @@ from leitstand.core.admission import Verdict, admit
 from leitstand.core.budgets import Payment
 from leitstand.core.explaining.affording import affording
 from leitstand.core.explaining.remedies import Remedy
-from leitstand.core.explaining.trial import limit_of
 from leitstand.core.explaining.why import Reading
 from leitstand.core.facts import SubmitJob, Task
 from leitstand.core.fleet import Pool
@@ -17,6 +16,7 @@ from leitstand.core.jobs import Job
 from leitstand.core.places.placement import tasks_of
 from leitstand.core.queue import STRICT, rank
 from leitstand.core.sharing import keeping, lengths
+from leitstand.core.sharing.standing import limit_of
 from leitstand.core.state import State
 from leitstand.core.waiting import would_block
 

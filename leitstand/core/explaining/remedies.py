@@ -18,10 +18,11 @@ import msgspec
 from msgspec.structs import replace
 
 from leitstand.core.acts import Entitlement
-from leitstand.core.explaining.trial import Trial, entitled, limit_of
+from leitstand.core.explaining.trial import Trial, entitled
 from leitstand.core.facts import Resources
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping
+from leitstand.core.sharing.standing import limit_of
 from leitstand.core.units import SECOND_US
 from leitstand.core.yielding.preemption import Act
 

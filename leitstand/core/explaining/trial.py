@@ -13,11 +13,10 @@ from leitstand.core import facts as f
 from leitstand.core.acts import Entitlement
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
-from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import repair
 from leitstand.core.sharing.fair import Fair
 from leitstand.core.sharing.shares import Held, Node, Tree
-from leitstand.core.sharing.standing import Class, Standing
+from leitstand.core.sharing.standing import Class, Standing, limit_of
 from leitstand.core.sharing.turns import Turns
 from leitstand.core.yielding.cover import LAST, Cover
 from leitstand.core.yielding.preemption import Act, Yielding
@@ -128,11 +127,6 @@ class Trial(Fair):
     # ── who could go ──────────────────────────────────────────────────────────────────────────────────────────────
     def run_of(self, held: Held) -> Yielding | None:
         return super().run_of(held) if not self._only or held.leaf.id == self._only else None
-
-
-def limit_of(job: "Job") -> int:
-    """Its time limit, INFINITY for a job without."""
-    return job.max_duration_us or INFINITY
 
 
 def entitled(trial: Trial, changed: Iterable[Entitlement]) -> Trial:

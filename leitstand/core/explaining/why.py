@@ -14,7 +14,7 @@ import msgspec
 from leitstand.core.choosing.options import lacking
 from leitstand.core.explaining.closing import in_the_way
 from leitstand.core.explaining.remedies import Remedy, remedies
-from leitstand.core.explaining.trial import Trial, limit_of
+from leitstand.core.explaining.trial import Trial
 from leitstand.core.facts import Resources
 from leitstand.core.fleet import Pool
 from leitstand.core.jobs import Job, Reservation
@@ -22,7 +22,7 @@ from leitstand.core.places.fit import WHOLE_MILLI
 from leitstand.core.places.siting import allowed
 from leitstand.core.sharing import keeping, repair
 from leitstand.core.sharing.shares import Node
-from leitstand.core.sharing.standing import Class, key_of
+from leitstand.core.sharing.standing import Class, key_of, limit_of
 from leitstand.core.state import State
 from leitstand.core.waiting import blocked
 

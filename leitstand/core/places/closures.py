@@ -6,7 +6,7 @@ and by the counts of the fair plan (C(t): what is in service, less known windows
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from leitstand.core.places.fit import WHOLE_MILLI, Availability
+from leitstand.core.places.fit import WHOLE_MILLI, Availability, positions_of
 from leitstand.core.places.steps import INFINITY
 
 Span = tuple[int, int]  # from, until; INFINITY for an open end
@@ -138,14 +138,6 @@ class Closures:
 def lacking(lacks: Iterable[Lack], at_us: int) -> int:
     """How much less there is then than now."""
     return sum(one.charge for one in lacks if one.from_us <= at_us < one.until_us)
-
-
-def positions_of(mask: int) -> Iterator[int]:
-    """The positions in a bit mask, ascending."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
 
 
 def _charges(whole: Availability, mask: int) -> Iterator[tuple[int, int]]:

@@ -155,3 +155,11 @@ class Availability:
                 low = mask & -mask
                 yield low.bit_length() - 1
                 mask ^= low
+
+
+def positions_of(mask: int) -> Iterator[int]:
+    """The positions in a bit mask, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

@@ -20,7 +20,7 @@ from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads
 from leitstand.core.sharing.making_way import make_way
 from leitstand.core.sharing.shares import Held, Node
-from leitstand.core.sharing.standing import Class, Standing, parts_of
+from leitstand.core.sharing.standing import Class, Standing, limit_of, parts_of
 from leitstand.core.sharing.turns import Turns
 from leitstand.core.sharing.usage import Usage
 from leitstand.core.yielding.consolidation import Consolidation
@@ -158,10 +158,12 @@ class Fair:
         leaf = self.standing.tree.node(self.state.leaf(job))
         if made.kind == "claim" or not self._forbidden(leaf, job.charge_milli):
             ignore = () if made.kind == "plan" or made.moves else ("plan",)
-            view = self.standing.timeline.view(self.now, _limit(job), own=job.id, ignore=ignore)
+            view = self.standing.timeline.view(self.now, limit_of(job), own=job.id, ignore=ignore)
             places = self._reserved_places(job, made, view)
             if places is None and made.kind == "promise" and self.standing.failed:
-                view = self.standing.timeline.view(self.now, _limit(job), own=job.id, ignore=("plan", "hold"))
+                view = self.standing.timeline.view(
+                    self.now, limit_of(job), own=job.id, ignore=("plan", "hold")
+                )
                 places = self.pool.place(job.resources, view)
             if places is not None:
                 self._start(job, leaf, places, view)
@@ -292,7 +294,7 @@ class Fair:
             return None
         if self._scene is None:
             self._scene = self._make_scene()
-        wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
+        wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, limit_of(job))
         act = self._scene.act(wanted, causes)
         return act if act is not None and self.usage.keeps_promises(job, leaf, act.victims) else None
 
@@ -340,7 +342,7 @@ class Fair:
             self._scene = self._make_scene()
         if self._consolidation is None:
             self._consolidation = Consolidation(self.state, self.name, self._scene)
-        wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, _limit(job))
+        wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, limit_of(job))
         if not self._consolidation.may(wanted) or not self.usage.leaves_room(job, leaf):
             return False
         moves = self._consolidation.moves(wanted, self.usage.reserved(), lambda: self._otherwise(job, leaf))
@@ -456,14 +458,14 @@ class Fair:
             return self.standing.timeline.earliest(
                 job.resources,
                 self.now,
-                _limit(job),
+                limit_of(job),
                 lambda view: self.pool.place(job.resources, view),
                 own=job.id,
                 where=self.pool.where(job.resources),
                 after_us=after_us,
             )
 
-        return self.usage.reserved().earliest_with(leaf, job.charge_milli, _limit(job), places)
+        return self.usage.reserved().earliest_with(leaf, job.charge_milli, limit_of(job), places)
 
     @property
     def pool(self) -> "Pool":
@@ -474,7 +476,3 @@ class Fair:
         standing = self.pool.standing
         assert standing is not None, "the discipline is fair"
         return standing
-
-
-def _limit(job: "Job") -> int:
-    return job.max_duration_us or INFINITY

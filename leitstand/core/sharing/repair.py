@@ -17,7 +17,7 @@ from leitstand.core import facts as f
 from leitstand.core.places.placement import Place
 from leitstand.core.places.replacing import fitting, in_order, is_enough, replaced
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing.standing import key_of
+from leitstand.core.sharing.standing import key_of, limit_of
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Run
@@ -127,7 +127,7 @@ def count(plan: "Fair", counts: "Counts", job: "Job") -> None:
     leaf, asked = plan.standing.tree.node(plan.state.leaf(job)), job.resources
     held = _held(plan, job)
     part, whole = (len(held), asked.nodes) if asked.nodes else (sum(gpus for _, gpus in held), asked.gpus)
-    until_us = min(held_until_us(plan, job) + _limit(job), INFINITY)
+    until_us = min(held_until_us(plan, job) + limit_of(job), INFINITY)
     counts.put(job.id, leaf, -(-job.charge_milli * min(part, whole) // whole), (plan.now, until_us))
 
 
@@ -157,7 +157,7 @@ def _mend(plan: "Fair", job: "Job") -> None:
     allowed = not plan._forbidden(leaf, job.charge_milli) and plan.usage.keeps_promises(job, leaf)
     found = _find(plan, job, held, allowed)
     if allowed and found.complete and found.free and not job.run:
-        view = plan.standing.timeline.view(plan.now, _limit(job), own=job.id, ignore=("plan",))
+        view = plan.standing.timeline.view(plan.now, limit_of(job), own=job.id, ignore=("plan",))
         plan._start(job, leaf, found.places, view)
         plan._displace(found.places)
         plan.wake(position for position, _ in held)  # it may have started elsewhere
@@ -179,7 +179,7 @@ def _find(plan: "Fair", job: "Job", held: list[Place], allowed: bool) -> _Found:
     """What is held, with others in the place of what is gone; if that is not enough, other places for all of it, if it
     is `allowed` to start; else what will be free before the hold ends."""
     asked, pool, timeline = job.resources, plan.pool, plan.standing.timeline
-    limit_us, ignore = _limit(job), ("plan",)
+    limit_us, ignore = limit_of(job), ("plan",)
     view = timeline.view(plan.now, limit_us, job.id, ignore)
     kept = []
     if held and not (asked.nodes_max > asked.nodes and not job.run):
@@ -243,7 +243,3 @@ def _cut(plan: "Fair", job: "Job", position: int, now: int) -> None:
     plan.heads.served.pop(job.id, None)
     plan.mended.pop(job.id, None)
     _hold(plan, job, rest, now)
-
-
-def _limit(job: "Job") -> int:
-    return job.max_duration_us or INFINITY

@@ -301,6 +301,11 @@ def key_of(job: "Job") -> Key:
     return (-job.priority, job.submitted_us + job.predicted_us, job.number, job.id)
 
 
+def limit_of(job: "Job") -> int:
+    """Its time limit, INFINITY for a job without."""
+    return job.max_duration_us or INFINITY
+
+
 def until_us(job: "Job", start_us: int) -> int:
     """When a run that starts then is over at the latest."""
     return start_us + job.max_duration_us if job.max_duration_us else INFINITY

@@ -13,6 +13,7 @@ from leitstand.core.sharing import repair
 from leitstand.core.sharing.counts import Counts
 from leitstand.core.sharing.promises import Bound, bounds, safe
 from leitstand.core.sharing.shares import Node
+from leitstand.core.sharing.standing import limit_of
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job
@@ -68,7 +69,7 @@ class Usage:
 
     def _put(self, counts: Counts, job: "Job", start_us: int) -> None:
         start_us = max(start_us, self._plan.now)
-        window = (start_us, min(start_us + _limit(job), INFINITY))
+        window = (start_us, min(start_us + limit_of(job), INFINITY))
         counts.put(job.id, self._leaf(job), job.charge_milli, window)
 
     def _known(self) -> list[Counts]:
@@ -126,7 +127,7 @@ class Usage:
         """Whether a start now leaves what is reserved its count."""
         if not self._plan.state.reservations:
             return True
-        return self.reserved().allows(leaf, job.charge_milli, _limit(job), job.id)
+        return self.reserved().allows(leaf, job.charge_milli, limit_of(job), job.id)
 
     def keeps_promises(self, job: "Job", leaf: Node, gone: Sequence[str] = ()) -> bool:
         """Whether promises keep their count beside the job without these runs; places they keep by the view in which
@@ -139,7 +140,7 @@ class Usage:
         for held in victims:
             counts.end(held.id, held.leaf)
         freed_us = state.rules.sharing.grace_us + state.rules.sharing.stop_us
-        allowed = counts.allows(leaf, job.charge_milli, min(_limit(job) + freed_us, INFINITY), job.id)
+        allowed = counts.allows(leaf, job.charge_milli, min(limit_of(job) + freed_us, INFINITY), job.id)
         for held in victims:
             counts.start(held.id, held.leaf, held.charge, held.until_us)
         return allowed
@@ -158,7 +159,3 @@ class Usage:
         """What nobody could take from a promise."""
         until_us = min(job.max_duration_us or INFINITY, self._plan.state.rules.sharing.until_freed_us)
         return Bound(leaf, job.charge_milli, start_us, start_us + until_us)
-
-
-def _limit(job: "Job") -> int:
-    return job.max_duration_us or INFINITY

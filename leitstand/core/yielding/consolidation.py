@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core import budgets
 from leitstand.core import facts as f
+from leitstand.core.places.fit import positions_of
 from leitstand.core.places.placement import Place, counted
 from leitstand.core.places.steps import INFINITY, Amount
 from leitstand.core.sharing.counts import Counts
 from leitstand.core.sharing.shares import Held
+from leitstand.core.sharing.standing import limit_of
 from leitstand.core.yielding.cover import LAST
 from leitstand.core.yielding.offers import Offer, Offers, Room, Window, Yielding, need_of
 from leitstand.core.yielding.preemption import Scene
@@ -146,7 +148,7 @@ class Consolidation:
         for move in moves:
             counts.end(move.run.job, move.run.leaf)
         for move in moves:
-            limit_us = _limit(self._job(move.run)) + self.wait_us
+            limit_us = limit_of(self._job(move.run)) + self.wait_us
             fits = fits and counts.allows(move.run.leaf, move.run.charge, limit_us, move.run.job)
             until_us = min(self.scene.now + limit_us, INFINITY)
             counts.start(move.run.job, move.run.leaf, move.run.charge, until_us)
@@ -217,7 +219,7 @@ class Consolidation:
         serving = 0
         for level in room.free.levels:
             serving |= level
-        domain = {at: number for number, mask in enumerate(masks) for at in _positions(mask & serving)}
+        domain = {at: number for number, mask in enumerate(masks) for at in positions_of(mask & serving)}
         nearest = dict.fromkeys(self._nearest(room, domain))
         offers = Offers(room, need, self._on(case, nearest), most_of(case.wanted), light, nearest)
         by_domain: dict[int, list[Offer]] = {}
@@ -260,7 +262,7 @@ class Consolidation:
             return list(allowed)
         nearest: list[int] = []
         for mask in reversed(room.free.levels):
-            nearest += [position for position in _positions(mask) if position in allowed]
+            nearest += [position for position in positions_of(mask) if position in allowed]
             if len(nearest) >= NODES_MAX:
                 break
         return nearest[:NODES_MAX]
@@ -304,7 +306,7 @@ class Consolidation:
     # ── where to ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _elsewhere(self, case: Case, runs: list[Yielding], places: list[Place]) -> tuple[Move, ...] | None:
         """Places for all of them, free now and beside those of the job; None: one of them is stuck."""
-        longest_us = max(_limit(self._job(run)) for run in runs)
+        longest_us = max(limit_of(self._job(run)) for run in runs)
         room = self._room(case.wanted, {}, longest_us)
         self._set_aside(room, case.wanted.asked, runs, places)
         moved = []
@@ -372,16 +374,5 @@ class Consolidation:
         return self.state.jobs[run.job]
 
 
-def _limit(job: "Job") -> int:
-    return job.max_duration_us or INFINITY
-
-
 def _less(amount: Amount, taken: Amount) -> Amount:
     return max(amount[0] - taken[0], 0), max(amount[1] - taken[1], 0), max(amount[2] - taken[2], 0)
-
-
-def _positions(mask: int) -> Iterator[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
