@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from leitstand.core.state import State
 
 REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next begins behind them
-RESERVED_PER_PLAN: Final = 16  # further ones are made in later cycles
+RESERVED_PER_PLAN: Final = (16, 128)  # at least, at most; further ones are made in later cycles
+RESERVING_NODES: Final = 20_000  # between them as many as look at so many nodes together
 
 
 class Fair:
@@ -432,11 +433,11 @@ class Fair:
     def _reserve(self, job: "Job", leaf: Node) -> None:
         state, sharing = self.state, self.state.rules.sharing
         standing = self.standing
-        if standing.reserved.get(leaf.id, 0) >= sharing.reservations_leaf_max:
+        if not standing.has_slot(job.id, leaf.id, sharing.reservations_leaf_max):
             return
         if len(state.reservations) >= sharing.reservations_max:
             return
-        if self._reserved >= RESERVED_PER_PLAN:
+        if self._reserved >= self._reserved_max():
             self.heads.reserves = False
             self.heads.unreserved[job.id] = leaf.id  # another plan has room
             return
@@ -450,6 +451,11 @@ class Fair:
         self.emit(f.CapacityReserved(job.id, kind, start_us, counted(places, self.pool.names)))
         self.usage.reserves(job, leaf, kind, start_us)
         self._touch(places)
+
+    def _reserved_max(self) -> int:
+        """How many reservations a plan makes: the later of those who wait for another plan are passed over in this."""
+        least, most = RESERVED_PER_PLAN
+        return min(max(least, RESERVING_NODES // max(len(self.pool.names), 1)), most)
 
     def _earliest(self, job: "Job", leaf: Node) -> tuple[int, list[Place]] | None:
         """When and where the job could start, by count and by place, as runs and reservations are known now."""

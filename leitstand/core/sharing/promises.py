@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from leitstand.core.places.closures import Lack, lacking
-from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.shares import Node, Tree
+from leitstand.core.sharing.standing import limit_of
 
 if TYPE_CHECKING:
     from leitstand.core.state import State
@@ -27,6 +27,12 @@ class Bound(NamedTuple):
     until_us: int
 
 
+def promised(leaf: Node, charge: int, start_us: int, spans: tuple[int, int]) -> Bound:
+    """What nobody could take from a promise: until its limit or m (`spans`) is over, and where both are nothing at its
+    start, when it has to stand all the same."""
+    return Bound(leaf, charge, start_us, start_us + max(min(spans), 1))
+
+
 def bounds(state: "State", name: str, now: int) -> dict[str, Bound]:
     """By job of the pool, what nobody can take: promises, and runs whose start was promised."""
     standing = state.pools[name].standing
@@ -36,8 +42,8 @@ def bounds(state: "State", name: str, now: int) -> dict[str, Bound]:
     for made in state.reservations.values():
         job = state.jobs[made.job]
         if made.kind == "promise" and job.pool == name:
-            until = made.start_us + min(job.max_duration_us or INFINITY, until_us)
-            found[job.id] = Bound(tree.node(state.leaf(job)), job.charge_milli, made.start_us, until)
+            leaf = tree.node(state.leaf(job))
+            found[job.id] = promised(leaf, job.charge_milli, made.start_us, (limit_of(job), until_us))
     for pinned_us, id in standing.pins:
         held = tree.held.get(id)
         if held is not None and held.pinned_us == pinned_us > now:

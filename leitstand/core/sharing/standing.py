@@ -188,6 +188,14 @@ class Standing:
             self.tree.wait(where[0], -where[1])
 
     # ── reservations ──────────────────────────────────────────────────────────────────────────────────────────────
+    def has_slot(self, job: str, leaf: str, most: int) -> bool:
+        """Whether its project may have another reservation for the job: `most` in all, and as many again for those who
+        came to stand before their holders, so that a lower priority that was there first keeps nobody from his."""
+        have = self.reserved.get(leaf, 0)
+        if have < most or have >= 2 * most:
+            return have < most
+        return any(key[-1] == job for key, _ in self.lines[leaf].order[:most])
+
     def reserve(self, job: "Job", leaf: str, reservation: "Reserved") -> None:
         """Hold places for a job; a job with a claim counts as running, others go on waiting. That of one whose run is
         to move counts once that run has been stopped."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import repair
 from leitstand.core.sharing.counts import Counts
-from leitstand.core.sharing.promises import Bound, bounds, safe
+from leitstand.core.sharing.promises import Bound, bounds, promised, safe
 from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.standing import limit_of
 
@@ -157,5 +157,5 @@ class Usage:
 
     def _bound(self, job: "Job", leaf: Node, start_us: int) -> Bound:
         """What nobody could take from a promise."""
-        until_us = min(job.max_duration_us or INFINITY, self._plan.state.rules.sharing.until_freed_us)
-        return Bound(leaf, job.charge_milli, start_us, start_us + until_us)
+        until_us = self._plan.state.rules.sharing.until_freed_us
+        return promised(leaf, job.charge_milli, start_us, (limit_of(job), until_us))
