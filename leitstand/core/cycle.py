@@ -195,6 +195,9 @@ class Core:
             )  # a strict queue may have waited for one of its jobs
         elif type(asked) in deciding.DECIDE and decision.facts:
             self._look_again()
+        elif type(asked) in granting.DECIDE and decision.facts:
+            for pool in self.state.pools:  # who has to yield under a contract is told in this cycle
+                self._freed(pool)
         return decision.answer
 
     def _maintain(self) -> None:

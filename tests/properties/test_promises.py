@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from leitstand.core import facts as f
 from leitstand.core.places.fit import WHOLE_MILLI
 from leitstand.core.rules import Rules
 from leitstand.core.sharing.standing import Standing
-from leitstand.core.units import HOUR_US, MINUTE_US
+from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
 from tests.unit.fair_story import SHARING, Cloud
 from tests.unit.story import cluster
 
@@ -97,11 +98,22 @@ def histories(draw: st.DrawFn, failing: bool = False, changing: bool = False) ->
     events += draw(st.lists(st.tuples(seconds, acts), max_size=4))
     events += draw(st.lists(st.tuples(st.integers(0, 600), grants), max_size=3))
     if changing:
-        other = leaves(sum(nodes)).map(lambda said: contract(said))
-        events += draw(st.lists(st.tuples(seconds, other), min_size=1, max_size=2))
+        events += draw(st.lists(contracts(sum(nodes)), min_size=1, max_size=4))
     if failing:
         events += draw(st.lists(st.tuples(seconds, failures), min_size=1, max_size=2))
     return History(nodes, entitled, events)
+
+
+@st.composite
+def contracts(draw: st.DrawFn, room: int) -> Event:
+    """Other entitlements, or a commitment, at once or for later; some of them are refused."""
+    at = draw(seconds)
+    start = draw(st.sampled_from([0, at + draw(st.integers(1, 3600))])) * SECOND_US
+    if draw(st.booleans()):
+        return at, msgspec.structs.replace(contract(draw(leaves(room))), from_us=start)
+    node = f"industry/{'/'.join(draw(st.sampled_from(LEAVES)))}"
+    until = max(at * SECOND_US, start) + draw(st.integers(1, 120)) * MINUTE_US
+    return at, a.CommitmentMade("", "shared", node, draw(st.integers(1, room)) * 1000, start, until)
 
 
 def contract(said: list[tuple[int, int, int, int]]) -> a.EntitlementsChanged:
@@ -111,8 +123,8 @@ def contract(said: list[tuple[int, int, int, int]]) -> a.EntitlementsChanged:
 
 # ── what is looked at ─────────────────────────────────────────────────────────────────────────────────────────────
 class Watched:
-    """A cloud that is looked at after every cycle. `excused`: what was promised may break from now on: capacity
-    was lost, or a contract changed (which is not yet held against what was promised before)."""
+    """A cloud that is looked at after every cycle. `excused`: what was promised may break from now on, since
+    capacity was lost."""
 
     def __init__(self, history: History, hours: int = 0) -> None:
         core = cluster(*history.nodes, rules=RULES, tenants=("a", "b", "c"), cpus_milli=8_000)
@@ -146,8 +158,8 @@ class Watched:
             if live:
                 self.cloud.at(at, event[1](live[event[2] % len(live)]))
         else:
-            if isinstance(event, a.EntitlementsChanged):
-                self.excused = self.changed = self.contracted = True
+            if isinstance(event, a.EntitlementsChanged | a.CommitmentMade):
+                self.changed = self.contracted = True
             self.cloud.at(at, event)
 
     @property
@@ -271,3 +283,9 @@ def test_failures_oversell_nothing_overdraw_nothing_and_everything_ends(history:
     watched = Watched(history)
     assert not watched.cloud.core.state.jobs
     assert not watched.standing.tree.held
+
+
+@many(60)
+@given(histories(changing=True))
+def test_contracts_that_change_keep_what_was_promised_before(history: History) -> None:
+    Watched(history)

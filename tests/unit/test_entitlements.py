@@ -11,8 +11,8 @@ from leitstand.core import facts as f
 from leitstand.core.acts import Entitlement
 from leitstand.core.cycle import Core
 from leitstand.core.rules import Exit, Rules, Sharing
-from leitstand.core.sharing import entitlements, granting
-from leitstand.core.sharing.entitlements import Contracts, capacity, in_force, next_change, refresh
+from leitstand.core.sharing import entitlements
+from leitstand.core.sharing.entitlements import capacity, in_force, next_change, refresh
 from leitstand.core.sharing.granting import CYCLE_US
 from leitstand.core.sharing.shares import Tree
 from leitstand.core.state import Projection, State
@@ -371,24 +371,6 @@ def test_the_soonest_recall_that_was_agreed_is_the_one_of_the_node() -> None:
     act(core, 2, commitment("industry", 1_000, 20, 50))
     recalls = [in_force(core.state, "shared", s(t))["industry"].recall_us for t in (5, 10, 20, 50)]
     assert recalls == [s(40), s(15), s(15), s(40)]
-
-
-def test_a_promise_in_danger_keeps_contracts_as_they_are() -> None:
-    core = pool()
-
-    def safe(contracts: Contracts) -> str:
-        return (
-            "the promise to acme-1 at 30000000 µs" if contracts.commitments or contracts.entitlements else ""
-        )
-
-    for decision in (
-        granting.change_entitlements(core.state, s(2), change(*E1), safe),
-        granting.commit(core.state, s(2), commitment("industry", 1, 5, 9), safe),
-    ):
-        assert decision.facts == ()
-        assert decision.answer.refused == "conflict"
-        assert decision.answer.detail == "the promise to acme-1 at 30000000 µs"
-    assert core.state.contracts == {}
 
 
 # ── scaling ───────────────────────────────────────────────────────────────────────────────────────────────────────

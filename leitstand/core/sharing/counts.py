@@ -6,12 +6,13 @@ places.
 Against the capacity counts what is used, and beside it what guarantees keep for their owners (`kept`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from leitstand.core.places.closures import Lack
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
+from leitstand.core.sharing.ahead import UNBOUND
 from leitstand.core.sharing.kept import Kept
 from leitstand.core.sharing.lines import Line, Steps, Window
 from leitstand.core.sharing.shares import Held, Node, Tree
@@ -22,12 +23,19 @@ Found = tuple[int, list[Place]]  # start, places
 
 class Counts:
     """Usage from `now` on: what runs, and what is reserved. `running`: what the tree holds now; `lacks`: how the
-    capacity will differ from that of the tree, which counts as usage of the root."""
+    capacity will differ from that of the tree, which counts as usage of the root; `ceilings`: what nodes may use from
+    when on, where contracts change that."""
 
     def __init__(
-        self, tree: Tree, now: int, running: Iterable[Held] = (), lacks: Iterable[Lack] = ()
+        self,
+        tree: Tree,
+        now: int,
+        running: Iterable[Held] = (),
+        lacks: Iterable[Lack] = (),
+        ceilings: Mapping[str, list[tuple[int, int]]] | None = None,
     ) -> None:
         self._lacks = list(lacks)
+        self._ceilings = ceilings or {}
         self._tree = tree
         self._now = now
         self._running: dict[Node, dict[str, tuple[int, int]]] = {}  # by leaf and job: charge and end
@@ -121,12 +129,22 @@ class Counts:
 
     def _bounds(self, leaf: Node, charge: int) -> list[tuple[Line, int]]:
         """What is used on the path of a leaf, and how much of it may be beside `charge`."""
-        bounds = [
-            (self._line(node), node.guarantee + node.borrow - charge)
-            for node in leaf.path()
-            if node.borrow >= 0
-        ]
+        bounds = []
+        for node in leaf.path():
+            if node.id in self._ceilings:
+                bounds.append((self._line(node).plus(self._closed(node)), UNBOUND - charge))
+            elif node.borrow >= 0:
+                bounds.append((self._line(node), node.guarantee + node.borrow - charge))
         return [*bounds, self._bound(leaf, charge)]
+
+    def _closed(self, node: Node) -> Line:
+        """What a node may not use of UNBOUND, over time."""
+        steps: Steps = [(self._now, 0)]
+        before = UNBOUND
+        for at_us, most in self._ceilings[node.id]:
+            steps.append((max(at_us, self._now), before - most))
+            before = most
+        return Line(steps)
 
     def _bound(self, leaf: Node, charge: int) -> tuple[Line, int]:
         """The same of the whole pool, where what is kept counts, too."""

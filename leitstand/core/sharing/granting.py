@@ -3,12 +3,13 @@
 what a change would do.
 
 A change is granted if at every time from now on, with all that is scheduled and committed, no node's children are
-guaranteed more than it is, and the root no more than the pool has less its spare. Capacity that fails later takes no
+guaranteed more than it is, and the root no more than the pool has less its spare, and if every start that was promised
+before can still be kept (`upholding`). Capacity that fails later takes no
 contract back, and what does not promise more than before is granted even then.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +24,7 @@ from leitstand.core.sharing.entitlements import (
     capacity,
     change,
     contracts_of,
+    end,
     find_commitment,
     make,
     node_of,
@@ -30,6 +32,7 @@ from leitstand.core.sharing.entitlements import (
     upwards,
 )
 from leitstand.core.sharing.shares import apportion
+from leitstand.core.sharing.upholding import Danger, earliest, endangered
 from leitstand.core.tenancy import WORKING
 from leitstand.core.units import SECOND_US
 
@@ -44,17 +47,9 @@ CHANGE_BYTES_MAX: Final = 60 * 1024  # of one change in the journal: a fact has 
 FAULTS_MAX: Final = 10  # told at once
 DEPTH_MAX: Final = 3
 
-Safe = Callable[[Contracts], str]  # which promise the contracts as they would be put in danger, '' for none
-
-
-def _no_promises(contracts: Contracts) -> str:
-    return ""
-
 
 # ── decide ────────────────────────────────────────────────────────────────────────────────────────────────────────
-def change_entitlements(
-    state: "State", now: int, asked: a.EntitlementsChanged, safe: Safe = _no_promises
-) -> Decision:
+def change_entitlements(state: "State", now: int, asked: a.EntitlementsChanged) -> Decision:
     """`scaled` asks that guarantees which do not fit are shrunk; the fact has what they became."""
     faults = _change_faults(state, now, asked)
     if faults:
@@ -71,11 +66,18 @@ def change_entitlements(
     faults = _misfits(before, after, now, room, [one.node for one in granted.entitlements])
     if faults:
         return refuse("conflict", _told(faults))
-    danger = safe(after)
+
+    def at(from_us: int) -> Contracts | None:
+        later = before.copy()
+        change(later, now, msgspec.structs.replace(granted, from_us=from_us))
+        named = [one.node for one in granted.entitlements]
+        return None if from_us > granted.from_us and _misfits(before, later, now, room, named) else later
+
+    danger = _danger(_Asked(state, asked.pool, now, granted.from_us, before, at))
     return refuse("conflict", danger) if danger else record(granted, made=asked.pool)
 
 
-def commit(state: "State", now: int, asked: a.CommitmentMade, safe: Safe = _no_promises) -> Decision:
+def commit(state: "State", now: int, asked: a.CommitmentMade) -> Decision:
     """`from_us` 0: from now on; the fact has the time and the id."""
     made = f"c{sum(one.made for one in state.contracts.values()) + 1}"
     wanted = msgspec.structs.replace(asked, commitment=made, from_us=asked.from_us or now)
@@ -91,7 +93,13 @@ def commit(state: "State", now: int, asked: a.CommitmentMade, safe: Safe = _no_p
     faults = _misfits(before, after, now, room, [])
     if faults:
         return refuse("conflict", _told(faults))
-    danger = safe(after)
+
+    def at(from_us: int) -> Contracts | None:
+        later = before.copy()
+        make(later, now, msgspec.structs.replace(wanted, from_us=from_us))
+        return None if from_us >= wanted.to_us or _misfits(before, later, now, room, []) else later
+
+    danger = _danger(_Asked(state, asked.pool, now, wanted.from_us, before, at))
     return refuse("conflict", danger) if danger else record(wanted, made=made)
 
 
@@ -103,7 +111,16 @@ def end_commitment(state: "State", now: int, asked: a.CommitmentEnded) -> Decisi
     at = asked.at_us or now
     if not now <= at < found[1].to_us:
         return refuse("invalid", f"an end at {at} µs is not in {now}..{found[1].to_us - 1}")
-    return record(msgspec.structs.replace(asked, at_us=at), made=asked.commitment)
+    wanted = msgspec.structs.replace(asked, at_us=at)
+    before = contracts_of(state, found[0])
+
+    def ended(from_us: int) -> Contracts | None:
+        later = before.copy()
+        end(later, now, msgspec.structs.replace(wanted, at_us=from_us))
+        return None if from_us > found[1].to_us else later
+
+    danger = _danger(_Asked(state, found[0], now, at, before, ended))
+    return refuse("conflict", danger) if danger else record(wanted, made=asked.commitment)
 
 
 DECIDE: Final[dict[type, Callable[["State", int, Any], Decision]]] = {
@@ -274,6 +291,42 @@ def _committed(contracts: Contracts, moments: list[int]) -> list[int]:
             done += 1
         found.append(total)
     return found
+
+
+# ── what was promised before ──────────────────────────────────────────────────────────────────────────────────────
+class _Asked(NamedTuple):
+    """A change of a pool's contracts, asked at `now`, to be in force from `from_us` on. `at`: the contracts if it is so
+    from another time on; None: it cannot be."""
+
+    state: "State"
+    pool: str
+    now: int
+    from_us: int
+    before: Contracts
+    at: Callable[[int], Contracts | None]
+
+
+def _danger(asked: _Asked) -> str:
+    """Which promised start the change puts in danger, and from when on it endangers none; '' if it does not."""
+
+    def met(contracts: Contracts) -> Danger | None:
+        return endangered(asked.state, asked.pool, asked.now, asked.before, contracts)
+
+    after = asked.at(asked.from_us)
+    assert after is not None, "what is asked was looked at"
+    danger = met(after)
+    if danger is None:
+        return ""
+    why = "and who is in its way cannot be gone by then" if danger.late else "if all guarantees are called"
+    told = (
+        f"the start promised to {danger.job} could not be kept: {_name(danger.node)} would lack "
+        f"{shown(danger.milli)} from {danger.at_us} µs on, {why}"
+    )
+    later = (date for date in danger.ends if date > asked.from_us)
+    date = earliest(later, lambda date: (found := asked.at(date)) is not None and met(found) is None)
+    if date is None:
+        return f"{told}; no later time was found at which nothing that was promised is in danger"
+    return f"{told}; nothing that was promised is in danger from {date} µs on"
 
 
 # ── scaling ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from leitstand.core import facts as f
 from leitstand.core.places.closures import lacking
-from leitstand.core.sharing.shares import Held, Node
-from leitstand.core.yielding.cover import Cover
+from leitstand.core.sharing.foreseen import Foreseen, Start, occupied
+from leitstand.core.sharing.shares import Node
+from leitstand.core.sharing.standing import limit_of
 from leitstand.core.yielding.offers import Yielding
 
 if TYPE_CHECKING:
@@ -17,59 +18,65 @@ if TYPE_CHECKING:
 
 def make_way(plan: "Fair") -> None:
     """For each promise that starts as soon as a run can be made to end: the cheapest run that is in its way by count is
-    told to end, never one that is pinned or inside a guarantee."""
+    told to end, never one that is pinned or inside a guarantee as of then. Limits are those of its start."""
     sharing = plan.state.rules.sharing
-    for job, (leaf, charge) in list(plan.standing.due.items()):
+    for job, (leaf, _) in list(plan.standing.due.items()):
         start_us = plan.state.reservations[job].start_us
         if plan.now < start_us - sharing.grace_us - sharing.stop_us:
             continue
-        while (over := _over(plan, leaf, charge, start_us)) is not None:
-            victim = _cheapest(plan, over, start_us)
+        starts, foreseen = _starts(plan, start_us), None
+        while (over := _over(plan, leaf, starts, start_us)) is not None:
+            foreseen = foreseen or _foreseen(plan, starts, start_us)
+            victim = _cheapest(plan, over, foreseen.owed(over.id), start_us)
             if victim is None:
                 break
             plan.emit(f.RunStopOrdered(victim.run, "recall", job))
             plan.usage.forget()
 
 
-def _over(plan: "Fair", leaf: Node, charge: int, at_us: int) -> Node | None:
-    """The node whose limit, or the root if lending, `charge` more in `leaf` would break then, beside what runs now and
-    may still run then."""
+def _starts(plan: "Fair", at_us: int) -> list[Start]:
+    """The promises that will have started by then, and may still run."""
+    state = plan.state
+    return [
+        Start(job, leaf.id, charge)
+        for job, (leaf, charge) in plan.standing.due.items()
+        if (start_us := state.reservations[job].start_us) <= at_us < start_us + limit_of(state.jobs[job])
+    ]
+
+
+def _over(plan: "Fair", leaf: Node, starts: list[Start], at_us: int) -> Node | None:
+    """The node whose limit, or the root if lending, these starts would break then, beside what runs now and may still
+    run then."""
     tree, running = plan.standing.tree, plan.usage.running()
+    then = plan.usage.ahead().tree(plan.now, at_us)
+    more: dict[Node, int] = {}
+    for start in starts:
+        for node in tree.node(start.leaf).path():
+            more[node] = more.get(node, 0) + start.charge
     for node in leaf.path():
-        if node.borrow >= 0 and running.used(node, at_us) + charge > node.guarantee + node.borrow:
+        limit = then.node(node.id)
+        if limit.borrow >= 0 and running.used(node, at_us) + more[node] > limit.guarantee + limit.borrow:
             return node
-    if not tree.floors:
-        return tree.root if running.used(tree.root, at_us) + charge > tree.capacity else None
-    capacity = tree.capacity - lacking(plan.pool.lacks(plan.now), at_us)
-    used = _used(plan, at_us)
-    used[leaf] = used.get(leaf, 0) + charge
-    return tree.root if _occupied(tree.root, used) > capacity else None
-
-
-def _used(plan: "Fair", at_us: int) -> dict[Node, int]:
-    """Usage of every leaf as of then: of what runs now and does not have to have ended."""
-    used: dict[Node, int] = {}
-    for held in plan.standing.tree.held.values():
+    if not then.floors:
+        return tree.root if running.used(tree.root, at_us) + more[tree.root] > tree.capacity else None
+    used: dict[str, int] = {}
+    for held in tree.held.values():
         if held.until_us > at_us:
-            used[held.leaf] = used.get(held.leaf, 0) + held.charge
-    return used
+            used[held.leaf.id] = used.get(held.leaf.id, 0) + held.charge
+    for start in starts:
+        used[start.leaf] = used.get(start.leaf, 0) + start.charge
+    capacity = tree.capacity - lacking(plan.pool.lacks(plan.now), at_us)
+    return tree.root if occupied(then.root, used) > capacity else None
 
 
-def _occupied(node: Node, used: dict[Node, int]) -> int:
-    """What `node` would occupy with this usage of the leaves."""
-    if not node.children:
-        return max(used.get(node, 0), node.floor)
-    return max(sum(_occupied(child, used) for child in node.children.values()), node.floor)
-
-
-def _cheapest(plan: "Fair", node: Node, at_us: int) -> Yielding | None:
-    """The run below `node` that loses least, of those that can be taken and are inside no guarantee."""
+def _foreseen(plan: "Fair", starts: list[Start], at_us: int) -> Foreseen:
     tree = plan.standing.tree
-    cover = Cover(tree, guaranteed=True)
-    owed: dict[str, Held] = {}
-    for below in tree.nodes.values():
-        if below.depth and below.guarantee:
-            owed |= cover.runs(below)
+    running = [held for held in tree.held.values() if held.until_us > at_us]
+    return Foreseen(plan.usage.ahead().tree(plan.now, at_us), running, starts, at_us)
+
+
+def _cheapest(plan: "Fair", node: Node, owed: dict[str, None], at_us: int) -> Yielding | None:
+    """The run below `node` that loses least, of those that can be taken and are inside no guarantee."""
     oldest = plan.now - plan.state.rules.sharing.protected_us
     found = [
         run

@@ -11,11 +11,19 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from leitstand.core.places.closures import Lack, lacking
+from leitstand.core.sharing.ahead import Ahead
 from leitstand.core.sharing.shares import Node, Tree
 from leitstand.core.sharing.standing import limit_of
 
 if TYPE_CHECKING:
     from leitstand.core.state import State
+
+
+class Room(NamedTuple):
+    """What all guarantees share at `now`, without the spare."""
+
+    charge: int
+    now: int
 
 
 class Bound(NamedTuple):
@@ -51,26 +59,34 @@ def bounds(state: "State", name: str, now: int) -> dict[str, Bound]:
     return found
 
 
-def safe(
-    tree: Tree, asked: Bound, others: Iterable[Bound], capacity: int, lacks: Sequence[Lack] = ()
-) -> bool:
-    """Whether `asked` can be promised beside `others`. `capacity`: what all guarantees share now, without the spare;
-    `lacks`: how it will differ."""
+def safe(ahead: Ahead, asked: Bound, others: Iterable[Bound], room: Room, lacks: Sequence[Lack] = ()) -> bool:
+    """Whether `asked` can be promised beside `others`. `room`: what all guarantees share now; `lacks`: how that will
+    differ."""
     near = [one for one in others if one.from_us < asked.until_us and one.until_us > asked.from_us]
     moments = {asked.from_us, *(one.from_us for one in near if one.from_us > asked.from_us)}
-    edges = (edge for lack in lacks for edge in lack[1:] if asked.from_us < edge < asked.until_us)
-    return all(
-        stands(tree, [asked, *near], moment, capacity - lacking(lacks, moment))
-        for moment in sorted(moments.union(edges))
+    moments.update(edge for lack in lacks for edge in lack[1:] if asked.from_us < edge < asked.until_us)
+    moments.update(ahead.between(asked.from_us, asked.until_us))
+    return not any(
+        excess(ahead.tree(room.now, moment), [asked, *near], moment, room.charge - lacking(lacks, moment))
+        for moment in sorted(moments)
     )
 
 
 def stands(tree: Tree, bound: list[Bound], at: int, capacity: int) -> bool:
     """Whether all guarantees can be called at once: W(root, at) within the capacity, and W within every limit."""
-    more: dict[Node, int] = {}  # beyond the guarantee, of the nodes of one level after another
+    return not excess(tree, bound, at, capacity)
+
+
+def excess(tree: Tree, bound: Iterable[Bound], at: int, capacity: int) -> dict[str, int]:
+    """By node, how much more W(node, at) is than the node may use, the root than the capacity; {} if all stands. Looks
+    at the root and at nodes that need more than their guarantee."""
+    more: dict[Node, int] = {}
     for one in bound:
         if one.from_us <= at < one.until_us:
-            more[one.leaf] = more.get(one.leaf, 0) + one.charge
+            leaf = tree.node(one.leaf.id)
+            more[leaf] = more.get(leaf, 0) + one.charge
+    found: dict[str, int] = {}
+    # beyond the guarantee, of the nodes of one level after another
     over = {leaf: charge - leaf.guarantee for leaf, charge in more.items() if charge > leaf.guarantee}
     for depth in range(max((leaf.depth for leaf in over), default=0), 0, -1):
         for node in [node for node in over if node.depth == depth]:
@@ -78,9 +94,14 @@ def stands(tree: Tree, bound: list[Bound], at: int, capacity: int) -> bool:
             assert parent is not None, "only the root has no parent"
             beyond = over.pop(node)
             if 0 <= node.borrow < beyond:
-                return False
+                found[node.id] = beyond - node.borrow
             over[parent] = over.get(parent, parent.children_guarantee - parent.guarantee) + beyond
         over = {node: beyond for node, beyond in over.items() if node.depth != depth - 1 or beyond > 0}
     root = tree.root
     beyond = max(over.get(root, root.children_guarantee - root.guarantee), 0)
-    return root.guarantee + beyond <= capacity and not 0 <= root.borrow < beyond
+    lacks = root.guarantee + beyond - capacity
+    if root.borrow >= 0:
+        lacks = max(lacks, beyond - root.borrow)
+    if lacks > 0:
+        found[root.id] = lacks
+    return found

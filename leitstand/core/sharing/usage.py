@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import repair
+from leitstand.core.sharing.ahead import Ahead
 from leitstand.core.sharing.counts import Counts
-from leitstand.core.sharing.promises import Bound, bounds, promised, safe
+from leitstand.core.sharing.entitlements import contracts_of
+from leitstand.core.sharing.promises import Bound, Room, bounds, promised, safe
 from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.standing import limit_of
 
@@ -29,6 +31,7 @@ class Usage:
         self._reserved: Counts | None = None
         self._promised: Counts | None = None
         self._bounds: dict[str, Bound] | None = None  # by job: what nobody can take
+        self._ahead: tuple[object, Ahead] | None = None  # kept until contracts or rules change
 
     # ── counts ────────────────────────────────────────────────────────────────────────────────────────────────────
     def running(self) -> Counts:
@@ -65,7 +68,8 @@ class Usage:
 
     def _of_runs(self) -> Counts:
         plan, tree = self._plan, self._plan.standing.tree
-        return Counts(tree, plan.now, tree.held.values(), plan.pool.lacks(plan.now))
+        ceilings = self.ahead().ceilings(plan.now)
+        return Counts(tree, plan.now, tree.held.values(), plan.pool.lacks(plan.now), ceilings)
 
     def _put(self, counts: Counts, job: "Job", start_us: int) -> None:
         start_us = max(start_us, self._plan.now)
@@ -152,8 +156,17 @@ class Usage:
             self._bounds = bounds(plan.state, plan.name, plan.now)
         tree = plan.standing.tree
         asked = self._bound(job, leaf, start_us)
-        capacity = tree.capacity - plan.state.rules.sharing.spare_milli
-        return safe(tree, asked, self._bounds.values(), capacity, plan.pool.lacks(plan.now))
+        room = Room(tree.capacity - plan.state.rules.sharing.spare_milli, plan.now)
+        return safe(self.ahead(), asked, self._bounds.values(), room, plan.pool.lacks(plan.now))
+
+    def ahead(self) -> Ahead:
+        """What contracts will make of the tree."""
+        state, name = self._plan.state, self._plan.name
+        contracts, tree = contracts_of(state, name), self._plan.standing.tree
+        key = (contracts.version, state.rules_digest)
+        if self._ahead is None or self._ahead[0] != key:
+            self._ahead = key, Ahead(contracts, state.rules.sharing, tree)
+        return self._ahead[1]
 
     def _bound(self, job: "Job", leaf: Node, start_us: int) -> Bound:
         """What nobody could take from a promise."""
