@@ -137,7 +137,7 @@ class Usage:
         """Whether promises keep their count beside the job without these runs; places they keep by the view in which
         its own are found."""
         state, tree = self._plan.state, self._plan.standing.tree
-        if not any(made.kind == "promise" and made.job != job.id for made in state.reservations.values()):
+        if all(promised == job.id for promised in self._plan.standing.promised):
             return True
         counts = self.promised()
         victims = [tree.held[state.runs[victim].job] for victim in gone]

@@ -7,6 +7,7 @@ places lasts. `Offers` keeps for one shape what the cheapest runs on each node a
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import combinations
 from typing import Final, NamedTuple, Protocol
 
 from leitstand.core.facts import Resources
@@ -80,6 +81,7 @@ class Room:
             self._serving |= nodes
         self._full: dict[Resources, None] = {}  # shapes that find no place unless somebody leaves
         self._stale: dict[int, None] = {}
+        self._looked: dict[int, dict[tuple[str, ...], Amount]] = {}  # node → who leaves → what is free then
 
     @property
     def size(self) -> int:
@@ -91,7 +93,11 @@ class Room:
         if not leaving:
             return self.free.amount(position)
         if position in self.free.shared or self._timeline.changes(position):
-            return self._look(position, leaving)
+            looked = self._looked.setdefault(position, {})
+            runs = tuple(run.run for run in leaving)
+            if runs not in looked:
+                looked[runs] = self._look(position, leaving)
+            return looked[runs]
         gpus, cpus_milli, memory_mib = self.free.amount(position)
         for run in leaving:
             for (at, more), (cpus, memory) in zip(run.places, run.parts, strict=True):
@@ -101,7 +107,9 @@ class Room:
 
     def touch(self, positions: Iterable[int]) -> None:
         """What these nodes have has changed; to be brought in by `refresh`."""
-        self._stale.update(dict.fromkeys(positions))
+        for position in positions:
+            self._stale[position] = None
+            self._looked.pop(position, None)
 
     def refresh(self) -> None:
         """Bring in what changed."""
@@ -247,15 +255,22 @@ class Offers:
         if not runs or not self._fits(position, runs):
             return None
         if len(runs) <= TRIED_ON_NODE:
-            sets: Iterable[tuple[Yielding, ...]] = _sets(runs)
-        else:
-            denser = sorted(runs, key=lambda run: (-_gpus_on(run, position), run.cost))
-            sets = [self._some(position, some) for some in (runs, denser)]
+            return self._best_of(position, runs)
+        denser = sorted(runs, key=lambda run: (-_gpus_on(run, position), run.cost))
+        return min(self._offer(position, self._some(position, some)) for some in (runs, denser))
+
+    def _best_of(self, position: int, runs: Sequence[Yielding]) -> Offer | None:
+        """The best of all sets of these runs. Of more runs none is better than of fewer if the least that they weigh
+        is more already."""
+        weights = sorted(run.charge if self.light else run.lost for run in runs)
         best: Offer | None = None
-        for some in sets:
-            offer = self._offer(position, some)
-            if (best is None or offer < best) and self._fits(position, some):
-                best = offer
+        for count in range(1, len(runs) + 1):
+            if best is not None and not best.over and sum(weights[:count]) > best.weight:
+                return best
+            for some in combinations(runs, count):
+                offer = self._offer(position, some)
+                if (best is None or offer < best) and self._fits(position, some):
+                    best = offer
         return best
 
     def _offer(self, position: int, runs: tuple[Yielding, ...]) -> Offer:
@@ -289,11 +304,6 @@ def need_of(asked: Resources, size: int) -> tuple[Amount, int]:
         return (size, *asked.part(size)), -(-asked.gpus // size)
     gpus = asked.gpus // max(asked.nodes, 1)
     return (gpus, *asked.part(gpus)), max(asked.nodes, 1)
-
-
-def _sets(runs: Sequence[Yielding]) -> Iterator[tuple[Yielding, ...]]:
-    for bits in range(1, 1 << len(runs)):
-        yield tuple(run for index, run in enumerate(runs) if bits >> index & 1)
 
 
 def _gpus_on(run: Yielding, position: int) -> int:

@@ -24,6 +24,7 @@ from leitstand.core.yielding.offers import Yielding as Yielding
 from leitstand.core.yielding.victims import Case, Scope, Search
 from leitstand.core.yielding.victims import Wanted as Wanted
 
+CHANGES_MAX: Final = 8  # that are kept while one act is looked for
 ROOMS_MAX: Final = 64  # kept for other jobs of the same shape and limit
 
 Find = Callable[[Resources, Free], list[Place] | None]
@@ -71,6 +72,7 @@ class Scene:
         self._opened: dict[Scope, dict[Node, int]] = {}
         self._acting = ""  # the job of the last act
         self._rooms: dict[Window, Room] = {}
+        self._changes: dict[tuple[Held, tuple[str, ...]], Change] = {}
         self._search = Search(self)
 
     def of(self, leaf: Node) -> dict[str, Yielding]:
@@ -97,6 +99,7 @@ class Scene:
         covered = self.cover.covered(held) if wanted.charge > 0 else []
         if not covered:
             return None
+        self._changes.clear()
         for cause in causes:
             scope = self._scope(wanted, covered[0], cause)
             if scope is None:
@@ -230,15 +233,27 @@ class Scene:
         self._assert_rising(case, victims)
         return Act(tuple(sorted(run.run for run in victims)), places, cause)
 
-    def places(self, case: Case, victims: Sequence[Yielding]) -> list[Place] | None:
-        """Where the job would run without the victims, if all that the rules ask holds then."""
+    def places(
+        self, case: Case, victims: Sequence[Yielding], known: list[Place] | None = None
+    ) -> list[Place] | None:
+        """Where the job would run without the victims (`known`, if that was found), if all that the rules ask holds
+        then."""
         change = self.change(case, victims)
         if not self.within_limits(case, change) or not self._keeps_covered(case, change):
             return None
+        if known is not None:
+            return known
         return case.room.find(victims, case.wanted.asked, self.find)
 
-    def change(self, case: Case, victims: Iterable[Yielding]) -> Change:
-        return Change([self.held[run.run] for run in victims], case.held)
+    def change(self, case: Case, victims: Sequence[Yielding]) -> Change:
+        """What runs otherwise; the last few are kept, since several questions are asked of each."""
+        key = case.held, tuple(run.run for run in victims)
+        known = self._changes.get(key)
+        if known is None:
+            if len(self._changes) >= CHANGES_MAX:
+                self._changes.clear()
+            known = self._changes[key] = Change([self.held[run] for run in key[1]], case.held)
+        return known
 
     def within_limits(self, case: Case, change: Change) -> bool:
         for node in case.wanted.leaf.path():

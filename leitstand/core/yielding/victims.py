@@ -163,8 +163,8 @@ class Search:
             scope = case.scope._replace(settled=settled)
             for mask in self.scene.within(case.wanted.asked):
                 offers = self._offers_of(case, scope, light)
-                victims = self._chosen(case, offers, mask, leaves)
-                found = None if victims is None else self._put_back(case, victims)
+                chosen = self._chosen(case, offers, mask, leaves)
+                found = None if chosen is None else self._put_back(case, *chosen)
                 if found is not None and (best is None or rank_of(found[0], most) < rank_of(best[0], most)):
                     best = found
             if best is not None and not rank_of(best[0], most)[0]:
@@ -255,8 +255,8 @@ class Search:
 
     def _chosen(
         self, case: Case, offers: Offers, mask: int, leaves: Mapping[Node, int]
-    ) -> list[Yielding] | None:
-        """Victims on ever more of the cheapest nodes of `mask`, then any, until the job fits."""
+    ) -> tuple[list[Yielding], list[Place]] | None:
+        """Victims on ever more of the cheapest nodes of `mask`, then any, until the job fits, and where it does."""
         path = dict.fromkeys(case.wanted.leaf.path())
         _, nodes = need_of(case.wanted.asked, case.room.size)
         taken: dict[str, Yielding] = {}
@@ -267,10 +267,14 @@ class Search:
             if self._spares(more, leaves, used, path):
                 taken.update((run.run, run) for run in more)
             if count == tried:
-                if self._fits(case, taken.values()):
-                    return list(taken.values())
+                victims = list(taken.values())
+                places = self._fits(case, victims)
+                if places is not None:
+                    return victims, places
                 tried *= 2
-        return list(taken.values()) if self._fits(case, taken.values()) else None
+        victims = list(taken.values())
+        places = self._fits(case, victims)
+        return None if places is None else (victims, places)
 
     def _spares(
         self,
@@ -296,21 +300,20 @@ class Search:
             used[node] = used.get(node, 0) + charge
         return True
 
-    def _fits(self, case: Case, victims: Iterable[Yielding]) -> bool:
-        victims = list(victims)
+    def _fits(self, case: Case, victims: Sequence[Yielding]) -> list[Place] | None:
         if not self.scene.within_limits(case, self.scene.change(case, victims)):
-            return False
-        return case.room.find(victims, case.wanted.asked, self.scene.find) is not None
+            return None
+        return case.room.find(victims, case.wanted.asked, self.scene.find)
 
     # ── who need not go ───────────────────────────────────────────────────────────────────────────────────────────
-    def _put_back(self, case: Case, victims: list[Yielding]) -> Found | None:
-        """What is left of the victims once those stay who need not go, the most costly first."""
+    def _put_back(self, case: Case, victims: list[Yielding], where: list[Place]) -> Found | None:
+        """What is left of the victims once those stay who need not go, the most costly first. `where`: the job's
+        places if all go."""
         order = sorted(victims, key=lambda run: run.cost, reverse=True)
-        places = case.room.find(order, case.wanted.asked, self.scene.find)
-        assert places is not None, "the victims make room"
         if self.scene.within_limits(case, self.scene.change(case, ())):
-            order = still_needed(case.wanted.asked, case.room, order, places)
-        places = self.scene.places(case, order)
+            order = still_needed(case.wanted.asked, case.room, order, where)
+        same = where if len(order) == len(victims) else None
+        places = self.scene.places(case, order, same)
         if places is None or len(order) == 1:  # without anybody it does not fit, as was seen
             return None if places is None else (order, places)
         spare = self._spare_tasks(case, order)
