@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leitstand.core.acts import Entitlement
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing.counts import Counts
+from leitstand.core.sharing.counts import Counts, Running
 from leitstand.core.sharing.shares import Held, Tree
 from tests.properties import sharing_model as model
 
@@ -92,7 +92,7 @@ def test_limits_and_lending_leave_room_over_time_as_the_definition_says(
         held.until_us = until_us
         tree.start(held)
         plain.spans[held.id] = where, size, NOW, max(until_us, NOW + 1)
-    counts = Counts(tree, NOW, tree.held.values())
+    counts = Counts(tree, Running(NOW, tree.held.values()))
     asked = "j0"
     for what, which, where, size, start, long in changes:
         compare(counts, plain, leaf, charge, length, asked)

@@ -14,7 +14,7 @@ from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.ahead import UNBOUND
 from leitstand.core.sharing.kept import Kept
-from leitstand.core.sharing.lines import Line, Steps, Window
+from leitstand.core.sharing.lines import Line, Steps, Window, steps_of
 from leitstand.core.sharing.shares import Held, Node, Tree
 
 ROUNDS_MAX: Final = 8  # in which a start is looked for by count and by place in turn
@@ -22,25 +22,23 @@ Found = tuple[int, list[Place]]  # start, places
 
 
 class Counts:
-    """Usage from `now` on: what runs, and what is reserved. `running`: what the tree holds now; `lacks`: how the
+    """Usage from now on: what runs, and what is reserved. `running`: what the tree holds now; `lacks`: how the
     capacity will differ from that of the tree, which counts as usage of the root; `ceilings`: what nodes may use from
     when on, where contracts change that."""
 
     def __init__(
         self,
         tree: Tree,
-        now: int,
-        running: Iterable[Held] = (),
+        running: "Running",
         lacks: Iterable[Lack] = (),
         ceilings: Mapping[str, list[tuple[int, int]]] | None = None,
     ) -> None:
         self._lacks = list(lacks)
         self._ceilings = ceilings or {}
         self._tree = tree
-        self._now = now
-        self._running: dict[Node, dict[str, tuple[int, int]]] = {}  # by leaf and job: charge and end
-        for held in running:
-            self._running.setdefault(held.leaf, {})[held.id] = held.charge, held.until_us
+        self._now = running.now
+        self._running = running
+        self._ended: dict[str, tuple[Node, int, Window]] = {}  # what runs, but counts no more
         self._spans: dict[str, tuple[Node, int, Window]] = {}
         self._lines: dict[Node, Line] = {}  # of nodes somebody asked for
         self._keeps = tree.floors > 0
@@ -67,10 +65,11 @@ class Counts:
     def end(self, job: str, leaf: Node) -> None:
         """What is said of it, and what ran of it in `leaf`, counts no more."""
         self.drop(job)
-        known = self._running.get(leaf, {}).pop(job, None)
+        known = None if job in self._ended else self._running.of(leaf).get(job)
         if known is not None:
             charge, until_us = known
-            self._change(leaf, -charge, (self._now, max(until_us, self._now + 1)))
+            self._ended[job] = leaf, -charge, (self._now, until_us)
+            self._change(*self._ended[job])
 
     def _change(self, leaf: Node, charge: int, window: Window) -> None:
         for node in leaf.path():
@@ -163,37 +162,73 @@ class Counts:
 
     def _all(self) -> Iterator[tuple[Node, int, Window]]:
         """All that runs and is reserved."""
-        for leaf, runs in self._running.items():
-            for charge, until_us in runs.values():
-                yield leaf, charge, (self._now, max(until_us, self._now + 1))
+        for leaf in self._running.leaves():
+            for job, (charge, until_us) in self._running.of(leaf).items():
+                if job not in self._ended:
+                    yield leaf, charge, (self._now, until_us)
         yield from self._spans.values()
 
     def _line(self, node: Node) -> Line:
         """The usage of a node by time."""
         line = self._lines.get(node)
         if line is None:
-            soonest = self._now + 1
-            steps: Steps = [(self._now, 0)]
-            for leaf, runs in self._running.items():
-                if _is_below(leaf, node):
-                    steps += [
-                        (max(until_us, soonest), -charge)
-                        for charge, until_us in runs.values()
-                        if until_us < INFINITY
-                    ]
-                    steps.append((self._now, sum(charge for charge, _ in runs.values())))
-            for leaf, charge, (from_us, until_us) in self._spans.values():
-                if _is_below(leaf, node):
-                    steps.append((from_us, charge))
-                    if until_us < INFINITY:
-                        steps.append((until_us, -charge))
+            steps: Steps = []
+            for told in (self._ended, self._spans):
+                for leaf, charge, window in told.values():
+                    if _is_below(leaf, node):
+                        steps += steps_of(charge, window)
             if node is self._tree.root:
                 for lack in self._lacks:
-                    steps.append((lack.from_us, lack.charge))
-                    if lack.until_us < INFINITY:
-                        steps.append((lack.until_us, -lack.charge))
+                    steps += steps_of(lack.charge, (lack.from_us, lack.until_us))
+            line = self._running.line(node)
+            line = self._lines[node] = line.plus(Line(steps)) if steps else line.copy()
+        return line
+
+
+class Running:
+    """What runs as of `now`, by leaf, and its usage over time. Several counts begin with it."""
+
+    def __init__(self, now: int, running: Iterable[Held]) -> None:
+        self.now = now
+        self._runs: dict[Node, dict[str, tuple[int, int]]] = {}  # by leaf and job: charge and end
+        self._lines: dict[Node, Line] = {}
+        soonest = now + 1
+        for held in running:
+            runs = self._runs.get(held.leaf)
+            if runs is None:
+                runs = self._runs[held.leaf] = {}
+            runs[held.id] = held.charge, max(held.until_us, soonest)
+
+    def leaves(self) -> Iterable[Node]:
+        """Where anything runs."""
+        return self._runs
+
+    def of(self, leaf: Node) -> Mapping[str, tuple[int, int]]:
+        """Charge and end of what runs in a leaf, by job."""
+        return self._runs.get(leaf, _NOTHING)
+
+    def line(self, node: Node) -> Line:
+        """The usage of a node by time; not to be changed."""
+        line = self._lines.get(node)
+        if line is None:
+            steps: Steps = [(self.now, 0)]
+            for leaf in _leaves(node):
+                runs = self.of(leaf).values()
+                steps += [(until_us, -charge) for charge, until_us in runs if until_us < INFINITY]
+                steps.append((self.now, sum(charge for charge, _ in runs)))
             line = self._lines[node] = Line(steps)
         return line
+
+
+_NOTHING: Final[Mapping[str, tuple[int, int]]] = {}
+
+
+def _leaves(node: Node) -> Iterator[Node]:
+    """The leaves below a node, or the leaf itself."""
+    if not node.children:
+        yield node
+    for child in node.children.values():
+        yield from _leaves(child)
 
 
 def _is_below(leaf: Node, node: Node) -> bool:

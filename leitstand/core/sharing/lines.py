@@ -21,10 +21,7 @@ class Line:
 
     def __init__(self, changes: Steps) -> None:
         table = np.array(changes, np.int64).reshape(-1, 2)
-        self.times, at = np.unique(table[:, 0], return_inverse=True)
-        steps = np.zeros(len(self.times), np.int64)
-        np.add.at(steps, at, table[:, 1])
-        self.used: _Ints = np.cumsum(steps)
+        self.times, self.used = _summed(table[:, 0], table[:, 1])
 
     def add(self, charge: int, window: Window) -> None:
         """So much more (less, if negative) in the window."""
@@ -60,6 +57,10 @@ class Line:
             return int(froms[found[0]])
         return int(froms[-1]) if len(froms) > len(untils) else None
 
+    def copy(self) -> "Line":
+        """Another one that changes on its own."""
+        return _of(self.times.copy(), self.used.copy())
+
     # ── sums ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def plus(self, other: "Line", sign: int = 1) -> "Line":
         """Both together; with the sign -1, without the other."""
@@ -83,10 +84,16 @@ def total(lines: Sequence[Line], signs: Sequence[int] = ()) -> Line:
     steps = [np.diff(line.used, prepend=0) for line in lines]
     if signs:
         steps = [step * sign for step, sign in zip(steps, signs, strict=True)]
-    found, at = np.unique(times, return_inverse=True)
-    changes = np.zeros(len(found), np.int64)
-    np.add.at(changes, at, np.concatenate(steps))
-    return _of(found, np.cumsum(changes))
+    return _of(*_summed(times, np.concatenate(steps)))
+
+
+def _summed(times: _Ints, steps: _Ints) -> tuple[_Ints, _Ints]:
+    """Times, each once and ascending, and the sum of all steps up to each."""
+    order = np.argsort(times, kind="stable")
+    times, used = times[order], np.cumsum(steps[order])
+    last = np.ones(len(times), np.bool_)
+    np.not_equal(times[1:], times[:-1], out=last[:-1])
+    return times[last], used[last]
 
 
 def _of(times: _Ints, used: _Ints) -> Line:

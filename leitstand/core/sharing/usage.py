@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import repair
 from leitstand.core.sharing.ahead import Ahead
-from leitstand.core.sharing.counts import Counts
+from leitstand.core.sharing.counts import Counts, Running
 from leitstand.core.sharing.entitlements import contracts_of
+from leitstand.core.sharing.lines import Window
 from leitstand.core.sharing.promises import Bound, Room, bounds, promised, safe
 from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.standing import limit_of
@@ -27,6 +28,8 @@ class Usage:
 
     def __init__(self, plan: "Fair") -> None:
         self._plan = plan
+        self._base: Running | None = None
+        self._since: list[tuple[str, Node, int, Window | None]] = []  # what started or ended (None) since
         self._running: Counts | None = None
         self._reserved: Counts | None = None
         self._promised: Counts | None = None
@@ -68,8 +71,14 @@ class Usage:
 
     def _of_runs(self) -> Counts:
         plan, tree = self._plan, self._plan.standing.tree
+        if self._base is None:
+            self._base = Running(plan.now, tree.held.values())
+            self._since.clear()
         ceilings = self.ahead().ceilings(plan.now)
-        return Counts(tree, plan.now, tree.held.values(), plan.pool.lacks(plan.now), ceilings)
+        counts = Counts(tree, self._base, plan.pool.lacks(plan.now), ceilings)
+        for change in self._since:
+            _tell(counts, *change)
+        return counts
 
     def _put(self, counts: Counts, job: "Job", start_us: int) -> None:
         start_us = max(start_us, self._plan.now)
@@ -85,21 +94,27 @@ class Usage:
     # ── what changed ──────────────────────────────────────────────────────────────────────────────────────────────
     def starts(self, job: "Job", had_reservation: bool) -> None:
         """The job starts now."""
-        for counts in self._known():
-            self._put(counts, job, self._plan.now)
+        now = self._plan.now
+        self._changed(job.id, self._leaf(job), job.charge_milli, (now, min(now + limit_of(job), INFINITY)))
         if had_reservation:
             self._bounds = None
 
     def claims(self, job: str) -> None:
         """The job has a claim: it counts as running."""
         held = self._plan.standing.tree.held[job]
-        for counts in self._known():
-            counts.put(job, held.leaf, held.charge, (self._plan.now, held.until_us))
+        self._changed(job, held.leaf, held.charge, (self._plan.now, held.until_us))
 
     def stops(self, job: str) -> None:
         """The run of the job is about to be told to end."""
+        held = self._plan.standing.tree.held[job]
+        self._changed(job, held.leaf, held.charge, None)
+
+    def _changed(self, job: str, leaf: Node, charge: int, window: Window | None) -> None:
+        change = job, leaf, charge, window
         for counts in self._known():
-            counts.end(job, self._plan.standing.tree.held[job].leaf)
+            _tell(counts, *change)
+        if self._base is not None:
+            self._since.append(change)
 
     def drops(self, job: str) -> None:
         """Nothing is reserved for the job any more."""
@@ -124,7 +139,7 @@ class Usage:
 
     def forget(self) -> None:
         """Anything may have changed."""
-        self._running = self._reserved = self._promised = self._bounds = None
+        self._base = self._running = self._reserved = self._promised = self._bounds = None
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────
     def leaves_room(self, job: "Job", leaf: Node) -> bool:
@@ -172,3 +187,11 @@ class Usage:
         """What nobody could take from a promise."""
         until_us = self._plan.state.rules.sharing.until_freed_us
         return promised(leaf, job.charge_milli, start_us, (limit_of(job), until_us))
+
+
+def _tell(counts: Counts, job: str, leaf: Node, charge: int, window: Window | None) -> None:
+    """A job runs in this window; without one: no more."""
+    if window is None:
+        counts.end(job, leaf)
+    else:
+        counts.put(job, leaf, charge, window)
