@@ -63,13 +63,28 @@ def safe(ahead: Ahead, asked: Bound, others: Iterable[Bound], room: Room, lacks:
     """Whether `asked` can be promised beside `others`. `room`: what all guarantees share now; `lacks`: how that will
     differ."""
     near = [one for one in others if one.from_us < asked.until_us and one.until_us > asked.from_us]
-    moments = {asked.from_us, *(one.from_us for one in near if one.from_us > asked.from_us)}
+    near.append(asked)
+    moments = {max(one.from_us, asked.from_us) for one in near}
     moments.update(edge for lack in lacks for edge in lack[1:] if asked.from_us < edge < asked.until_us)
     moments.update(ahead.between(asked.from_us, asked.until_us))
-    return not any(
-        excess(ahead.tree(room.now, moment), [asked, *near], moment, room.charge - lacking(lacks, moment))
-        for moment in sorted(moments)
-    )
+    begins = sorted(near, key=lambda one: one.from_us, reverse=True)
+    ends = sorted(near, key=lambda one: one.until_us, reverse=True)
+    worst: Worst | None = None
+    for moment in sorted(moments):
+        tree = ahead.tree(room.now, moment)
+        steps: list[tuple[Node, int]] = []  # since the moment before
+        while begins and begins[-1].from_us <= moment:
+            steps.append((begins[-1].leaf, begins.pop().charge))
+        while ends and ends[-1].until_us <= moment:
+            steps.append((ends[-1].leaf, -ends.pop().charge))
+        if worst is None or worst.tree is not tree:
+            worst = _worst(tree, near, moment)
+        else:
+            for leaf, charge in steps:
+                worst.add(leaf, charge)
+        if worst.excess(room.charge - lacking(lacks, moment)):
+            return False
+    return True
 
 
 def stands(tree: Tree, bound: list[Bound], at: int, capacity: int) -> bool:
@@ -80,28 +95,54 @@ def stands(tree: Tree, bound: list[Bound], at: int, capacity: int) -> bool:
 def excess(tree: Tree, bound: Iterable[Bound], at: int, capacity: int) -> dict[str, int]:
     """By node, how much more W(node, at) is than the node may use, the root than the capacity; {} if all stands. Looks
     at the root and at nodes that need more than their guarantee."""
-    more: dict[Node, int] = {}
+    return _worst(tree, bound, at).excess(capacity)
+
+
+def _worst(tree: Tree, bound: Iterable[Bound], at: int) -> "Worst":
+    worst = Worst(tree)
     for one in bound:
         if one.from_us <= at < one.until_us:
-            leaf = tree.node(one.leaf.id)
-            more[leaf] = more.get(leaf, 0) + one.charge
-    found: dict[str, int] = {}
-    # beyond the guarantee, of the nodes of one level after another
-    over = {leaf: charge - leaf.guarantee for leaf, charge in more.items() if charge > leaf.guarantee}
-    for depth in range(max((leaf.depth for leaf in over), default=0), 0, -1):
-        for node in [node for node in over if node.depth == depth]:
-            parent = node.parent
-            assert parent is not None, "only the root has no parent"
-            beyond = over.pop(node)
+            worst.add(one.leaf, one.charge)
+    return worst
+
+
+class Worst:
+    """W of the nodes of a tree at one moment, where what is promised or pinned raises it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._promised: dict[Node, int] = {}  # by leaf
+        self._beyond: dict[Node, int] = {}  # W - G, or below 0 how much may be promised before W rises
+        self._over: dict[Node, int] = {}  # how much more than they may have nodes need
+
+    def add(self, leaf: Node, charge: int) -> None:
+        """So much more (less, if negative) is promised or pinned in a leaf, of this tree or another."""
+        leaf = self.tree.node(leaf.id)
+        promised = self._promised[leaf] = self._promised.get(leaf, 0) + charge
+        node, beyond = leaf, promised - leaf.guarantee
+        while True:
+            before = self._of(node)
+            self._beyond[node] = beyond
+            self._over.pop(node, None)
             if 0 <= node.borrow < beyond:
-                found[node.id] = beyond - node.borrow
-            over[parent] = over.get(parent, parent.children_guarantee - parent.guarantee) + beyond
-        over = {node: beyond for node, beyond in over.items() if node.depth != depth - 1 or beyond > 0}
-    root = tree.root
-    beyond = max(over.get(root, root.children_guarantee - root.guarantee), 0)
-    lacks = root.guarantee + beyond - capacity
-    if root.borrow >= 0:
-        lacks = max(lacks, beyond - root.borrow)
-    if lacks > 0:
-        found[root.id] = lacks
-    return found
+                self._over[node] = beyond - node.borrow
+            more, above = max(beyond, 0) - max(before, 0), node.parent
+            if above is None or not more:
+                return
+            node, beyond = above, self._of(above) + more
+
+    def _of(self, node: Node) -> int:
+        known = self._beyond.get(node)
+        return node.children_guarantee - node.guarantee if known is None else known
+
+    def excess(self, capacity: int) -> dict[str, int]:
+        """By node, how much more W is than the node may use, the root than the capacity; {} if all stands."""
+        found = {node.id: more for node, more in self._over.items()}
+        root = self.tree.root
+        beyond = max(self._of(root), 0)
+        lacks = root.guarantee + beyond - capacity
+        if root.borrow >= 0:
+            lacks = max(lacks, beyond - root.borrow)
+        if lacks > 0:
+            found[root.id] = lacks
+        return found
