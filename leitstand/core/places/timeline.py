@@ -20,6 +20,7 @@ from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
 from leitstand.core.places.steps import INFINITY as INFINITY
+from leitstand.core.places.views import Views
 from leitstand.core.places.window import Laid, View, whole_left
 
 Part = tuple[int, int]  # cpus_milli, memory_mib at one place
@@ -30,9 +31,6 @@ KINDS: Final = ("claim", "promise", "plan", "hold")
 EXACT_TRIES: Final = (
     256  # searches for places in one question for the earliest start; then every second time, fourth, …
 )
-
-
-VIEWS_MAX: Final = 64  # kept for other jobs with the same time limit
 
 
 class Reservation(NamedTuple):
@@ -66,16 +64,7 @@ class _Layer:
         self.grid = Grid()
         self.dirty: dict[int, None] = {}  # rows of the grid
         self.now = -1
-        self.views: dict[
-            int, tuple[Laid, int]
-        ] = {}  # end → view from now on, and how much of the log it knows
-        self.log: list[int] = []  # positions that changed, since the first of them was made
-
-    def begin(self, now: int) -> None:
-        """Views of another now are worth nothing."""
-        self.now = now
-        self.views.clear()
-        self.log.clear()
+        self.views: Views | None = None  # from `now` on
 
 
 class Timeline:
@@ -145,7 +134,7 @@ class Timeline:
         """What a node has changed, other than by runs: it was added again, withdrawn or closed."""
         self._touch((position,))
         for layer in self._layers.values():
-            layer.begin(-1)
+            layer.views = None
 
     def copy(self, closures: Closures, free: Availability | None = None) -> "Timeline":
         """Another one with the same runs and reservations and other closures, to ask what would be. `free`: what is
@@ -166,8 +155,8 @@ class Timeline:
     def _touch(self, positions: Collection[int]) -> None:
         self._moved.update(dict.fromkeys(positions))
         for layer in self._layers.values():
-            if layer.views:
-                layer.log += positions
+            if layer.views is not None:
+                layer.views.touch(positions)
             profiles, dirty = layer.profiles, layer.dirty
             for position in positions:
                 profiles.pop(position, None)
@@ -309,22 +298,16 @@ class Timeline:
 
     def _base(self, layer: _Layer, now: int, until_us: int) -> Laid:
         """The view of somebody without a reservation; kept while it is now."""
-        if layer.now != now:
-            layer.begin(now)
-        view, at = layer.views.get(until_us, (None, 0))
-        if view is None:
-            if len(layer.views) >= VIEWS_MAX:
-                layer.views.clear()
-            held = self._reserved_mask | self._closures.mask
-            view = Laid(self._free, lambda position: self._known(layer, position, now).low(until_us), held)
-            closed = self._closures.within(now, until_us)
-            if closed:  # not even for who asks for nothing
-                view.levels = [nodes & ~closed for nodes in view.levels]
-        else:
-            for position in dict.fromkeys(layer.log[at:]):
-                view.put(position, view.look(position))
-        layer.views[until_us] = view, len(layer.log)
-        return view
+        if layer.now != now or layer.views is None:
+            layer.now = now
+            layer.views = Views(
+                now,
+                self._free,
+                self._reserved_mask | self._closures.mask,
+                lambda position: self._known(layer, position, now),
+                lambda until_us: self._closures.within(now, until_us),
+            )
+        return layer.views.until(until_us)
 
     def room(
         self,

@@ -6,7 +6,7 @@ are worked out at once, for the levels need them, their CPU and memory when some
 change of the timeline or of what is free.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from leitstand.core.places.fit import Availability
@@ -68,14 +68,26 @@ class Laid(View):
     def _show(self) -> None:
         self.gpus, self.cpus_milli, self.memory_mib = _Masks(self, 0), _Column(self, 1), _Column(self, 2)
 
-    def copy(self) -> "Laid":
-        """Another one that changes on its own."""
+    def copy(self, look: _Look | None = None, seen: Collection[int] = ()) -> "Laid":
+        """Another one that changes on its own. With `look`, for another window: of what is known only the positions in
+        `seen` hold for that, too."""
         made = Laid.__new__(Laid)
         made.size, made.levels, made.shared = self.size, list(self.levels), self.shared
-        made.look, made._free = self.look, self._free
-        made._changed, made._known = self._changed, dict(self._known)
+        made.look, made._free, made._changed = look or self.look, self._free, self._changed
+        made._known = dict(self._known)
+        if look is not None:
+            made._known = {position: known for position, known in made._known.items() if position in seen}
         made._show()
         return made
+
+    def known(self) -> Iterable[int]:
+        """The nodes that were looked at."""
+        return self._known
+
+    def close(self, nodes: int) -> None:
+        """Nothing is free on these nodes, not even for who asks for nothing."""
+        if nodes:
+            self.levels = [level & ~nodes for level in self.levels]
 
     def amount(self, position: int) -> Amount:
         """What is free on a node."""
