@@ -16,12 +16,12 @@ from leitstand.core.sharing.shares import Node, Tree
 
 LEAVES = ("a/x/1", "a/x/2", "a/y", "b")
 NODES = ("a", "a/x", *LEAVES)
-LATEST = 12
+LATEST = 6
 CAPACITY = 12
 
-amounts = st.integers(0, 4)
-contracts = st.fixed_dictionaries({node: st.tuples(amounts, st.integers(-1, 3)) for node in NODES})
-spans = st.tuples(st.sampled_from(LEAVES), st.integers(1, 4), st.integers(0, LATEST), st.integers(1, 6))
+amounts = st.integers(0, 2)
+contracts = st.fixed_dictionaries({node: st.tuples(amounts, st.integers(-1, 6)) for node in NODES})
+spans = st.tuples(st.sampled_from(LEAVES), st.integers(1, 4), st.integers(0, LATEST), st.integers(1, 5))
 
 
 def need(node: Node, held: dict[str, int], over: list[str]) -> int:
@@ -34,7 +34,12 @@ def need(node: Node, held: dict[str, int], over: list[str]) -> int:
     return need_of
 
 
-@given(contracts, st.lists(spans, max_size=6), spans, st.lists(st.tuples(amounts, amounts, amounts), max_size=1))
+@given(
+    contracts,
+    st.lists(spans, min_size=3, max_size=8),
+    spans,
+    st.lists(st.tuples(amounts, amounts, amounts), max_size=1),
+)
 def test_a_start_is_safe_if_all_guarantees_can_be_called_at_every_moment(
     given_: Any, others: Any, asked: Any, lost: Any
 ) -> None:
