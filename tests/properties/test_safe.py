@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leitstand.core.acts import Entitlement
@@ -34,6 +34,7 @@ def need(node: Node, held: dict[str, int], over: list[str]) -> int:
     return need_of
 
 
+@settings(max_examples=500)
 @given(
     contracts,
     st.lists(spans, min_size=3, max_size=8),
