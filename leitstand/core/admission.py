@@ -12,6 +12,7 @@ from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.choosing.options import Option, options
 from leitstand.core.choosing.score import Asked, ranked
 from leitstand.core.facts import RETRIES_MAX, Lack, Parts, Resources, SubmitJob
+from leitstand.core.jobs import least
 from leitstand.core.places.fit import WHOLE_MILLI
 from leitstand.core.sharing import entitlements
 from leitstand.core.state import State
@@ -91,6 +92,8 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
     for shape in shapes:
         if (fault := _shape_fault(job, shape)) is not None:
             return fault
+    if job.elastic:
+        shapes = tuple(least(shape) for shape in shapes)
     tenant = state.tenants[job.tenant]
     duration = job.max_duration_us or state.rules.max_duration_default_us[tenant.tenant_class]
     if (fault := _fault(state, job, now, duration)) is not None:
@@ -170,6 +173,8 @@ def _shape_fault(job: SubmitJob, asked: Resources) -> Verdict | None:
         ):
             if amount % asked.nodes:
                 return Verdict("shape", amount, asked.nodes, resource)
+    if job.elastic and asked.nodes_max and not asked.gpus:
+        return Verdict("shape", asked.gpus, asked.nodes, "gpus")
     if asked.gpu_milli and asked.gpus:
         return Verdict("shape", asked.gpus, 0, "gpu_milli")
     if asked.nodes_max and not 0 < asked.nodes <= asked.nodes_max:

@@ -20,6 +20,7 @@ from leitstand.core.acts import BudgetGranted
 from leitstand.core.decision import Decision, record, refuse
 from leitstand.core.fact import Fact
 from leitstand.core.facts import BudgetReserved, JobEnded, Parts, Resources
+from leitstand.core.metering import tasks_us
 from leitstand.core.units import GPU_HOUR_MILLI_US
 
 if TYPE_CHECKING:
@@ -98,17 +99,23 @@ class Short(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What one run can use at most."""
+    """What one run can use at most: its charge × its limit, or `milli_us` if that is named."""
 
     charge_milli: int
     limit_us: int
     pool: str = ""
+    milli_us: int = 0
+
+    @property
+    def amount(self) -> int:
+        """In milli·µs."""
+        return self.milli_us or self.charge_milli * self.limit_us
 
 
 # ── reserve and post ──────────────────────────────────────────────────────────────────────────────────────────────
 def reserve(state: "State", tenant: "Tenant", need: Need, now: int, own: Parts = ()) -> Payment | Short:
     """Who pays a run that starts at `now` or later; `own`: what its job has reserved, which it may use again."""
-    left = need.charge_milli * need.limit_us
+    left = need.amount
     if not left or not is_limited(state.rules, tenant):
         return Payment()
     price = price_of(state.rules, tenant, need.pool)
@@ -133,7 +140,7 @@ def renew(state: "State", now: int, job: "Job", exit_code: int | None = None) ->
     known = {one.id: one for one in tenant.budgets}
     paid = sum(known[budget].covers(amount, job.price_micro_eur) for budget, amount in job.reserved)
     lasts = all(now + need.limit_us <= known[budget].expires_us for budget, _ in job.reserved)
-    if job.reserved and lasts and paid >= need.charge_milli * need.limit_us:
+    if job.reserved and lasts and paid >= need.amount and not job.nodes_most:
         return None
     if not job.reserved and not has_gpus(state, job.pool):
         return None
@@ -150,6 +157,8 @@ def use(state: "State", job: "Job", run: "Run", outcome: str, ended_us: int) -> 
         return ()
     wall_us = min(ended_us - run.started_us, job.max_duration_us)
     left = charge(job.resources, job.charge_milli, len(run.tasks)) * wall_us
+    if run.sizes is not msgspec.UNSET:
+        left = _used(job, run, run.started_us + wall_us)
     known = {one.id: one for one in state.tenants[job.tenant].budgets}
     posted = []
     for name, amount in job.reserved:
@@ -159,6 +168,32 @@ def use(state: "State", job: "Job", run: "Run", outcome: str, ended_us: int) -> 
             posted.append((name, min(amount, budget.cost(take, job.price_micro_eur))))
             left -= take
     return tuple(posted)
+
+
+def resized(state: "State", now: int, job: "Job", run: "Run", tasks: int) -> BudgetReserved | Short | None:
+    """What is reserved if the run of an elastic job has `tasks` from now on until its limit, with what it has used so
+    far; None: nothing else than is. At another price than that of its start nothing is reserved anew."""
+    tenant = state.tenants[job.tenant]
+    if not job.reserved:
+        return None
+    milli = job.charge_milli + (tasks - job.resources.nodes) // job.unit_nodes * job.unit_milli
+    left_us = max(run.started_us + job.max_duration_us - now, 0)
+    need = Need(milli, max(run.placed_us + job.max_duration_us - now, 0), job.pool)
+    need = need._replace(milli_us=_used(job, run, now) + milli * left_us)
+    if price_of(state.rules, tenant, job.pool) != job.price_micro_eur:
+        return _short(tenant, need, [], job.price_micro_eur)
+    found = reserve(state, tenant, need, now, job.reserved)
+    if isinstance(found, Short):
+        return found
+    return None if found.parts == job.reserved else BudgetReserved(job.id, *found)
+
+
+def _used(job: "Job", run: "Run", until_us: int) -> int:
+    """What the run of an elastic job has used by then, in milli·µs: charge x time, segment by segment."""
+    wall_us = until_us - run.started_us
+    units_us = (tasks_us(run, until_us) - job.resources.nodes * wall_us) // job.unit_nodes
+    milli = job.charge_milli or charge(job.resources, 0, len(run.tasks))
+    return milli * wall_us + job.unit_milli * units_us
 
 
 def overdue(state: "State", now: int) -> list[str]:
@@ -248,7 +283,7 @@ class LatestStarts:
 
 def _short(tenant: "Tenant", need: Need, lasting: list[tuple[Budget, int]], price: int) -> Short:
     """In euros if the tenant has no budget but in euros, else in GPU time."""
-    milli_us = need.charge_milli * need.limit_us
+    milli_us = need.amount
     if price and tenant.budgets and all(one.micro_eur for one in tenant.budgets):
         asked, limit, resource = euros(milli_us, price), sum(free for _, free in lasting), "micro_eur"
     else:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heapreplace
 from typing import Any, Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from leitstand.core import acts as a
-from leitstand.core import budgets, fleet, onboarding, people, tenancy
+from leitstand.core import budgets, fleet, onboarding, people, resizing, tenancy
 from leitstand.core import facts as f
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
@@ -297,6 +298,7 @@ class Core:
                 asked.array,
                 asked.alternatives,
                 asked.data_sites,
+                asked.elastic,
             )
         )
         if verdict.reason:
@@ -369,6 +371,26 @@ class Core:
         clipped = min(max(at_us, placed_us), self._now)
         self._emit(f.RunStarted(run, clipped, at_us - clipped))
 
+    def _run_resized(self, report: f.RunResized) -> Answer:
+        run = self.state.runs.get(report.run)
+        if (
+            run is None
+            or run.sizes is UNSET
+            or report.number not in [one.number for one in run.sizes.pending]
+        ):
+            return NOTED  # reported twice, or of a run that is over
+        job = self.state.jobs[run.job]
+        left = [task for one in run.sizes.pending if one.number <= report.number for task in one.leaving]
+        positions = [position for position, _ in self.state.places(tuple(left))]
+        clipped = min(max(report.at_us, run.sizes.steps[-1][0]), self._now)
+        self._emit(f.RunResized(run.id, report.number, clipped, report.at_us - clipped))
+        if left:
+            paid = resizing.released(self.state, self._now, job, run)
+            if paid is not None:
+                self._emit(paid)
+            self._freed(job.pool, positions)
+        return NOTED
+
     def _run_ended(self, report: f.RunEnded) -> Answer:
         run = self.state.runs.get(report.run)
         if run is None:
@@ -376,7 +398,7 @@ class Core:
         if report.started_us and not run.has_started:
             self._start(run.id, run.placed_us, report.started_us)
         job = self.state.jobs[run.job]
-        positions = [position for position, _ in self.state.places(run.tasks)]
+        positions = [position for position, _ in self.state.places((*run.tasks, *run.leaving))]
         earliest = run.started_us if run.has_started else run.placed_us
         clipped = min(max(report.at_us, earliest), self._now)
         self._emit(
@@ -436,8 +458,19 @@ class Core:
         fault = level_faults(fact.levels)
         if fault:
             return Answer(refused="invalid", detail=fault)
-        if site is None or (fact.engine, fact.logical, fact.colocate, fact.levels, fact.jurisdiction) != (
-            (site.engine, site.logical, site.colocate, site.levels, fact.jurisdiction and site.jurisdiction)
+        if (
+            site is None
+            or (fact.engine, fact.logical, fact.colocate, fact.levels, fact.jurisdiction)
+            != (
+                (
+                    site.engine,
+                    site.logical,
+                    site.colocate,
+                    site.levels,
+                    fact.jurisdiction and site.jurisdiction,
+                )
+            )
+            or fact.resizes != (site.resizes is True)
         ):
             self._emit(fact)
             for pool in self.state.pools:
@@ -480,8 +513,7 @@ class Core:
     def _runs_on(self, node: Node) -> bool:
         """Whether something runs there, under `fair`, that nobody has told to end for a failure."""
         standing = self.state.pools[node.pool].standing
-        runs = standing.timeline.runs_on(node.position) if standing is not None else []
-        return any(self.state.runs[run].stopping != f.NODE_FAILED for run in runs)
+        return standing is not None and repair.is_there(self.state, standing, node.position)
 
     def _node_removed(self, fact: f.NodeRemoved) -> Answer:
         node = self.state.nodes.get(fact.node)
@@ -579,6 +611,7 @@ _OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
     f.HoldJob: Core._hold,
     f.ReleaseJob: Core._release,
     f.RunStarted: Core._run_started,
+    f.RunResized: Core._run_resized,
     f.RunEnded: Core._run_ended,
     f.WriterStarted: Core._writer_started,
     f.RulesSet: _authored(Core._rules_set),

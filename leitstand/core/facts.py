@@ -106,7 +106,8 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
     `begin_us`: it does not start before, 0: at once. `after`: jobs whose ends it waits for, all of them. `deadline_us`:
     it must have ended by then, 0: none. `held`: it waits until somebody releases it. `array`: so many equal jobs, 0:
     one, and no array. `alternatives`: other shapes that serve it, after `resources` in the order of preference.
-    `data_sites`: where the data lies that it reads; it may run elsewhere, too."""
+    `data_sites`: where the data lies that it reads; it may run elsewhere, too. `elastic`: its tasks bear that others
+    come and go while they run, so it starts with the least number of nodes and has up to `nodes_max`."""
 
     tenant: str
     project: str
@@ -128,6 +129,7 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
     array: int = 0
     alternatives: tuple[Resources, ...] = ()
     data_sites: tuple[str, ...] = ()
+    elastic: bool = False
 
 
 class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
@@ -170,7 +172,7 @@ class RulesSet(Fact, frozen=True, gc=False):
 class SiteAdded(Fact, frozen=True, gc=False):
     """A site exists. `logical`: its GPUs are counted, not real. `colocate`: tasks of one gang may share a node.
     `levels`: the names of its levels between itself and its nodes, from the top (`block`, `rack`). `jurisdiction` '':
-    what was said of it before (`SiteDescribed`) stays."""
+    what was said of it before (`SiteDescribed`) stays. `resizes`: its engine gives a run that runs other nodes."""
 
     site: str
     engine: str
@@ -179,6 +181,7 @@ class SiteAdded(Fact, frozen=True, gc=False):
     jurisdiction: str = ""
     by: str = ""
     levels: tuple[str, ...] = ()
+    resizes: bool = False
 
 
 class NodeAdded(Fact, frozen=True, gc=False):
@@ -233,6 +236,7 @@ class JobSubmitted(Fact, frozen=True, gc=False):
     size: int = 0
     alternatives: tuple[Resources, ...] = ()
     data_sites: tuple[str, ...] = ()
+    elastic: bool = False
 
 
 class JobAdmitted(Fact, frozen=True, gc=False):
@@ -401,6 +405,28 @@ class RunStopOrdered(Fact, frozen=True, gc=False):
     job: str = ""
 
 
+class RunResizeOrdered(Fact, frozen=True, gc=False):
+    """The run was told to go on with `tasks`, its `number`-th such order: tasks that it has beside them end, after the
+    grace of a stop, others join; the first task stays. `cause`: one of RESIZES; one of TAKES: so that `job` can
+    start."""
+
+    run: str
+    number: int
+    tasks: tuple[Task, ...]
+    cause: str
+    job: str = ""
+
+
+class RunResized(Fact, frozen=True, gc=False):
+    """The engine reports that the run has the tasks of this order, and none of those that were to end. `at_us` and
+    `skew_us` as in `RunStarted`."""
+
+    run: str
+    number: int
+    at_us: int
+    skew_us: int = 0
+
+
 class RunStarted(Fact, frozen=True, gc=False):
     """The engine reports a start. `at_us` is clipped to [placed, stamped]; `skew_us` is what was clipped."""
 
@@ -446,6 +472,7 @@ Observation = (
     | ReleaseJob
     | Act
     | RunStarted
+    | RunResized
     | RunEnded
     | WriterStarted
     | RulesSet
@@ -477,7 +504,9 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     SharesTicked,
     RunPlaced,
     RunStopOrdered,
+    RunResizeOrdered,
     RunStarted,
+    RunResized,
     RunEnded,
     UsageMetered,
 )
@@ -495,6 +524,8 @@ UNPAID: Final = (
     MOVE,
 )  # causes of a stop that the operator pays: what is lost by it
 MADE_WAY: Final = (*YIELDS, MAINTENANCE)
+GROWTH: Final = "growth"
+RESIZES: Final = (*TAKES, GROWTH, NODE_FAILED, MAINTENANCE)
 AGAIN: Final = (*YIELDS, NODE_FAILED, MAINTENANCE)  # causes of a stop after which the job waits again
 
 # How a run ended, as engines report it.

@@ -38,6 +38,7 @@ class Site(msgspec.Struct, gc=False):
     jurisdiction: str
     levels: tuple[str, ...] = ()
     carbon_g_per_kwh: int = 0  # of its electricity, 0: not known
+    resizes: bool | msgspec.UnsetType = msgspec.UNSET  # True: its engine gives a run that runs other nodes
 
 
 class Node(msgspec.Struct, gc=False):
@@ -173,6 +174,8 @@ def _site_added(state: "State", at: int, fact: f.SiteAdded) -> None:
     said, carbon = ("", 0) if before is None else (before.jurisdiction, before.carbon_g_per_kwh)
     jurisdiction = fact.jurisdiction or said
     site = Site(fact.site, fact.engine, fact.logical, fact.colocate, jurisdiction, fact.levels, carbon)
+    if fact.resizes:
+        site.resizes = True
     state.sites[fact.site] = site
     for node in state.nodes.values():
         if node.site == fact.site:
@@ -271,7 +274,7 @@ def held(state: "State") -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     for run in state.runs.values():
         resources = state.jobs[run.job].resources
-        for task in run.tasks:
+        for task in (*run.tasks, *run.leaving):
             gpus, cpus_milli, memory_mib, parts = found.get(task.node, (0, 0, 0, {}))
             bits = task.bits
             part = resources.part(bits.bit_count())

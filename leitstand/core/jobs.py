@@ -2,6 +2,7 @@
 """What the state knows of a live job: the job, its run, what is reserved for it. `State.apply` alone writes them."""
 
 import msgspec
+from msgspec.structs import replace
 
 from leitstand.core import facts as f
 
@@ -49,17 +50,64 @@ class Job(msgspec.Struct, gc=False):
     retried: int = 0  # runs that failed and were run again
     failures: int = 0  # failed nodes that ended a run of it, since its checkpoints last kept more of its work
     failed_us: int = 0  # since when it has first call, because of a failure; 0: it has none
+    most: tuple[int, ...] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )  # of an elastic job: the most nodes, for each shape
 
     @property
     def alternative(self) -> int:
         """Which of its shapes it waits or runs with."""
         return self.shapes.index(self.resources) if self.shapes else 0
 
+    @property
+    def nodes_most(self) -> int:
+        """How many nodes an elastic job may have while it runs; 0: it keeps those that it starts with."""
+        return 0 if self.most is msgspec.UNSET else self.most[self.alternative]
+
+    @property
+    def unit_nodes(self) -> int:
+        """How many nodes an elastic job takes or gives up at once: one, or a slice."""
+        return max(1, self.resources.slice_nodes)
+
+    @property
+    def unit_milli(self) -> int:
+        """What so many nodes beyond the least number count for, in thousandths of a GPU."""
+        return -(-self.charge_milli * self.unit_nodes // self.resources.nodes)
+
+    @property
+    def most_milli(self) -> int:
+        """What it counts for with the most nodes that it may have."""
+        if not self.nodes_most:
+            return self.charge_milli
+        units = (self.nodes_most - self.resources.nodes) // self.unit_nodes
+        return self.charge_milli + units * self.unit_milli
+
+
+class Resizing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order that was given at `at_us` and is not carried out yet, as far as is known: `tasks` in all, without
+    `leaving`, which hold what they hold until it is."""
+
+    number: int
+    at_us: int
+    tasks: int
+    leaving: tuple[f.Task, ...] = ()
+
+
+class Sizes(msgspec.Struct, gc=False):
+    """How many tasks the run of an elastic job has had. `number`: orders so far, the last at `ordered_us`, `grown` of
+    them to grow; `steps`: (from when on, how many), as the engine reported."""
+
+    number: int = 0
+    ordered_us: int = 0
+    grown: int = 0
+    steps: list[tuple[int, int]] = []
+    pending: list[Resizing] = []
+
 
 class Run(msgspec.Struct, gc=False):
     """`started_us`: the engine's time, 0 until it reported. `stopped_us`: when it was told to end. Until `pinned_us`
     nobody may take it: its start was promised. `moved_us`: of one that goes on elsewhere after a move, when the first
-    of them was placed; unset: it was not moved."""
+    of them was placed; unset: it was not moved. `sizes`: of the run of an elastic job alone."""
 
     id: str
     job: str
@@ -71,6 +119,14 @@ class Run(msgspec.Struct, gc=False):
     stopped_us: int = 0
     pinned_us: int = 0
     moved_us: int | msgspec.UnsetType = msgspec.UNSET
+    sizes: Sizes | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def leaving(self) -> tuple[f.Task, ...]:
+        """Tasks that were told to end and hold what they hold until the engine reports it."""
+        if self.sizes is msgspec.UNSET or not self.sizes.pending:
+            return ()
+        return tuple(task for one in self.sizes.pending for task in one.leaving)
 
     @property
     def since_us(self) -> int:
@@ -107,3 +163,8 @@ class Remembered(msgspec.Struct, gc=False):
     job: str
     digest: str
     at: int
+
+
+def least(asked: f.Resources) -> f.Resources:
+    """The shape with which an elastic job starts."""
+    return replace(asked, nodes_max=0) if asked.nodes_max else asked

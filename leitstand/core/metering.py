@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run used: the engine's wall time × what the run held. Called by the cycle when a run ends."""
 
+from msgspec import UNSET
+
 from leitstand.core.facts import Parts, UsageMetered
 from leitstand.core.jobs import Job, Run
 from leitstand.core.places.fit import WHOLE_MILLI
@@ -11,8 +13,11 @@ def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered
     `posted`: what budgets pay for it."""
     wall_us = ended_us - run.started_us
     assert wall_us >= 0, "a run ended before it started"
+    held_us, tasks = wall_us, run.tasks
+    if run.sizes is not UNSET:  # equal tasks, now more, now fewer
+        held_us, tasks = tasks_us(run, ended_us), run.tasks[:1]
     gpu_milli = cpus_milli = memory_mib = 0
-    for task in run.tasks:
+    for task in tasks:
         count = task.bits.bit_count()
         part = job.resources.part(count)
         gpu_milli += job.resources.gpu_milli or count * WHOLE_MILLI
@@ -23,10 +28,22 @@ def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered
         job.tenant,
         job.project,
         wall_us,
-        wall_us * gpu_milli // WHOLE_MILLI,
-        wall_us * cpus_milli,
-        wall_us * memory_mib,
+        held_us * gpu_milli // WHOLE_MILLI,
+        held_us * cpus_milli,
+        held_us * memory_mib,
         posted,
+    )
+
+
+def tasks_us(run: Run, until_us: int) -> int:
+    """Tasks × µs of a run from its start until then, from when on the engine says that it had how many."""
+    if run.sizes is UNSET:
+        return len(run.tasks) * (until_us - run.started_us)
+    steps = run.sizes.steps
+    ends = [*(at_us for at_us, _ in steps[1:]), until_us]
+    return sum(
+        tasks * max(min(end_us, until_us) - at_us, 0)
+        for (at_us, tasks), end_us in zip(steps, ends, strict=True)
     )
 
 

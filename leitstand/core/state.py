@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from leitstand.core import acts as a
-from leitstand.core import budgets, fleet, onboarding, people, tenancy
+from leitstand.core import budgets, fleet, onboarding, people, resizing, tenancy
 from leitstand.core import facts as f
 from leitstand.core.fact import Fact
 from leitstand.core.fleet import Node, Pool, Site
-from leitstand.core.jobs import Job, Remembered, Reservation, Run
+from leitstand.core.jobs import Job, Remembered, Reservation, Run, least
 from leitstand.core.maintenance import windows
 from leitstand.core.maintenance.windows import Maintenance
 from leitstand.core.onboarding import Onboarding
@@ -119,13 +119,18 @@ class State:
     def _job_submitted(self, at: int, fact: f.JobSubmitted) -> None:
         self.submitted += 1
         self.tenants[fact.tenant].jobs += 1
+        asked, others = fact.resources, fact.alternatives
+        most: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
+        if fact.elastic:
+            most = tuple(max(shape.nodes, shape.nodes_max) for shape in (asked, *others))
+            asked, others = least(asked), tuple(least(shape) for shape in others)
         self.jobs[fact.job] = Job(
             fact.job,
             self.submitted,
             fact.tenant,
             fact.project,
             fact.user,
-            fact.resources,
+            asked,
             fact.priority,
             fact.max_duration_us,
             fact.expected_us,
@@ -141,8 +146,9 @@ class State:
             fact.array,
             fact.index,
             fact.size,
-            (fact.resources, *fact.alternatives) if fact.alternatives else (),
+            (asked, *others) if others else (),
             data_sites=fact.data_sites,
+            most=most,
         )
         if fact.array:
             self.waiting.join(fact.array)
@@ -349,6 +355,7 @@ class State:
         job.runs += 1
         job.run = fact.run
         run = self.runs[fact.run] = Run(fact.run, fact.job, fact.tasks, at)
+        resizing.begin(job, run)
         reservation = self.reservations.get(job.id)
         if reservation is not None:
             run.moved_us = reservation.moved_us
@@ -359,9 +366,20 @@ class State:
             standing.place(job, run, self.leaf(job), self.places(fact.tasks), run.pinned_us)
             self.reservations.pop(job.id, None)
         for task in fact.tasks:
-            node, bits = self.nodes[task.node], task.bits
-            free = self.pools[node.pool].free
-            free.take(node.position, bits, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
+            self.take(job, task)
+
+    def take(self, job: Job, task: f.Task) -> None:
+        """A task of a run of the job holds its part of its node from now on."""
+        node, bits = self.nodes[task.node], task.bits
+        free = self.pools[node.pool].free
+        free.take(node.position, bits, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
+
+    def give(self, job: Job, task: f.Task) -> None:
+        """It holds it no more."""
+        node, bits = self.nodes[task.node], task.bits
+        left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
+        free = self.pools[node.pool].free
+        free.give(node.position, left, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
 
     def _run_stop_ordered(self, at: int, fact: f.RunStopOrdered) -> None:
         run = self.runs[fact.run]
@@ -384,6 +402,7 @@ class State:
         run = self.runs[fact.run]
         run.started_us = fact.at_us
         run.has_started = True
+        resizing.started(run)
         job = self.jobs[run.job]
         if job.state == "starting":
             job.state = "running"
@@ -399,11 +418,8 @@ class State:
         if standing is not None:
             standing.end(job, run)
             lengths.learn(self, job, run, fact.outcome, fact.at_us)
-        for task in run.tasks:
-            node, bits = self.nodes[task.node], task.bits
-            left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
-            free = self.pools[node.pool].free
-            free.give(node.position, left, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
+        for task in (*run.tasks, *run.leaving):
+            self.give(job, task)
 
     def _usage_metered(self, at: int, fact: f.UsageMetered) -> None:
         if fact.posted:
@@ -527,6 +543,7 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     **{kind: _counted(change) for kind, change in _ACTS.items()},
     **fleet.APPLY,
     **keeping.APPLY,
+    **resizing.APPLY,
     f.WriterStarted: State._noted,
     f.RulesSet: State._rules_set,
     f.JobSubmitted: State._job_submitted,

@@ -4,12 +4,24 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
+from msgspec import UNSET
+
 from leitstand.core.cycle import Core
 from leitstand.core.decision import Answer
-from leitstand.core.facts import Fact, Observation, RunPlaced, RunStopOrdered
+from leitstand.core.facts import Fact, Observation, RunPlaced, RunResizeOrdered, RunStopOrdered
 from leitstand.core.jobs import Job, Run
 from leitstand.core.state import State
-from leitstand.runtime.ports import Clock, Engine, Head, Journal, Order, Source, StartRun, StopRun
+from leitstand.runtime.ports import (
+    Clock,
+    Engine,
+    Head,
+    Journal,
+    Order,
+    ResizeRun,
+    Source,
+    StartRun,
+    StopRun,
+)
 
 
 class Settling(Source):
@@ -81,7 +93,17 @@ def orders_of(state: State, facts: Sequence[Fact]) -> list[Order]:
             orders.append(start_order(state, state.runs[fact.run]))
         elif type(fact) is RunStopOrdered:
             orders.append(StopRun(fact.run, fact.cause))
+        elif type(fact) is RunResizeOrdered:
+            run = state.runs.get(fact.run)  # None: its end was reported in the same cycle
+            orders += [] if run is None else resize_orders(run)
     return orders
+
+
+def resize_orders(run: Run) -> list[Order]:
+    """The order to go on with the tasks that the run has now, if its engine has not reported that it does."""
+    if run.sizes is UNSET or not run.sizes.pending:
+        return []
+    return [ResizeRun(run.id, run.sizes.number, run.tasks, run.sizes.ordered_us)]
 
 
 def start_order(state: State, run: Run) -> StartRun:
@@ -102,6 +124,8 @@ def start_order(state: State, run: Run) -> StartRun:
         job.array,
         job.index,
         job.size,
+        job.nodes_most,
+        () if run.sizes is UNSET else tuple(run.sizes.steps),
     )
 
 
@@ -115,4 +139,5 @@ def _expected_us(state: State, job: Job) -> int:
 def resume(engine: Engine, state: State) -> None:
     """After a restart: tell the engine which runs should exist, and again which of them should end."""
     engine.resume([start_order(state, run) for run in state.runs.values()])
+    engine.send([order for run in state.runs.values() for order in resize_orders(run)])
     engine.send([StopRun(run.id, run.stopping) for run in state.runs.values() if run.stopping])

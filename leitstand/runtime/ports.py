@@ -56,6 +56,8 @@ class StartRun(msgspec.Struct, frozen=True, tag=True):
     array: str = ""  # the id of the first job of its array; `index` of `size`
     index: int = 0
     size: int = 0
+    nodes_most: int = 0  # how many tasks it may have while it runs, 0: those that it starts with
+    steps: tuple[tuple[int, int], ...] = ()  # of such a run: from when on (µs) it had how many tasks
 
 
 class StopRun(msgspec.Struct, frozen=True, tag=True):
@@ -65,7 +67,18 @@ class StopRun(msgspec.Struct, frozen=True, tag=True):
     cause: str
 
 
-Order = StartRun | StopRun
+class ResizeRun(msgspec.Struct, frozen=True, tag=True):
+    """From now on this run has `tasks`, its `number`-th such order: tasks that it has beside them end, politely first,
+    others join; the first stays. Only the last order of a run counts; one that was carried out changes nothing. When it
+    is, the engine reports `RunResized`. Given only where `SiteAdded` says that the engine resizes."""
+
+    run: str
+    number: int
+    tasks: tuple[Task, ...]
+    ordered_us: int
+
+
+Order = StartRun | StopRun | ResizeRun
 
 
 class Source(Protocol):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from leitstand.core.facts import Observation, RunEnded, RunStarted
+from leitstand.core.facts import Observation, RunEnded, RunResized, RunStarted
 from leitstand.core.units import SECOND_US
 from leitstand.runtime.ports import Engine, Order, StartRun
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 class Sites(Engine):
     """See the module. `engines` by site, in their order; `site_of`: the site of a node. Orders that wait for a site are
-    at most a start and a stop for each run that lives there."""
+    at most a start, a stop and its resizings for each run that lives there."""
 
     def __init__(self, engines: Mapping[str, Engine], site_of: Callable[[str], str]) -> None:
         self.engines = dict(engines)
@@ -96,7 +96,7 @@ class Sites(Engine):
         return taken
 
     def _is_from(self, site: str, report: Observation) -> bool:
-        if not isinstance(report, RunStarted | RunEnded):
+        if not isinstance(report, RunStarted | RunResized | RunEnded):
             return True
         own = self._runs.get(report.run)
         if own != site:

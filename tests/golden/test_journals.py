@@ -45,6 +45,11 @@ GOLDEN = {
         "21768ddac6e3349b0d388dbcd042a7c9b1a917c97abe38353d74b43ce460c697",
         "fcf4cdec50a95f9b83638a558fb6ab6b50ffc686936f92c88760d8b47e20021a",
     ),
+    "elastic.jsonl": (
+        4,
+        "7cc2a18bef01e35d4cfecbdb9d028242af7b565a29e3d18c974ccc05ac26fbf3",
+        "9565c251febb60abef69f486f8caf7c4a0f104bf25bd27d9a81c3a31f3ee7087",
+    ),
     "maintenance.jsonl": (
         4,
         "9dc1af8a6de5fbbcd04915c93cd4c3364ea25e0acea3999fe9d4c9124e3c29b9",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from leitstand.core.acts import Entitlement
 from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.sharing.units import PRIORITY
 from leitstand.core.yielding.cover import LAST, Change, Cover
 
 LEAVES = ("a/x/p", "a/x/q", "a/y", "b/z/r", "b/w", "c")
@@ -42,6 +43,9 @@ def build(
         held = Held(f"j{number}", tree.node(leaf), charge, priority, (start, number))
         held.pinned_us = 1 if pinned and number % 4 == 0 else 0
         tree.start(held)
+        for unit in range(number % 3 if start % 2 else 0):  # it is elastic
+            order = (2**62 + start, number * 10 + unit)
+            tree.start(Held(f"j{number}+{unit}", tree.node(leaf), 1 + charge // 2, PRIORITY, order))
     tree.settle()
     return tree
 
@@ -63,16 +67,25 @@ def cover(node: Node, running: list[Held], guaranteed: bool = False) -> list[Hel
     if not node.children:
         own = [held for held in running if held.leaf is node]
         for held in sorted(own, key=lambda held: (not held.pinned_us, -held.priority, held.order)):
-            if sum(one.charge for one in chosen) + held.charge <= share:
+            if stands(held, chosen) and sum(one.charge for one in chosen) + held.charge <= share:
                 chosen.append(held)
         return chosen
     for child in node.children.values():
         chosen += cover(child, running, guaranteed)
     below = [held for held in running if node in held.leaf.path() and held not in chosen]
     for held in sorted(below, key=lambda held: held.order):
-        if occupied(node, [*chosen, held]) <= share:
+        if stands(held, chosen) and occupied(node, [*chosen, held]) <= share:
             chosen.append(held)
     return chosen
+
+
+def stands(held: Held, chosen: list[Held]) -> bool:
+    """A unit stands only with its run."""
+    return held.priority != PRIORITY or held.id.split("+")[0] in {one.id for one in chosen}
+
+
+def number_of(held: Held) -> int:
+    return int(held.id.split("+")[0][1:])
 
 
 def amount(node: Node, chosen: list[Held]) -> dict[int, int]:
@@ -105,7 +118,7 @@ def test_the_cover_is_what_the_definition_says(shape, capacity, running, gone, m
     valid(tree)
     job = Held("new", tree.node(more[0]), more[1], more[2], LAST)
     all_runs = list(tree.held.values())
-    left = [held for held in all_runs if int(held.id[1:]) not in gone]
+    left = [held for held in all_runs if number_of(held) not in gone]
     without = [held for held in all_runs if held not in left]
     for guaranteed in (False, True):
         asked = Cover(tree, guaranteed)

@@ -12,7 +12,7 @@ from leitstand.core.cycle import Core
 from leitstand.core.rules import Rules, Sharing
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
 from leitstand.runtime.loop import orders_of
-from leitstand.runtime.ports import StartRun
+from leitstand.runtime.ports import ResizeRun, StartRun
 from tests.unit.story import ask, cluster
 
 SHARING = Sharing(
@@ -107,6 +107,15 @@ class Cloud:
             if isinstance(fact, f.RunStopOrdered) and fact.cause == f.MOVE
         ]
 
+    @property
+    def resized(self) -> list[tuple[str, int, str]]:
+        """Runs that were told to go on with other nodes, in order: job, how many, cause."""
+        return [
+            (fact.run.rpartition(".")[0], len(fact.tasks), fact.cause)
+            for _, fact in self.facts
+            if isinstance(fact, f.RunResizeOrdered)
+        ]
+
     def nodes(self, job: str) -> list[str]:
         """Where the job runs now."""
         return [task.node for task in self.core.state.runs[self.core.state.jobs[job].run].tasks]
@@ -168,6 +177,12 @@ class Cloud:
                 outcome = "exited" if order.expected_us <= order.max_duration_us else "time_limit"
                 self._end(f.RunEnded(order.run, now + span, outcome, 0))
                 heappush(self._told, (now, next(self._number), f.RunStarted(order.run, now)))
+            elif isinstance(order, ResizeRun):
+                run = self.core.state.runs[order.run]
+                done_us = now + (self.stop_us if run.leaving else 0)
+                heappush(
+                    self._told, (done_us, next(self._number), f.RunResized(order.run, order.number, done_us))
+                )
             elif order.run in self._ends and self._ends[order.run].at_us > now + self.stop_us:
                 self._end(f.RunEnded(order.run, now + self.stop_us, "stopped"))
         if self.watch is not None:
@@ -185,9 +200,10 @@ def cloud(
     rules: Rules = RULES,
     stop_us: int = 30 * SECOND_US,
     colocate: bool = False,
+    resizes: bool = False,
 ) -> Cloud:
     """Nodes n0, n1, … of so many GPUs, tenants of the class industry, and what they are entitled to."""
-    core = cluster(*gpus, rules=rules, tenants=tenants, colocate=colocate)
+    core = cluster(*gpus, rules=rules, tenants=tenants, colocate=colocate, resizes=resizes)
     entitled = tuple(entitled)
     if entitled:
         core.cycle(0, [a.EntitlementsChanged("shared", entitled)])

@@ -20,12 +20,13 @@ def cluster(
     pools: Sequence[str] = (),
     tenants: Sequence[str] = ("acme", "beta"),
     prefix: str = "n",
+    resizes: bool = False,
 ) -> Core:
     """A core at time 0 with nodes n0, n1, … of these GPU counts and two tenants."""
     core = Core()
     seen: list[f.Observation] = [f.RulesSet(rules or Rules(), "")]
     seen += [f.TenantAdded(tenant) for tenant in tenants]
-    seen.append(f.SiteAdded("s", "simulated", logical=True, colocate=colocate))
+    seen.append(f.SiteAdded("s", "simulated", logical=True, colocate=colocate, resizes=resizes))
     for i, count in enumerate(gpus):
         pool = pools[i] if pools else "shared"
         seen.append(f.NodeAdded(f"{prefix}{i}", "s", count, cpus_milli, memory_mib, pool=pool))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from leitstand.core import acts as a
+from leitstand.core import resizing
 from leitstand.core.fact import Fact
-from leitstand.core.facts import RunStopOrdered
+from leitstand.core.facts import MAINTENANCE, RunStopOrdered
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.standing import until_us
 
@@ -76,7 +77,10 @@ def due(state: "State", now: int) -> list[Fact]:
     step = _NEXT[window.step]
     facts: list[Fact] = [a.MaintenanceAdvanced(window.id, step)]
     if step != "ended":
-        facts += [RunStopOrdered(run.id, "maintenance") for run in outlasting(state, window)]
+        nodes = dict.fromkeys(window.nodes)
+        for run in outlasting(state, window):
+            smaller = resizing.without(state, run, nodes, MAINTENANCE)
+            facts.append(smaller or RunStopOrdered(run.id, MAINTENANCE))
     return facts
 
 

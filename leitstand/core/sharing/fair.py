@@ -7,7 +7,7 @@ when something changed in the pool.
 What it keeps between cycles is a cache: with it empty it decides the same. `docs/scheduling.md` tells the algorithm.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
@@ -15,13 +15,14 @@ from leitstand.core.metering import lost
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, counted, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing import keeping, repair
+from leitstand.core.sharing import growing, keeping, repair
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads
 from leitstand.core.sharing.making_way import make_way
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, limit_of, parts_of
 from leitstand.core.sharing.turns import Turns
+from leitstand.core.sharing.units import counts_as, run_of
 from leitstand.core.sharing.usage import Usage
 from leitstand.core.yielding.consolidation import Consolidation
 from leitstand.core.yielding.cover import Cover
@@ -103,7 +104,7 @@ class Fair:
         change = next_change(self.state, self.name, now)
         if change is not None and standing.waiting:
             due = change if due is None else min(due, change)
-        if standing.waiting and standing.tree.held:
+        if (standing.waiting and standing.tree.held) or growing.may_grow(self):
             tick = standing.ticked_us + self.state.rules.sharing.tick_us
             due = tick if due is None else min(due, tick)
         return due
@@ -127,6 +128,8 @@ class Fair:
         repair.mend(self)
         self._take_turns()
         self._scene = self._consolidation = None
+        if self.ticked:
+            growing.grow(self)
         self.ticked = False
         if not self._may_start():  # the next plan goes on
             self.freed = None if self.looked_at is None else self.looked_at | self.freed
@@ -200,7 +203,7 @@ class Fair:
         heads.kept.clear()
         heads.reserves = True
         everybody = self.ticked or self.looked_at is None
-        self.rebalanced = self._in_turn(standing.lines) if self.ticked else {}
+        self.rebalanced = self.in_turn(standing.lines) if self.ticked else {}
         leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
         lines = {leaf: self._line(leaf) for leaf in leaves}
         turns = Turns(standing.tree, lines, self.state.rules.sharing.tick_s, heads.counts)
@@ -214,7 +217,7 @@ class Fair:
                 self._serve(job, turn.leaf)
             turns.done()
 
-    def _in_turn(self, leaves: Iterable[str]) -> dict[str, None]:
+    def in_turn(self, leaves: Iterable[str]) -> dict[str, None]:
         """The projects whose turn it is to rebalance in this tick."""
         every = sorted(leaves)
         if len(every) <= REBALANCED_MAX:
@@ -326,14 +329,25 @@ class Fair:
         self.usage.claims(job.id)
         self._displace(act.places)
         for victim in act.victims:
-            stopped = self.state.runs[victim].job
-            self.usage.stops(stopped)
-            self.emit(f.RunStopOrdered(victim, act.cause, job.id))
-            self.heads.served.pop(stopped, None)
+            self.usage.stops(counts_as(victim))
+        self.stop(act.victims, act.cause, job.id)
         assert self._scene is not None, "an act has a scene"
         self._scene.done(act)
         if not act.victims:  # what it waits for may be there already
             self._start_reserved(job)
+
+    def stop(self, victims: Sequence[str], cause: str, job: str) -> None:
+        """Tell runs, and units of others, to end, so that the job can start."""
+        units: dict[str, list[str]] = {}
+        for victim in victims:
+            run = run_of(victim)
+            if run == victim:
+                self.emit(f.RunStopOrdered(victim, cause, job))
+                self.heads.served.pop(self.state.runs[victim].job, None)
+            elif run not in victims:
+                units.setdefault(run, []).append(victim)
+        for names in units.values():
+            self.emit(growing.shrunk(self, names, cause, job))
 
     def _move(self, job: "Job", leaf: Node) -> bool:
         """Let runs move for a job that fits by count, if it is worth it; whether it waits no more."""
@@ -412,6 +426,9 @@ class Fair:
         return self._cover
 
     def run_of(self, held: Held) -> Yielding | None:
+        unit = self.standing.units.unit(held.id)
+        if unit is not None:
+            return growing.yielding(self, held, unit)
         job = self.state.jobs[held.id]
         run = self.state.runs.get(job.run)
         return None if run is None else self._yielding(run, job)
@@ -425,7 +442,7 @@ class Fair:
             places,
             parts_of(job.resources, places),
             job.charge_milli,
-            lost_us * max(job.charge_milli, 1),
+            lost_us * max(job.charge_milli, 1) + growing.lost_beyond(self, job, run),
             run.since_us,
             bool(run.stopping),
         )

@@ -48,6 +48,8 @@ def stand(state: "State", lags: dict[str, Lags]) -> None:
         standing.place(job, run, state.leaf(job), state.places(run.tasks), run.pinned_us)
         if run.has_started:
             standing.started(job, run)
+        if run.leaving:
+            standing.resize(job, run, state.places(run.tasks), state.places(run.leaving))
         if run.stopping:
             standing.stop(job, run, stopped_by(state, run), run.stopping in f.AGAIN)
 
@@ -56,6 +58,7 @@ def standing_of(rules: Rules, pool: "Pool") -> Standing | None:
     if rules.discipline != "fair":
         return None
     standing = Standing(pool.free, pool.whole, pool.closures)
+    standing.freed_us = rules.sharing.grace_us + rules.sharing.stop_us
     for name, weight in rules.sharing.weights.items():
         standing.tree.node(name, weight)
     return standing

@@ -5,7 +5,6 @@ the fair plan before anything else.
 
 from typing import TYPE_CHECKING
 
-from leitstand.core import facts as f
 from leitstand.core.places.closures import lacking
 from leitstand.core.sharing.foreseen import Foreseen, Start, occupied
 from leitstand.core.sharing.shares import Node
@@ -30,7 +29,7 @@ def make_way(plan: "Fair") -> None:
             victim = _cheapest(plan, over, foreseen.owed(over.id), start_us)
             if victim is None:
                 break
-            plan.emit(f.RunStopOrdered(victim.run, "recall", job))
+            plan.stop([victim.run], "recall", job)
             plan.usage.forget()
 
 

@@ -13,16 +13,22 @@ starts. A hold is a reservation of perhaps fewer places than the job needs; noth
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import UNSET
+
 from leitstand.core import facts as f
+from leitstand.core import resizing
 from leitstand.core.places.placement import Place
 from leitstand.core.places.replacing import fitting, in_order, is_enough, replaced
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.standing import key_of, limit_of
+from leitstand.core.sharing.units import run_of
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Run
     from leitstand.core.sharing.counts import Counts
     from leitstand.core.sharing.fair import Fair
+    from leitstand.core.sharing.standing import Standing
+    from leitstand.core.state import State
 
 FIRST_MAX: Final = 256  # jobs with first call that one plan looks at; the others have their turns
 
@@ -48,21 +54,37 @@ def runs_again(job: "Job", ended: f.JobEnded, kept_us: int) -> bool:
     return wants_another(job) and (kept_us > job.kept_us or job.failures < f.FAILURES_MAX)
 
 
+def is_there(state: "State", standing: "Standing", position: int) -> bool:
+    """Whether a run, or a unit of one, is on the node without having been told to end for a failure."""
+    for entry in standing.timeline.runs_on(position):
+        run = state.runs[run_of(entry)]
+        told = run.id != entry and entry in standing.stopping and not run.stopping
+        if not told and run.stopping != f.NODE_FAILED:
+            return True
+    return False
+
+
 # ── called by the cycle ───────────────────────────────────────────────────────────────────────────────────────────────
 def fail(plan: "Fair", position: int, now: int) -> None:
     """The node at `position`, out of service already, is gone with what ran on it: these runs end, and what is left of
     a gang's nodes is held for it. Who was being stopped for others waits again, too, but holds nothing."""
     state = plan.state
-    for id in plan.standing.timeline.runs_on(position):
-        run = state.runs[id]
+    for run in _runs_on(plan, position):
         if run.stopping not in ("", *f.MADE_WAY):
             continue
         job, yields = state.jobs[run.job], bool(run.stopping)
+        smaller = resizing.without(state, run, (plan.pool.names[position],), f.NODE_FAILED)
+        if smaller is not None:  # it goes on with the nodes that it has beyond its least number
+            plan.emit(smaller)
+            plan.usage.forget()
+            continue
         plan.emit(f.RunStopOrdered(run.id, f.NODE_FAILED))
         plan.heads.served.pop(job.id, None)
         if yields or not keeps_turn(job, run) or job.resources.gpu_milli:
             continue
         rest = tuple(task for task in run.tasks if state.nodes[task.node].in_service)
+        if job.nodes_most:  # it starts again with its least size
+            rest = rest[: job.resources.nodes]
         if rest:
             _hold(plan, job, state.places(rest), now)
 
@@ -204,11 +226,20 @@ def _find(plan: "Fair", job: "Job", held: list[Place], allowed: bool) -> _Found:
 
 def _leaving(plan: "Fair", held: list[Place]) -> dict[str, None]:
     """Runs on these nodes that were told to end."""
-    timeline, runs = plan.standing.timeline, plan.state.runs
-    return {run: None for at, _ in held for run in timeline.runs_on(at) if runs[run].stopping}
+    timeline, stopping = plan.standing.timeline, plan.standing.stopping
+    return {run: None for at, _ in held for run in timeline.runs_on(at) if run in stopping}
 
 
 # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _runs_on(plan: "Fair", position: int) -> list["Run"]:
+    """The runs with a task on the node that nobody told to end alone, in the order of their placement."""
+    state, name = plan.state, plan.pool.names[position]
+    runs = [state.runs[run] for run in dict.fromkeys(map(run_of, plan.standing.timeline.runs_on(position)))]
+    if any(run.sizes is not UNSET for run in runs):  # what joined them came later, but not after a restart
+        runs.sort(key=lambda run: (run.placed_us, state.jobs[run.job].number))
+    return [run for run in runs if any(task.node == name for task in run.tasks)]
+
+
 def _waits(plan: "Fair", job: "Job") -> bool:
     """Whether there is something to do for the job: it waits for capacity, or its run is ending."""
     if job.run:

@@ -21,6 +21,7 @@ from leitstand.core.places.steps import INFINITY
 from leitstand.core.places.timeline import Timeline
 from leitstand.core.sharing.backlog import Backlog
 from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.sharing.units import Units
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Run
@@ -88,7 +89,9 @@ class Standing:
         self.failed: dict[str, None] = {}  # jobs with first call, because a failure took something from them
         self.stops = 0  # runs told to end so far: what capacity is being freed has changed if this has
         self.ticked_us = 0
+        self.freed_us = 0  # how long the engine takes to end what it was told to (g + e)
         self.fresh: dict[str, None] = {}  # leaves with a head that nobody looked at
+        self.units = Units(self)
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────────
     def wait(self, job: "Job", leaf: str) -> None:
@@ -105,7 +108,7 @@ class Standing:
         self.backlog.wait(leaf, job.charge_milli, cls.limit_us)
         self.choosy += bool(job.shapes)
         if self.yielding.pop(job.id, None) is None:
-            self.tree.wait(self.tree.node(leaf), job.charge_milli)
+            self.tree.wait(self.tree.node(leaf), job.most_milli)
 
     def leave(self, job: "Job") -> None:
         """It waits no more: it starts, has a claim, was cancelled or is held."""
@@ -122,7 +125,7 @@ class Standing:
         self.fresh[leaf] = None
         self.backlog.leave(leaf, job.charge_milli, cls.limit_us)
         self.choosy -= bool(job.shapes)
-        self.tree.wait(self.tree.node(leaf), -job.charge_milli)
+        self.tree.wait(self.tree.node(leaf), -job.most_milli)
 
     # ── running ───────────────────────────────────────────────────────────────────────────────────────────────────
     def place(self, job: "Job", run: "Run", leaf: str, places: Sequence[Place], pinned_us: int) -> None:
@@ -130,6 +133,7 @@ class Standing:
         self.drop(job.id, leaf)
         held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, (run.since_us, job.number))
         held.pinned_us = pinned_us
+        every, places = places, places[: job.resources.nodes] if job.nodes_most else places
         held.until_us = self._ends(job, run.placed_us, (position for position, _ in places))
         if pinned_us:
             heappush(self.pins, (pinned_us, job.id))
@@ -138,6 +142,18 @@ class Standing:
         parts, milli = parts_of(job.resources, places), job.resources.gpu_milli
         shares = [(task.bits.bit_length() - 1, milli) for task in run.tasks] if milli else ()
         self.timeline.occupy(run.id, places, parts, held.until_us, shares)
+        self.units.begin(job, held.leaf)
+        self.units.stand(job, run, every, ())
+
+    def resize(self, job: "Job", run: "Run", places: Sequence[Place], leaving: Sequence[Place]) -> None:
+        """The run of an elastic job has these places from now on; what it has to leave it holds until it has."""
+        least = places[: job.resources.nodes]
+        if dict.fromkeys(at for at, _ in least) != dict.fromkeys(self.timeline.positions(run.id)):
+            ends_us = self.ends(job, run, (position for position, _ in least))
+            self.timeline.vacate(run.id)
+            self.timeline.occupy(run.id, least, parts_of(job.resources, least), ends_us)
+            self.tree.held[job.id].until_us = ends_us
+        self.units.stand(job, run, places, leaving)
 
     def started(self, job: "Job", run: "Run") -> None:
         """Its run began when the engine says."""
@@ -150,6 +166,11 @@ class Standing:
         self.tree.held[job.id].until_us = ends_us
         self.backlog.run(job.id, job.charge_milli, start_us, ends_us)
         self.timeline.until(run.id, ends_us)
+        self.units.until(job, run)
+
+    def ends(self, job: "Job", run: "Run", positions: Iterable[int]) -> int:
+        """When what a run has on these nodes is over at the latest."""
+        return self._ends(job, run.started_us if run.has_started else run.placed_us, positions)
 
     def _ends(self, job: "Job", start_us: int, positions: Iterable[int]) -> int:
         return self.closures.cut(positions, start_us, until_us(job, start_us))
@@ -166,16 +187,18 @@ class Standing:
             self.backlog.run(job.id, job.charge_milli, run.stopped_us, end_us)
             return
         held = self.tree.end(job.id)
+        self.units.stop(job, by_us)
         if yields:
-            self._yield(held)
+            self._yield(held, job.most_milli)
 
-    def _yield(self, held: Held) -> None:
-        self.yielding[held.id] = held.leaf, held.charge
-        self.tree.wait(held.leaf, held.charge)
+    def _yield(self, held: Held, charge: int) -> None:
+        self.yielding[held.id] = held.leaf, charge
+        self.tree.wait(held.leaf, charge)
 
     def end(self, job: "Job", run: "Run") -> None:
         """Its run is over."""
         self.timeline.vacate(run.id)
+        self.units.end(job.id)
         if self.moving.pop(job.id, None) is None:
             self.backlog.end(job.id)
         if self.stopping.pop(run.id, self) is self:
@@ -224,6 +247,7 @@ class Standing:
             held = Held(job.id, self.tree.node(leaf), job.charge_milli, job.priority, order)
             held.until_us = end_us
             self.tree.start(held)
+            self.units.begin(job, held.leaf)
             self.backlog.run(job.id, held.charge, reservation.at_us, end_us)
             return
         if reservation.kind == "hold":
@@ -247,10 +271,11 @@ class Standing:
             if moving is not None and not moving.counts:
                 return
             held = self.tree.end(job)
+            self.units.end(job)
             self.backlog.end(job)
             if moving is not None:
                 self.backlog.run(job, held.charge, moving.before_us, moving.before_us)
-                self._yield(held)
+                self._yield(held, held.charge)
             return
         if known.kind == "hold":
             return

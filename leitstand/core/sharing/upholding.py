@@ -18,6 +18,7 @@ from leitstand.core.sharing.foreseen import Foreseen, Start, occupied
 from leitstand.core.sharing.promises import Bound, bounds, excess
 from leitstand.core.sharing.shares import Held, Tree
 from leitstand.core.sharing.standing import limit_of
+from leitstand.core.sharing.units import PRIORITY, owner
 
 if TYPE_CHECKING:
     from leitstand.core.fleet import Pool
@@ -153,10 +154,12 @@ class _Change:
 
     def _can_go(self, held: Held, at_us: int) -> bool:
         """Whether a run that is told to end in time is gone by then."""
-        sharing, run = self.state.rules.sharing, self.state.runs.get(self.state.jobs[held.id].run)
+        sharing, run = self.state.rules.sharing, self.state.runs.get(self.state.jobs[owner(held.id)].run)
         if run is None:
             return False
-        from_us = max(self.now, held.pinned_us, run.since_us + sharing.protected_us)
+        from_us = self.now
+        if held.priority != PRIORITY:  # a unit goes at any time
+            from_us = max(self.now, held.pinned_us, run.since_us + sharing.protected_us)
         return from_us + sharing.grace_us + sharing.stop_us <= at_us
 
 

@@ -17,6 +17,7 @@ from leitstand.core.sharing.lines import Window
 from leitstand.core.sharing.promises import Bound, Room, bounds, promised, safe
 from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.standing import limit_of
+from leitstand.core.sharing.units import counts_as
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job
@@ -116,6 +117,12 @@ class Usage:
         if self._base is not None:
             self._since.append(change)
 
+    def grows(self, job: str) -> None:
+        """The run of the job has units, perhaps more than before."""
+        standing = self._plan.standing
+        for name in standing.units.units(job):
+            self.claims(name)
+
     def drops(self, job: str) -> None:
         """Nothing is reserved for the job any more."""
         self._bounds = None
@@ -155,7 +162,7 @@ class Usage:
         if all(promised == job.id for promised in self._plan.standing.promised):
             return True
         counts = self.promised()
-        victims = [tree.held[state.runs[victim].job] for victim in gone]
+        victims = [tree.held[counts_as(victim)] for victim in gone]
         for held in victims:
             counts.end(held.id, held.leaf)
         freed_us = state.rules.sharing.grace_us + state.rules.sharing.stop_us

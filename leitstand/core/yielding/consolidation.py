@@ -83,7 +83,8 @@ class Consolidation:
         self._rooms: dict[f.Resources, bool] = {}  # whether there is room at all for a run of a shape
         self._by_node: dict[int, list[Yielding]] | None = None  # runs that may yield, until something moves
         self._pledged: dict[str, tuple[int, int]] = {}  # tenant → charge and longest limit of what moved
-        self._freeing = sum(task.bits.bit_count() for run in scene.gone for task in state.runs[run].tasks)
+        runs = (state.runs[run] for run in scene.gone if run in state.runs)  # units that go are few
+        self._freeing = sum(task.bits.bit_count() for run in runs for task in run.tasks)
 
     def may(self, wanted: Wanted) -> bool:
         """Whether to look for moves at all: as far as is known without a search, the job has room by count, it is
@@ -282,7 +283,7 @@ class Consolidation:
         return {position: runs for position, runs in found if runs}
 
     def _may_move(self, case: Case, run: Yielding) -> bool:
-        if run.run in case.stuck:
+        if run.run in case.stuck or run.is_unit:
             return False
         known = self._movable.get((run.run, case.willing))
         if known is None:
@@ -298,6 +299,7 @@ class Consolidation:
             and placed.has_started
             and self.scene.now - placed.placed_us >= self.sharing.protected_us
             and not job.resources.gpu_milli
+            and not job.nodes_most
             and not (job.deadline_us and arrives_us > job.deadline_us - job.max_duration_us)
             and self._can_pay([run])
             and self._has_room(job.resources)

@@ -4,7 +4,8 @@
 The *cover* of a set of runs at a leaf: pinned runs first, then by priority, start and number, each that fits in what is
 left of the share; others are skipped. At an inner node: first all that its children cover, then the rest by start and
 number, each with which the node still occupies no more than its share. The *amount* covered never falls by an act;
-which runs make it up may change. `docs/scheduling.md` has the definitions.
+which runs make it up may change. A unit of an elastic run is covered only where its run is: it would protect it from
+who is owed its place otherwise. `docs/scheduling.md` has the definitions.
 
 Most answers need no walk over runs: a node within its share covers all of them, and runs of one charge cover as many as
 fit. Otherwise the walk stops where not even the smallest run fits.
@@ -15,10 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.sharing.units import PRIORITY, owner
 
 Amount = Mapping[int, int]  # of a leaf: priority → charge covered; of an inner node: 0 → charge covered
 _Band = tuple[bool, int]  # not pinned, -priority: what a leaf covers in this order
 LAST: Final = (2**63, 0)  # the order of a job that would start now
+_UNITS: Final = (True, -PRIORITY)
+_NOBODY: Final[Mapping[str, None]] = {}
 
 
 class Change:
@@ -140,10 +144,10 @@ class Cover:
             return chosen
         total, share = sum(held.charge for held in chosen.values()), self.share(node)
         smallest = min((held.charge for held in rest), default=0)
-        for held in rest:
+        for held in rest:  # units come last
             if total + smallest > share:
                 break
-            if total + held.charge <= share:
+            if total + held.charge <= share and _may_stand(held, chosen):
                 total += held.charge
                 chosen[held.id] = held
         return chosen
@@ -154,7 +158,7 @@ class Cover:
         for held in chosen.values():
             occupancy.add(held)
         for held in rest:
-            if occupancy.add(held, share):
+            if _may_stand(held, chosen) and occupancy.add(held, share):
                 chosen[held.id] = held
 
     def note(self, changes: Iterable[tuple[Held, bool]]) -> None:
@@ -206,7 +210,13 @@ class Cover:
             if last is not None and band > last:
                 break
             charges = bands[band]
-            if len(charges) == 1 and 0 not in charges:
+            if band == _UNITS and change.running.get(leaf, leaf.running) <= self.share(leaf):
+                taken = _whole(charges)
+            elif band == _UNITS:
+                taken = sum(
+                    held.charge for _, held in self._fitting(leaf, change) if held.priority == PRIORITY
+                )
+            elif len(charges) == 1 and 0 not in charges:
                 ((charge, count),) = charges.items()
                 taken = min(count, max(left, 0) // charge) * charge
             else:
@@ -257,15 +267,21 @@ class Cover:
 
     def _fitting(self, leaf: Node, change: Change) -> Iterator[tuple[str, Held]]:
         left = self.share(leaf)
+        covered: dict[str, None] = {}
         for band in sorted(self._bands(leaf, change)):
-            for id, held in self._fitting_in(leaf, change, band, left):
+            for id, held in self._fitting_in(leaf, change, band, left, covered):
                 left -= held.charge
+                covered[id] = None
                 yield id, held
 
-    def _fitting_in(self, leaf: Node, change: Change, band: _Band, left: int) -> Iterator[tuple[str, Held]]:
-        """The runs of a band that fit into what is left, in their order."""
+    def _fitting_in(
+        self, leaf: Node, change: Change, band: _Band, left: int, covered: Mapping[str, None] = _NOBODY
+    ) -> Iterator[tuple[str, Held]]:
+        """The runs of a band that fit into what is left, in their order; of units those whose runs are covered."""
         smallest = min(self._bands(leaf, change)[band])
         for held in _of_band(leaf, change, band):
+            if band == _UNITS and owner(held.id) not in covered:
+                continue
             if held.charge <= left:
                 left -= held.charge
                 yield held.id, held
@@ -320,6 +336,15 @@ def falls(before: Amount, after: Amount) -> bool:
         if change:
             return change < 0
     return False
+
+
+def _may_stand(held: Held, chosen: Mapping[str, Held]) -> bool:
+    """Whether it is a run, or a unit of one that is chosen."""
+    return held.priority != PRIORITY or owner(held.id) in chosen
+
+
+def _whole(charges: Mapping[int, int]) -> int:
+    return sum(charge * count for charge, count in charges.items())
 
 
 def _below(node: Node, change: Change) -> Iterator[Held]:

@@ -16,6 +16,7 @@ from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import Amount
 from leitstand.core.places.window import Laid
 from leitstand.core.sharing.shares import Node
+from leitstand.core.sharing.units import counts_as
 
 TRIED_ON_NODE: Final = 6  # runs on one node of which all sets are tried; of more, some are taken by cost
 
@@ -35,8 +36,13 @@ class Yielding(NamedTuple):
 
     @property
     def job(self) -> str:
-        """The job whose run it is; the tree knows it by that."""
-        return self.run.rpartition(".")[0]
+        """The job whose run it is, or the unit; the tree knows it by that."""
+        return counts_as(self.run)
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether it is what an elastic run has beyond its least size, and goes alone."""
+        return "+" in self.run
 
     @property
     def cost(self) -> tuple[int, int, str]:

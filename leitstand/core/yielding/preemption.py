@@ -18,6 +18,7 @@ from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
 from leitstand.core.rules import Sharing
 from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.sharing.units import run_of
 from leitstand.core.yielding.cover import LAST, Amount, Change, Cover, falls
 from leitstand.core.yielding.offers import Capacity, Room, Window
 from leitstand.core.yielding.offers import Yielding as Yielding
@@ -69,6 +70,7 @@ class Scene:
         self.held: dict[str, Held] = {}  # of runs that somebody looked at
         self._run_of = run_of
         self._of: dict[Node, dict[str, Yielding]] = {}
+        self._units: dict[str, dict[str, Yielding]] = {}  # of runs of elastic jobs
         self._opened: dict[Scope, dict[Node, int]] = {}
         self._acting = ""  # the job of the last act
         self._rooms: dict[Window, Room] = {}
@@ -86,7 +88,19 @@ class Scene:
                 if run is not None and not run.stopping and run.placed_us <= oldest:
                     known[run.run] = run
                     self.held[run.run] = held
+                    if run.is_unit:
+                        self._units.setdefault(run_of(run.run), {})[run.run] = run
         return known
+
+    def closed(self, victims: Iterable[Yielding]) -> list[Yielding]:
+        """With a run its units go."""
+        victims = list(victims)
+        if not self._units:
+            return victims
+        every = {run.run: run for run in victims}
+        for run in victims:
+            every.update(self._units.get(run.run, {}))
+        return list(every.values())
 
     def everybody(self) -> list[Yielding]:
         """The same of all leaves."""
@@ -118,6 +132,8 @@ class Scene:
         for id in act.victims:
             held = self.held.pop(id)
             run = self._of[held.leaf].pop(id)
+            if run.is_unit:
+                del self._units[run_of(id)][id]
             changes.append((held, False))
             self._search.forget_run(run)
             positions.update(dict.fromkeys(position for position, _ in run.places))

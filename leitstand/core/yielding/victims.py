@@ -127,7 +127,7 @@ class Search:
         sets = []
         for counts in product(*(range(len(group) + 1) for group in groups)):
             victims = [run for group, count in zip(groups, counts, strict=True) for run in group[:count]]
-            if victims:
+            if victims and len(self.scene.closed(victims)) == len(victims):
                 sets.append((rank_of(victims, most), victims))
         sets.sort(key=lambda entry: entry[0])
         surplus = 0 if case.wanted.asked.gpu_milli else self._spare_tasks(case, ())[0]
@@ -202,9 +202,10 @@ class Search:
             if self.scene.may_go(case.scope, run)
         ]
         for run in nsmallest(ALONE_MAX, runs, key=lambda run: (run.job in covered, rank_of([run], most))):
-            places = self.scene.places(case, [run])
+            closed = self.scene.closed([run])
+            places = self.scene.places(case, closed)
             if places is not None:
-                return [run], places
+                return closed, places
         return None
 
     def _offers_of(self, case: Case, scope: Scope, light: bool) -> Offers:
@@ -263,7 +264,7 @@ class Search:
         used: dict[Node, int] = {}
         tried = nodes
         for count, runs in enumerate(_batches(offers, mask), 1):
-            more = [run for run in runs if run.run not in taken]
+            more = [run for run in self.scene.closed(runs) if run.run not in taken]
             if self._spares(more, leaves, used, path):
                 taken.update((run.run, run) for run in more)
             if count == tried:
@@ -311,7 +312,7 @@ class Search:
         places if all go."""
         order = sorted(victims, key=lambda run: run.cost, reverse=True)
         if self.scene.within_limits(case, self.scene.change(case, ())):
-            order = still_needed(case.wanted.asked, case.room, order, where)
+            order = self.scene.closed(still_needed(case.wanted.asked, case.room, order, where))
         same = where if len(order) == len(victims) else None
         places = self.scene.places(case, order, same)
         if places is None or len(order) == 1:  # without anybody it does not fit, as was seen
@@ -324,6 +325,8 @@ class Search:
             if pattern in needless or tries >= PUT_BACKS_MAX or not self._could_stay(case, run, spare):
                 continue
             rest = [other for other in order if other is not run]
+            if len(self.scene.closed(rest)) > len(rest):  # its run goes
+                continue
             tries += 1
             found = self.scene.places(case, rest)
             if found is None:

@@ -33,7 +33,7 @@ from leitstand.engines.local.gpus import LocalSite
 from leitstand.engines.local.orders import NotYet, Surroundings
 from leitstand.engines.local.spawn import CannotStart
 from leitstand.engines.local.tenants import CHECKPOINTS
-from leitstand.runtime.ports import Order, StartRun, StopRun
+from leitstand.runtime.ports import Order, ResizeRun, StartRun, StopRun
 
 ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
 ORDERS_BATCH: Final = 32  # between two looks at what runs
@@ -176,6 +176,8 @@ class LocalEngine:
                     self._ensure(order)
                 case StopRun() as order:
                     self._stop(order.run, order.cause)
+                case ResizeRun() as order:
+                    raise AssertionError(f"run {order.run}: this site does not say that it resizes runs")
                 case runs:
                     self._resume(runs)
 
