@@ -14,6 +14,7 @@ from leitstand.core.choosing.score import Asked, ranked
 from leitstand.core.facts import RETRIES_MAX, Lack, Parts, Resources, SubmitJob
 from leitstand.core.jobs import least
 from leitstand.core.places.fit import WHOLE_MILLI
+from leitstand.core.places.mig import is_profile
 from leitstand.core.sharing import entitlements
 from leitstand.core.state import State
 from leitstand.core.tenancy import WORKING
@@ -55,6 +56,7 @@ RESOURCES: Final = (
     "micro_eur",
     "gpu_milli",
     "gpu_type",
+    "mig",
     "sites",
     "jurisdiction",
     "level",
@@ -177,6 +179,8 @@ def _shape_fault(job: SubmitJob, asked: Resources) -> Verdict | None:
         return Verdict("shape", asked.gpus, asked.nodes, "gpus")
     if asked.gpu_milli and asked.gpus:
         return Verdict("shape", asked.gpus, 0, "gpu_milli")
+    if asked.mig and (asked.gpus or asked.gpu_milli or not asked.nodes or not is_profile(asked.mig)):
+        return Verdict("shape", asked.gpus, 0, "mig")
     if asked.nodes_max and not 0 < asked.nodes <= asked.nodes_max:
         return Verdict("shape", asked.nodes_max, asked.nodes, "nodes_max")
     group = asked.slice_nodes

@@ -222,7 +222,7 @@ def euros(milli_us: int, price_micro_eur: int) -> int:
 
 def has_gpus(state: "State", pool: str) -> bool:
     """Whether the pool charges GPUs; budgets are of GPU time, so a pool without any costs none."""
-    return state.pools[pool].whole.size > 0
+    return state.pools[pool].amounts()[0] > 0
 
 
 def charge(asked: Resources, charge_milli: int, tasks: int) -> int:

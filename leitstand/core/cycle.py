@@ -26,6 +26,7 @@ from leitstand.core.fleet import Node, Pool
 from leitstand.core.jobs import Job, Run
 from leitstand.core.maintenance import deciding, windows
 from leitstand.core.metering import kept, lost, meter
+from leitstand.core.places.mig import mig_fault, model_of, models_fault
 from leitstand.core.places.placement import tasks_of
 from leitstand.core.places.topology import domain_faults, level_faults
 from leitstand.core.places.types import pool_of
@@ -171,7 +172,8 @@ class Core:
                 heappop(heads)
                 continue
             run = f"{job}.{self.state.jobs[job].runs + 1}"
-            self._emit(f.RunPlaced(run, job, tasks_of(places, pool.free, pool.names, shape.gpu_milli)))
+            tasks = tasks_of(places, pool.free, pool.names, shape.gpu_milli, shape.mig)
+            self._emit(f.RunPlaced(run, job, tasks))
             rest = pool.queue.classes.get(shape)
             if rest:
                 heapreplace(heads, (rest[0], shape))
@@ -455,7 +457,7 @@ class Core:
 
     def _site_added(self, fact: f.SiteAdded) -> Answer:
         site = self.state.sites.get(fact.site)
-        fault = level_faults(fact.levels)
+        fault = level_faults(fact.levels) or models_fault(fact.mig_models)
         if fault:
             return Answer(refused="invalid", detail=fault)
         if (
@@ -471,6 +473,7 @@ class Core:
                 )
             )
             or fact.resizes != (site.resizes is True)
+            or fact.mig_models != (site.mig_models or ())
         ):
             self._emit(fact)
             for pool in self.state.pools:
@@ -491,6 +494,11 @@ class Core:
         fault = domain_faults(fact.domains, self.state.sites[fact.site].levels)
         if fault:
             return Answer(refused="invalid", detail=f"{fact.node}: {fault}")
+        if fact.mig is not None:
+            described = self.state.sites[fact.site].mig_models or ()
+            fault = mig_fault(fact.mig, fact.gpus, model_of(fact.gpu_type, described))
+            if fault:
+                return Answer(refused="invalid", detail=f"{fact.node}: {fault}")
         if node is not None and node.pool != fact.pool:
             return Answer(refused="invalid", detail=f"{fact.node} serves pool {node.pool}")
         if node is None or _amounts(fact) != _amounts(node) or not node.in_service:
@@ -526,7 +534,15 @@ class Core:
 
 
 def _amounts(node: Any) -> tuple[object, ...]:
-    return node.site, node.gpus, node.cpus_milli, node.memory_mib, node.gpu_type, node.domains
+    return (
+        node.site,
+        node.gpus,
+        node.cpus_milli,
+        node.memory_mib,
+        node.gpu_type,
+        node.domains,
+        node.mig or None,
+    )
 
 
 def _again(job: Job, run: Run, ended: f.JobEnded, kept_us: int) -> str:

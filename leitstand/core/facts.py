@@ -20,6 +20,7 @@ import msgspec
 from leitstand.core.acts import ACTS, Act
 from leitstand.core.acts import TenantAdded as TenantAdded
 from leitstand.core.fact import Fact as Fact
+from leitstand.core.places.mig import Mig, Model
 from leitstand.core.rules import Rules
 
 Parts = tuple[tuple[str, int], ...]  # (budget, amount of it in its unit) of what budgets pay
@@ -39,7 +40,7 @@ class Resources(
     so if that is possible now. `slice_nodes`, `slice_level`: groups of so many tasks, each group within one domain of
     that level. `nodes_max`: an elastic job takes from `nodes` to so many equal tasks; amounts are those of the least.
     `sites`: only at one of these, () any; `jurisdiction`: only at a site under this law, '' any. A gang never spans
-    sites.
+    sites. `mig`: with `gpus` = 0, each task has one MIG instance of this profile (`3g.40gb`), '' none.
     """
 
     gpus: int = 0
@@ -55,6 +56,12 @@ class Resources(
     nodes_max: int = 0
     sites: tuple[str, ...] = ()
     jurisdiction: str = ""
+    mig: str = ""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether each task has no more than a part of one GPU: a fraction or a MIG instance."""
+        return bool(self.gpu_milli or self.mig)
 
     def part(self, gpus: int) -> tuple[int, int]:
         """(cpus_milli, memory_mib) that a task with `gpus` GPUs holds: an equal part, or one in proportion to its GPUs,
@@ -68,7 +75,9 @@ class Resources(
 
 class Task(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """One member of a placed gang; its index in the placement is its node rank. Stored as [node, mask], for a gang may
-    have thousands. `mask`: bit i is GPU i of the node, hexadecimal. CPU and memory follow from `Resources.part`."""
+    have thousands. `mask`: bit i is GPU i of the node, hexadecimal; of a MIG instance with what it takes of the GPU, as
+    bits, and the GPU's number of slices (`4:f0/8`: of GPU 2 the upper half). CPU and memory follow from
+    `Resources.part`."""
 
     node: str
     mask: str = "0"
@@ -81,7 +90,22 @@ class Task(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknow
     @property
     def bits(self) -> int:
         """The GPUs as a bit mask."""
-        return int(self.mask, 16)
+        try:
+            return int(self.mask, 16)
+        except ValueError:  # a MIG instance
+            return int(self.mask.partition(":")[0], 16)
+
+    @property
+    def slot(self) -> int:
+        """What a MIG instance takes of its GPU, as a bit mask; 0 if the task has none."""
+        _, is_instance, rest = self.mask.partition(":")
+        return int(rest.partition("/")[0], 16) if is_instance else 0
+
+    @property
+    def slot_milli(self) -> int:
+        """What a MIG instance is of its GPU, in thousandths, rounded up: its share of the slices."""
+        slices = int(self.mask.partition("/")[2] or 0)
+        return -(-1000 * (self.slot & ((1 << slices) - 1)).bit_count() // slices) if slices else 0
 
     @property
     def gpus(self) -> tuple[int, ...]:
@@ -172,7 +196,8 @@ class RulesSet(Fact, frozen=True, gc=False):
 class SiteAdded(Fact, frozen=True, gc=False):
     """A site exists. `logical`: its GPUs are counted, not real. `colocate`: tasks of one gang may share a node.
     `levels`: the names of its levels between itself and its nodes, from the top (`block`, `rack`). `jurisdiction` '':
-    what was said of it before (`SiteDescribed`) stays. `resizes`: its engine gives a run that runs other nodes."""
+    what was said of it before (`SiteDescribed`) stays. `resizes`: its engine gives a run that runs other nodes.
+    `mig_models`: MIG profiles of its GPUs, where they are not those of the table (`leitstand.core.places.mig`)."""
 
     site: str
     engine: str
@@ -182,6 +207,7 @@ class SiteAdded(Fact, frozen=True, gc=False):
     by: str = ""
     levels: tuple[str, ...] = ()
     resizes: bool = False
+    mig_models: tuple[Model, ...] = ()
 
 
 class NodeAdded(Fact, frozen=True, gc=False):
@@ -197,6 +223,7 @@ class NodeAdded(Fact, frozen=True, gc=False):
     # rules with `static` the tenant that owns it
     by: str = ""
     domains: tuple[str, ...] = ()  # where it stands, a domain for each level of its site (`b1`, `b1-r7`)
+    mig: Mig | None = None  # which of its GPUs are in MIG mode; None: none
 
 
 class NodeRemoved(Fact, frozen=True, gc=False):

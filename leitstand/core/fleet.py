@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
@@ -12,8 +13,10 @@ from leitstand.core.decision import ID_MAX, Answer, Decision, is_id, record, ref
 from leitstand.core.fact import Fact
 from leitstand.core.places.closures import Closures, Lack
 from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free, positions_of
+from leitstand.core.places.mig import Mig, Model, model_of
 from leitstand.core.places.placement import Place, place, tasks_max
 from leitstand.core.places.siting import allowed, named
+from leitstand.core.places.slots import EVERYTHING, Slots, layout
 from leitstand.core.places.steps import Where
 from leitstand.core.places.topology import NODE, Topology
 from leitstand.core.queue import Queue
@@ -25,9 +28,8 @@ if TYPE_CHECKING:
 
 CARBON_MAX: Final = 10_000  # g for a kWh
 _SHAPES_MAX: Final = 10_000
-Holding = tuple[
-    int, int, int, dict[int, int]
-]  # of a node: GPUs (mask), CPU, memory; of GPUs that are shared the thousandths
+# of a node: GPUs (mask), CPU, memory; of GPUs that are shared the thousandths, of those that are cut what is taken
+Holding = tuple[int, int, int, dict[int, int], dict[int, int]]
 
 
 class Site(msgspec.Struct, gc=False):
@@ -39,6 +41,7 @@ class Site(msgspec.Struct, gc=False):
     levels: tuple[str, ...] = ()
     carbon_g_per_kwh: int = 0  # of its electricity, 0: not known
     resizes: bool | msgspec.UnsetType = msgspec.UNSET  # True: its engine gives a run that runs other nodes
+    mig_models: tuple[Model, ...] | msgspec.UnsetType = msgspec.UNSET  # before it described any
 
 
 class Node(msgspec.Struct, gc=False):
@@ -54,6 +57,12 @@ class Node(msgspec.Struct, gc=False):
     in_service: bool
     position: int
     domains: tuple[str, ...] = ()
+    mig: Mig | msgspec.UnsetType = msgspec.UNSET  # without any GPU in MIG mode
+
+    @property
+    def fixed(self) -> int:
+        """Its GPUs that are partitioned for good, as a bit mask."""
+        return self.mig.mask if self.mig is not msgspec.UNSET else 0
 
 
 class Pool:
@@ -73,6 +82,7 @@ class Pool:
         "tasks_max",
         "topology",
         "whole",
+        "widest",
     )
 
     def __init__(self) -> None:
@@ -82,6 +92,7 @@ class Pool:
         self.names: list[str] = []
         self.name_bytes = 0  # of the longest node id
         self.tasks_max = 0  # of one gang, so that a fact can hold its placement
+        self.widest = 0  # GPUs of the largest node with some in MIG mode
         self.queue = Queue()
         self.topology = Topology()
         self.colocate = False
@@ -138,16 +149,21 @@ class Pool:
         self.resize()
 
     def amounts(self) -> tuple[int, int, int]:
-        """(GPUs, cpus_milli, memory_mib) in service."""
+        """(GPUs, cpus_milli, memory_mib) in service, partitioned GPUs included."""
         if self._amounts is None:
             whole = self.whole
             positions = list(whole.ascending(0))
             self._amounts = (
-                sum(whole.gpus[position].bit_count() for position in positions),
+                sum(whole.count(position) for position in positions),
                 sum(whole.cpus_milli[position] for position in positions),
                 sum(whole.memory_mib[position] for position in positions),
             )
         return self._amounts
+
+    def instance_milli(self, asked: f.Resources) -> int:
+        """What a MIG instance of the profile that is asked for counts for, 0 if the pool has none where it may be."""
+        slots = self.whole.slots
+        return 0 if slots is None else slots.milli(asked.mig, allowed(asked, self.topology))
 
     def capacity(self) -> int:
         """The charge of the nodes in service that no window closes: GPUs in thousandths, or thousandths of cores."""
@@ -166,7 +182,7 @@ class Pool:
         levels = self.whole.levels
         size = max((size for size, mask in enumerate(levels) if mask), default=0)
         self.free.size = self.whole.size = size
-        self.tasks_max = tasks_max(size, self.name_bytes)
+        self.tasks_max = tasks_max(max(size, self.widest), self.name_bytes, self.free.slots is not None)
 
 
 def _site_added(state: "State", at: int, fact: f.SiteAdded) -> None:
@@ -176,11 +192,16 @@ def _site_added(state: "State", at: int, fact: f.SiteAdded) -> None:
     site = Site(fact.site, fact.engine, fact.logical, fact.colocate, jurisdiction, fact.levels, carbon)
     if fact.resizes:
         site.resizes = True
+    models = site.mig_models = fact.mig_models or msgspec.UNSET
     state.sites[fact.site] = site
     for node in state.nodes.values():
         if node.site == fact.site:
             state.pools[node.pool].colocate = fact.colocate
     _name(state, site)
+    if before is not None and before.mig_models != models:
+        for node in state.nodes.values():
+            if node.site == fact.site and node.mig is not msgspec.UNSET:
+                serve(state, node, held(state))
 
 
 def describe(state: "State", now: int, asked: a.SiteDescribed) -> Decision:
@@ -228,6 +249,7 @@ def _node_added(state: "State", at: int, fact: f.NodeAdded) -> None:
         True,
         position,
         fact.domains,
+        fact.mig or msgspec.UNSET,
     )
     serve(state, state.nodes[fact.node], held(state))
 
@@ -248,18 +270,16 @@ def serve(state: "State", node: Node, held: dict[str, Holding]) -> None:
     pool.colocate = site is not None and site.colocate
     if site is not None:
         pool.topology.name(site.id, site.levels, site.jurisdiction, site.logical)
-    pool.topology.add(node.position, node)
-    every = (1 << node.gpus) - 1
-    gpus, cpus_milli, memory_mib, parts = held.get(node.id, (0, 0, 0, {}))
-    pool.whole.put(node.position, node.gpus, every, node.cpus_milli, node.memory_mib)
-    pool.free.put(
-        node.position,
-        node.gpus,
-        every & ~gpus,
-        node.cpus_milli - cpus_milli,
-        node.memory_mib - memory_mib,
-        {index: WHOLE_MILLI - milli for index, milli in parts.items() if index < node.gpus},
-    )
+    whole = (1 << node.gpus) - 1 & ~node.fixed  # can be used whole
+    gpus, cpus_milli, memory_mib, parts, cuts = held.get(node.id, (0, 0, 0, {}, {}))
+    shared = {index: WHOLE_MILLI - milli for index, milli in parts.items() if whole >> index & 1}
+    shared.update((index, 0) for index in cuts if whole >> index & 1)
+    pool.topology.add(node.position, node if not node.fixed else replace(node, gpus=whole.bit_count()))
+    amounts = node.cpus_milli - cpus_milli, node.memory_mib - memory_mib
+    pool.whole.put(node.position, node.gpus, whole, node.cpus_milli, node.memory_mib)
+    pool.free.put(node.position, node.gpus, whole & ~gpus, *amounts, shared)
+    if cuts or node.mig is not msgspec.UNSET or pool.free.slots is not None:
+        _cut(state, node, gpus, cuts)
     pool.resize()
     if pool.standing is not None:
         pool.standing.timeline.touch(node.position)
@@ -269,19 +289,57 @@ def serve(state: "State", node: Node, held: dict[str, Holding]) -> None:
         pool.free.withdraw(node.position)
 
 
+def _cut(state: "State", node: Node, gpus: int, cuts: dict[int, int]) -> None:
+    """What of the node is in MIG mode, and what is taken of it: by instances `cuts`; of a GPU that was partitioned
+    while somebody uses it (`gpus`) otherwise, everything until that ends."""
+    pool, site = state.pools[node.pool], state.sites.get(node.site)
+    described = () if site is None or site.mig_models is msgspec.UNSET else site.mig_models
+    mig = None if node.mig is msgspec.UNSET else node.mig
+    model = None if mig is None else model_of(node.gpu_type, described)
+    taken = {index: mask for index, mask in cuts.items() if index < node.gpus}
+    for index in positions_of(node.fixed & gpus):
+        taken.setdefault(index, EVERYTHING)
+    for amounts, used in ((pool.free, taken), (pool.whole, {})):
+        if amounts.slots is None:
+            amounts.slots = Slots()
+        amounts.slots.put(node.position, *layout(mig, model, used))
+    pool.widest = max(pool.widest, node.gpus)
+
+
+def vacate(state: "State", task: f.Task, asked: f.Resources) -> None:
+    """Free what a task held."""
+    node, bits = state.nodes[task.node], task.bits
+    free, part = state.pools[node.pool].free, asked.part(bits.bit_count())
+    if asked.mig:
+        free.join(node.position, bits.bit_length() - 1, task.slot, *part)
+        return
+    left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile,
+    fixed = left & node.fixed  # or was partitioned
+    free.give(node.position, left & ~fixed, *part, asked.gpu_milli)
+    for gpu in positions_of(fixed):
+        others = (other for run in state.runs.values() for other in (*run.tasks, *run.leaving))
+        if not any(one is not task and one.node == node.id and one.bits >> gpu & 1 for one in others):
+            assert free.slots is not None, "a partitioned GPU has slots"
+            free.slots.lay(node.position, gpu, (free.slots.gpus[node.position][gpu][0], 0))
+
+
 def held(state: "State") -> dict[str, Holding]:
-    """By node: the GPUs (mask), CPU and memory that runs hold, and of GPUs that they share the thousandths."""
+    """By node: the GPUs (mask), CPU and memory that runs hold, and of GPUs that they share the thousandths, of those
+    that are cut what their MIG instances take."""
     found: dict[str, Holding] = {}
     for run in state.runs.values():
         resources = state.jobs[run.job].resources
         for task in (*run.tasks, *run.leaving):
-            gpus, cpus_milli, memory_mib, parts = found.get(task.node, (0, 0, 0, {}))
+            gpus, cpus_milli, memory_mib, parts, cuts = found.get(task.node, (0, 0, 0, {}, {}))
             bits = task.bits
             part = resources.part(bits.bit_count())
             if resources.gpu_milli:
                 index = bits.bit_length() - 1
                 parts[index] = parts.get(index, 0) + resources.gpu_milli
-            found[task.node] = gpus | bits, cpus_milli + part[0], memory_mib + part[1], parts
+            elif resources.mig:
+                index = bits.bit_length() - 1
+                cuts[index] = cuts.get(index, 0) | task.slot
+            found[task.node] = gpus | bits, cpus_milli + part[0], memory_mib + part[1], parts, cuts
     return found
 
 

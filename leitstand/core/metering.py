@@ -20,7 +20,7 @@ def meter(job: Job, run: Run, ended_us: int, posted: Parts = ()) -> UsageMetered
     for task in tasks:
         count = task.bits.bit_count()
         part = job.resources.part(count)
-        gpu_milli += job.resources.gpu_milli or count * WHOLE_MILLI
+        gpu_milli += task.slot_milli if job.resources.mig else job.resources.gpu_milli or count * WHOLE_MILLI
         cpus_milli += part[0]
         memory_mib += part[1]
     return UsageMetered(

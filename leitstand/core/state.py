@@ -22,6 +22,7 @@ from leitstand.core.maintenance import windows
 from leitstand.core.maintenance.windows import Maintenance
 from leitstand.core.onboarding import Onboarding
 from leitstand.core.people import People
+from leitstand.core.places.cutting import by_position
 from leitstand.core.places.placement import Place
 from leitstand.core.queue import Key, Queue, rank
 from leitstand.core.rules import Rules
@@ -318,7 +319,8 @@ class State:
             if made.kind == "hold":
                 freed_us = sharing.recall_us
             times = (made.start_us, made.at_us, due_us, freed_us, made.since_us)
-            standing.reserve(job, self.leaf(job), Reserved(made.kind, places, *times))
+            instances = by_position(places, made.tasks) if job.resources.mig else None
+            standing.reserve(job, self.leaf(job), Reserved(made.kind, places, *times, instances))
 
     def _reservation_dropped(self, at: int, fact: f.ReservationDropped) -> None:
         job = self.jobs[fact.job]
@@ -371,15 +373,15 @@ class State:
     def take(self, job: Job, task: f.Task) -> None:
         """A task of a run of the job holds its part of its node from now on."""
         node, bits = self.nodes[task.node], task.bits
-        free = self.pools[node.pool].free
-        free.take(node.position, bits, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
+        free, part = self.pools[node.pool].free, job.resources.part(bits.bit_count())
+        if job.resources.mig:
+            free.cut(node.position, bits.bit_length() - 1, task.slot, *part)
+        else:
+            free.take(node.position, bits, *part, job.resources.gpu_milli)
 
     def give(self, job: Job, task: f.Task) -> None:
         """It holds it no more."""
-        node, bits = self.nodes[task.node], task.bits
-        left = bits & ((1 << node.gpus) - 1)  # the node may have shrunk meanwhile
-        free = self.pools[node.pool].free
-        free.give(node.position, left, *job.resources.part(bits.bit_count()), job.resources.gpu_milli)
+        fleet.vacate(self, task, job.resources)
 
     def _run_stop_ordered(self, at: int, fact: f.RunStopOrdered) -> None:
         run = self.runs[fact.run]

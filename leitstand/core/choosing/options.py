@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leitstand.core.state import State
 
 # What a refusal of one pool says, the least fitting first: what came furthest is told to the user.
-_FURTHER: Final = ("sites", "jurisdiction", "gpu_type")
+_FURTHER: Final = ("sites", "jurisdiction", "gpu_type", "mig")
 
 
 class Option(NamedTuple):
@@ -130,7 +130,8 @@ def lacking(pool: "Pool", asked: Resources) -> tuple[int, int, str]:
 
 
 def _missing(pool: "Pool", asked: Resources) -> str:
-    """The first of `sites`, `jurisdiction`, `gpu_type` that no node there has, with those before it; '' if none."""
+    """The first of `sites`, `jurisdiction`, `gpu_type`, `mig` that no node there has, with those before it; '' if
+    none."""
     named = pool.topology.named
     if asked.sites and not named(sites=asked.sites):
         return "sites"
@@ -138,6 +139,8 @@ def _missing(pool: "Pool", asked: Resources) -> str:
         return "jurisdiction"
     if asked.gpu_type and not named(asked.gpu_type, asked.sites, asked.jurisdiction):
         return "gpu_type"
+    if asked.mig and not pool.instance_milli(asked):
+        return "mig"
     return ""
 
 

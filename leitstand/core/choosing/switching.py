@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from leitstand.core import budgets
 from leitstand.core import facts as f
 from leitstand.core.budgets import Need, Payment, Short
-from leitstand.core.choosing.options import options
+from leitstand.core.choosing.options import Option, options
 from leitstand.core.choosing.score import Asked, Choice, ranked
-from leitstand.core.places.placement import Place, counted
+from leitstand.core.places.cutting import Asker, tasks_held
+from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping
 from leitstand.core.sharing.fair import Fair
@@ -140,9 +141,18 @@ def _switched(state: "State", job: "Job", now: int) -> list[f.Fact]:
         fact = f.JobSwitched(job.id, *choice.option, *payment, choice.score.parts, gain)
         if offer is None or (offer.start_us <= now and offer.kind != "promise"):
             return [fact]
-        tasks = counted(offer.places, state.pools[choice.option.pool].names)
+        tasks = _tasks_held(state, job, choice.option, offer, now)
         return [fact, f.CapacityReserved(job.id, offer.kind, offer.start_us, tasks)]
     return []
+
+
+def _tasks_held(state: "State", job: "Job", option: Option, offer: Offer, now: int) -> tuple[f.Task, ...]:
+    """What its reservation there holds."""
+    pool, shape = state.pools[option.pool], (job.shapes or (job.resources,))[option.alternative]
+    assert pool.standing is not None, "it has a reservation"
+    start_us = max(offer.start_us, now)
+    asker = Asker(now, start_us, min(start_us + (job.max_duration_us or INFINITY), INFINITY), job.id)
+    return tasks_held(pool.standing.timeline, shape, offer.places, pool.names, asker)
 
 
 def _paid(state: "State", job: "Job", choice: Choice, now: int) -> Payment | Short:

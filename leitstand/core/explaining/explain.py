@@ -67,7 +67,7 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
         places = pool.find(asked.resources)
     if places is None:
         return replace(made, waits_for="capacity", jobs_ahead=ahead)
-    tasks = tasks_of(places, pool.free, pool.names, asked.resources.gpu_milli)
+    tasks = tasks_of(places, pool.free, pool.names, asked.resources.gpu_milli, asked.resources.mig)
     return replace(made, starts_now=True, tasks=tasks, jobs_ahead=ahead)
 
 
@@ -106,7 +106,7 @@ def _shared(state: State, asked: SubmitJob, verdict: Verdict, made: Plan, now: i
     if places is None:
         return replace(made, waits_for=binding.reason)
     view = trial.standing.timeline.view(now, limit_of(job))
-    tasks = tasks_of(places, view, pool.names, asked.resources.gpu_milli)
+    tasks = tasks_of(places, view, pool.names, asked.resources.gpu_milli, asked.resources.mig)
     return replace(made, starts_now=True, tasks=tasks)
 
 

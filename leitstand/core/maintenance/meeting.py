@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from leitstand.core.facts import Task
+from leitstand.core.facts import Resources, Task
 from leitstand.core.maintenance.windows import Window, by_pool, notice, outlasting
-from leitstand.core.places.placement import Place, counted
+from leitstand.core.places.cutting import Asker, by_position, tasks_held
+from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.places.timeline import Reservation
+from leitstand.core.places.timeline import Reservation, Timeline
 from leitstand.core.sharing.entitlements import contracts_of, times
 from leitstand.core.sharing.granting import promised_at
 from leitstand.core.sharing.promises import bounds, stands
@@ -136,14 +137,13 @@ def _of_pool(state: "State", name: str, planned: tuple[int, Window]) -> Meeting:
     promises = [made for made in affected if made.kind == "promise"]
     moved, broken = trial.move(promises)
     left = [made.job for made in affected if made.kind != "promise"]
-    names = trial.pool.names
     endangered, excess = trial.endangered(), trial.excess()
     ends = [made.until_us for made in broken]
     ends += trial.contract_times() if excess else []
     for job in endangered:
         ends += [known.until_us] if (known := trial.timeline.reservation(job)) else []
     return Meeting(
-        moves=tuple(Move(job, start_us, counted(places, names)) for job, start_us, places in moved),
+        moves=tuple(Move(job, start_us, tasks) for job, start_us, _, tasks in moved),
         drops=(*left, *trial.crowded_out(moved, left)),
         broken=tuple(dict.fromkeys([*(made.job for made in broken), *endangered])),
         excess=excess,
@@ -151,7 +151,7 @@ def _of_pool(state: "State", name: str, planned: tuple[int, Window]) -> Meeting:
     )
 
 
-_Moved = tuple[str, int, list[Place]]
+_Moved = tuple[str, int, list[Place], tuple[Task, ...]]
 
 
 class _Trial:
@@ -236,8 +236,10 @@ class _Trial:
             places = found[1]
             parts = parts_of(asked, places)
             span = (made.from_us, made.until_us)
-            timeline.reserve(made.job, "promise", places, parts, *span, asked.gpu_milli)
-            moved.append((made.job, made.from_us, places))
+            asker = Asker(self.now, start_us, made.until_us, made.job, ("plan",))
+            tasks = tasks_held(timeline, asked, places, self.pool.names, asker)
+            _promise(timeline, made.job, asked, (places, parts, tasks), span)
+            moved.append((made.job, made.from_us, places, tasks))
         return moved, failed
 
     def crowded_out(self, moved: Sequence[_Moved], left: Iterable[str]) -> list[str]:
@@ -245,13 +247,13 @@ class _Trial:
         timeline = self.timeline
         for job in left:
             timeline.release(job)
-        for job, _, places in moved:
+        for job, _, places, tasks in moved:
             asked, made = self.state.jobs[job].resources, timeline.reservation(job)
             assert made is not None, "it was moved"
-            parts = parts_of(asked, places)
-            timeline.reserve(job, "promise", places, parts, made.from_us, made.until_us, asked.gpu_milli)
+            held = places, parts_of(asked, places), tasks
+            _promise(timeline, job, asked, held, (made.from_us, made.until_us))
         gone: list[str] = []
-        for position in dict.fromkeys(position for _, _, places in moved for position, _ in places):
+        for position in dict.fromkeys(position for _, _, places, _ in moved for position, _ in places):
             plans = [job for job in timeline.on(position) if self.state.reservations[job].kind == "plan"]
             while plans and position in timeline.oversold(self.now):
                 gone.append(plans.pop())
@@ -307,3 +309,18 @@ class _Trial:
         """What guarantees share if no node is closed."""
         gpus, cpus_milli, _ = self.pool.amounts()
         return (gpus * 1000 or cpus_milli) - self.state.rules.sharing.spare_milli
+
+
+def _promise(
+    timeline: Timeline,
+    job: str,
+    asked: Resources,
+    held: tuple[list[Place], list[tuple[int, int]], tuple[Task, ...]],
+    span: tuple[int, int],
+) -> None:
+    """Hold places, with their CPU and memory, for a promise in that span."""
+    places, parts, tasks = held
+    instances = by_position(places, tasks) if asked.mig else None
+    timeline.reserve(
+        job, "promise", places, parts, *span, asked.gpu_milli, mig=asked.mig, instances=instances
+    )

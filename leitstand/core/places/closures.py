@@ -146,8 +146,8 @@ def _charges(whole: Availability, mask: int) -> Iterator[tuple[int, int]]:
     for nodes in whole.levels:
         serving |= nodes
     for position in positions_of(mask & serving):
-        gpus = whole.gpus[position].bit_count() * WHOLE_MILLI
-        yield position, gpus if whole.size else whole.cpus_milli[position]
+        gpus = whole.count(position) * WHOLE_MILLI
+        yield position, gpus if whole.size or whole.slots is not None else whole.cpus_milli[position]
 
 
 def _apart(spans: list[Span]) -> list[Span]:

@@ -8,7 +8,10 @@ Called by state (take, give) and placement (search).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from leitstand.core.places.slots import Slots
 
 WHOLE_MILLI: Final = 1000  # thousandths of one GPU
 
@@ -18,8 +21,8 @@ class Free(Protocol):
 
     `levels[f]`: bit p says that the node at p is in service and has f whole free GPUs. `gpus[p]`: which ones, as a bit
     mask. `cpus_milli[p]`, `memory_mib[p]`: free. `shared[p]`: GPUs that runs share, by index, with the thousandths that
-    are free on each, 0 included; positions without any are left out. `size`: GPUs of the largest node in service, busy
-    or not. `tightest` and `ascending` as in `Availability`.
+    are free on each, 0 included; positions without any are left out. `slots`: of GPUs in MIG mode, None where there are
+    none. `size`: GPUs of the largest node in service, busy or not. `tightest` and `ascending` as in `Availability`.
     """
 
     @property
@@ -33,15 +36,18 @@ class Free(Protocol):
     @property
     def shared(self) -> Mapping[int, Mapping[int, int]]: ...
     @property
+    def slots(self) -> "Slots | None": ...
+    @property
     def size(self) -> int: ...
     def tightest(self, gpus: int, cpus_milli: int, memory_mib: int, excluded: int = 0) -> int: ...
     def ascending(self, gpus: int, excluded: int = 0) -> Iterator[int]: ...
 
 
 class Availability:
-    """What is free now; see `Free`. `gpus` holds the GPUs that nobody uses, `shared` those that runs share."""
+    """What is free now; see `Free`. `gpus` holds the GPUs that nobody uses and that can be used whole, `shared` those
+    that runs share; one that is cut into MIG instances is there, too, with nothing left to share."""
 
-    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib", "shared", "size")
+    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib", "shared", "size", "slots")
 
     def __init__(self) -> None:
         self.levels: list[int] = [0]
@@ -49,6 +55,7 @@ class Availability:
         self.cpus_milli: list[int] = []
         self.memory_mib: list[int] = []
         self.shared: dict[int, dict[int, int]] = {}
+        self.slots: Slots | None = None
         self.size = 0
 
     def put(
@@ -94,7 +101,12 @@ class Availability:
         made.levels, made.gpus, made.size = list(self.levels), list(self.gpus), self.size
         made.cpus_milli, made.memory_mib = list(self.cpus_milli), list(self.memory_mib)
         made.shared = {position: dict(parts) for position, parts in self.shared.items()}
+        made.slots = None if self.slots is None else self.slots.copy()
         return made
+
+    def count(self, position: int) -> int:
+        """GPUs of a node that nobody uses whole, partitioned ones included."""
+        return self.gpus[position].bit_count() + (0 if self.slots is None else self.slots.fixed(position))
 
     def take(self, position: int, gpus: int, cpus_milli: int, memory_mib: int, gpu_milli: int = 0) -> None:
         """Occupy the GPUs of the mask `gpus`, or `gpu_milli` thousandths of the one in it; AssertionError if one is not
@@ -129,6 +141,31 @@ class Availability:
             if not parts:
                 del self.shared[position]
         self._change(position, before, before | gpus)
+
+    def cut(self, position: int, gpu: int, mask: int, cpus_milli: int, memory_mib: int) -> None:
+        """Occupy a MIG instance, `mask` as in `Slots`, of a GPU that is cut, or whole until now; AssertionError as in
+        `take`."""
+        assert self.slots is not None, "a pool without MIG"
+        self.take(position, 0, cpus_milli, memory_mib)
+        bit = 1 << gpu
+        if not self.slots.gpus.get(position, {}).get(gpu):
+            assert self.gpus[position] & bit, "a GPU would be sold twice"
+            self.shared.setdefault(position, {})[gpu] = 0
+            self._change(position, self.gpus[position], self.gpus[position] ^ bit)
+        self.slots.take(position, gpu, mask)
+
+    def join(self, position: int, gpu: int, mask: int, cpus_milli: int, memory_mib: int) -> None:
+        """Free what `cut` occupied; a GPU without any instance is whole again, unless it is partitioned. Of a GPU that
+        the node lacks by now, nothing but CPU and memory is freed."""
+        self.give(position, 0, cpus_milli, memory_mib)
+        if self.slots is None or gpu not in self.slots.gpus.get(position, ()):
+            return
+        if self.slots.give(position, gpu, mask):
+            parts = self.shared[position]
+            del parts[gpu]
+            if not parts:
+                del self.shared[position]
+            self._change(position, self.gpus[position], self.gpus[position] | 1 << gpu)
 
     def _change(self, position: int, before: int, after: int) -> None:
         self.gpus[position] = after

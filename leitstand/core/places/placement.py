@@ -12,6 +12,7 @@ from typing import Final
 from leitstand.core.facts import Resources, Task
 from leitstand.core.places.fit import WHOLE_MILLI, Free
 from leitstand.core.places.siting import Part, allowed, site_fewest, site_gang, site_one
+from leitstand.core.places.slots import cut
 from leitstand.core.places.topology import Topology
 
 Place = tuple[int, int]  # position of the node in its pool, GPUs on it: 1 for a part of a GPU
@@ -47,6 +48,7 @@ def _is_special(asked: Resources) -> bool:
     """Whether the shape asks for more than amounts."""
     return bool(
         asked.gpu_milli
+        or asked.mig
         or asked.gpu_type
         or asked.level
         or asked.prefer
@@ -61,9 +63,9 @@ def _sited(free: Free, asked: Resources, topology: Topology, colocate: bool) -> 
     """The same with regard to where the nodes stand."""
     size = topology.largest(free, allowed(asked, topology)) if asked.nodes == 0 else 0
     if (asked.nodes == 1 and asked.nodes_max <= 1) or (asked.nodes == 0 and asked.gpus <= size):
-        part = Part(asked.gpus, asked.cpus_milli, asked.memory_mib, asked.gpu_milli)
+        part = Part(asked.gpus, asked.cpus_milli, asked.memory_mib, asked.gpu_milli, asked.mig)
         position = site_one(free, part, asked, topology)
-        return None if position < 0 else [(position, 1 if asked.gpu_milli else asked.gpus)]
+        return None if position < 0 else [(position, 1 if asked.is_part else asked.gpus)]
     if asked.nodes == 0:
         found = site_fewest(free, asked, topology, size) if size else None
         if found is None:
@@ -74,7 +76,7 @@ def _sited(free: Free, asked: Resources, topology: Topology, colocate: bool) -> 
     gang = site_gang(free, asked, topology, colocate)
     if gang is None:
         return None
-    gpus = 1 if asked.gpu_milli else asked.gpus // asked.nodes
+    gpus = 1 if asked.is_part else asked.gpus // asked.nodes
     return [(position, gpus) for position, tasks in gang for _ in range(tasks)]
 
 
@@ -130,15 +132,23 @@ def tasks_held(free: Free, position: int, asked: Resources) -> int:
 
 def _gpu_room(free: Free, position: int, asked: Resources) -> int:
     whole, gpus, milli = free.gpus[position].bit_count(), asked.gpus // asked.nodes, asked.gpu_milli
+    if asked.mig:
+        return free.slots.room(position, asked.mig, whole) if free.slots is not None else 0
     if milli:
         parts = free.shared.get(position, {})
         return sum(left // milli for left in parts.values()) + whole * (WHOLE_MILLI // milli)
     return whole // gpus if gpus else asked.nodes
 
 
-def tasks_of(places: list[Place], free: Free, names: list[str], gpu_milli: int = 0) -> tuple[Task, ...]:
+def tasks_of(
+    places: list[Place], free: Free, names: list[str], gpu_milli: int = 0, mig: str = ""
+) -> tuple[Task, ...]:
     """Places with names and GPU indices: the lowest free ones of each node, or for a part of a GPU the shared one with
-    least left that holds it. `names`: node ids by position."""
+    least left that holds it, for a MIG instance of the profile `mig` where it spoils least. `names`: node ids by
+    position."""
+    if mig:
+        assert free.slots is not None, "there was room for an instance"
+        return tuple(choice.task(names[at]) for at, choice in cut(free.slots, places, free.gpus, mig))
     left: dict[int, int] = {}
     shared: dict[int, dict[int, int]] = {}
     tasks = []
@@ -186,6 +196,8 @@ def _shared_gpu(parts: dict[int, int], whole: int, gpu_milli: int) -> int:
     return min(fitting)[1] if fitting else (whole & -whole).bit_length() - 1
 
 
-def tasks_max(size: int, name_bytes: int) -> int:
-    """How many tasks one placement can record, with `size` GPUs on the largest node and node ids of `name_bytes`."""
-    return RECORD_BYTES_MAX // (name_bytes + -(-size // 4) + len('["",""],'))
+def tasks_max(size: int, name_bytes: int, slots: bool = False) -> int:
+    """How many tasks one placement can record, with `size` GPUs on the largest node and node ids of `name_bytes`;
+    `slots`: of MIG instances."""
+    written = len('["",""],') + (len(":1fff/10") if slots else 0)
+    return RECORD_BYTES_MAX // (name_bytes + -(-size // 4) + written)

@@ -9,7 +9,7 @@ that are in use, and only if none holds it to an idle one, where it breaks the l
 from typing import NamedTuple
 
 from leitstand.core.facts import Resources
-from leitstand.core.places.fit import WHOLE_MILLI, Free
+from leitstand.core.places.fit import WHOLE_MILLI, Free, positions_of
 from leitstand.core.places.packing import BREAK, COUNTED, Groups, Kind, Packer
 from leitstand.core.places.topology import NODE, Domain, Topology
 
@@ -25,6 +25,7 @@ class Part(NamedTuple):
     cpus_milli: int
     memory_mib: int
     gpu_milli: int = 0
+    mig: str = ""
 
 
 def site_one(free: Free, part: Part, asked: Resources, topology: Topology) -> int:
@@ -39,7 +40,7 @@ def site_one(free: Free, part: Part, asked: Resources, topology: Topology) -> in
 
 def site_gang(free: Free, asked: Resources, topology: Topology, colocate: bool) -> Taken | None:
     """Places for `nodes` equal tasks, or for as many more, up to `nodes_max`, as fit: preferences come after that."""
-    part = Part(asked.gpus // asked.nodes, *asked.part(asked.gpus // asked.nodes), asked.gpu_milli)
+    part = Part(asked.gpus // asked.nodes, *asked.part(asked.gpus // asked.nodes), asked.gpu_milli, asked.mig)
     groups = Groups(max(1, asked.slice_nodes))
     if groups.size > 1 and asked.slice_level != NODE:
         groups = Groups(groups.size, _depths(topology.of_level(asked.slice_level)))
@@ -97,13 +98,15 @@ def named(asked: Resources, topology: Topology) -> int:
 
 # ── one task ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _one(free: Free, part: Part, topology: Topology, within: int) -> int:
-    gpus, cpus_milli, memory_mib, gpu_milli = part
+    gpus, cpus_milli, memory_mib, gpu_milli, mig = part
     idle = topology.look(free)
-    if gpu_milli:
-        position = _fullest(free, part, within)
+    if gpu_milli or mig:
+        position = _least_spoilt(free, part, within) if mig else _fullest(free, part, within)
         if position >= 0:
             return position
         gpus = 1
+        if mig:
+            within &= free.slots.able(mig) if free.slots is not None else 0
     position = free.tightest(gpus, cpus_milli, memory_mib, ~within | idle)
     if position >= 0 or not idle & within:
         return position
@@ -126,6 +129,19 @@ def _fullest(free: Free, part: Part, within: int) -> int:
             if part.gpu_milli <= left and (left, position) < best and _holds(free, position, part):
                 best = (left, position)
     return best[1]
+
+
+def _least_spoilt(free: Free, part: Part, within: int) -> int:
+    """The node in service with a GPU that is cut already and holds the MIG instance where the least is lost; -1 if none
+    does."""
+    if free.slots is None:
+        return -1
+    within &= serving(free)
+    for _, nodes in free.slots.offers(part.mig):
+        for position in positions_of(nodes & within):
+            if _holds(free, position, part):
+                return position
+    return -1
 
 
 def _holds(free: Free, position: int, part: Part) -> bool:
@@ -252,7 +268,9 @@ class _Search(NamedTuple):
         """The nodes that hold a task, up to `most` each, after `observe`."""
         found: dict[tuple[int, int], int] = {}
         idle = self.topology.idle
-        if self.part.gpu_milli:
+        if self.part.mig:
+            self._cutting(most, found)
+        elif self.part.gpu_milli:
             self._sharing(most, found)
         else:
             gpus = self.part.gpus
@@ -267,7 +285,7 @@ class _Search(NamedTuple):
 
     def _split(self, nodes: int, room: int, cost: int, found: dict[tuple[int, int], int]) -> None:
         """Nodes with as many free GPUs, by what their CPU and memory hold."""
-        _, cpus_milli, memory_mib, _ = self.part
+        _, cpus_milli, memory_mib, *_ = self.part
         if not (cpus_milli or memory_mib):
             if nodes:
                 found[cost, room] = found.get((cost, room), 0) | nodes
@@ -301,6 +319,19 @@ class _Search(NamedTuple):
             tight = min((left for left in parts.values() if left >= milli), default=whole * WHOLE_MILLI)
             cost = COUNTED + tight + (BREAK if self.topology.idle & low else 0)
             self._split(low, min(most, room), cost, found)
+
+    def _cutting(self, most: int, found: dict[tuple[int, int], int]) -> None:
+        """Nodes for MIG instances, by what the best of them loses there."""
+        profile, slots = self.part.mig, self.free.slots
+        if slots is None:
+            return
+        for position in positions_of(serving(self.free) & self.within & slots.known(profile)):
+            whole = self.free.gpus[position].bit_count()
+            room = slots.room(position, profile, whole)
+            if room:
+                bit = 1 << position
+                cost = COUNTED + slots.loss(position, profile, whole)
+                self._split(bit, min(most, room), cost + (BREAK if self.topology.idle & bit else 0), found)
 
 
 def serving(free: Free) -> int:

@@ -112,6 +112,9 @@ ANYWHERE: Final = Where()
 def demands(asked: Resources, largest: int, where: Where) -> list[Demand]:
     """What a gang needs of nodes with at most `largest` GPUs."""
     gpus = asked.gpus
+    if asked.mig:  # any node may be the one that was missing; partitioned GPUs come free at other times
+        count = max(asked.nodes, 1)
+        return [Demand(1, ((1, asked.cpus_milli // count, asked.memory_mib // count),))]
     size = where.size or largest
     if asked.nodes == 0:
         if not where.size and (asked.gpu_type or asked.level or asked.slice_level):

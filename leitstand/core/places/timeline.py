@@ -16,8 +16,10 @@ from typing import Final, NamedTuple
 
 from leitstand.core.facts import Resources
 from leitstand.core.places.closures import Closures
+from leitstand.core.places.cutting import Asker, Cutting, Instance, shut
 from leitstand.core.places.fit import WHOLE_MILLI, Availability, Free
 from leitstand.core.places.placement import Place
+from leitstand.core.places.slots import Slots
 from leitstand.core.places.steps import ANYWHERE, Amount, Change, Grid, Profile, Where, demands, profile
 from leitstand.core.places.steps import INFINITY as INFINITY
 from leitstand.core.places.views import Views
@@ -85,6 +87,7 @@ class Timeline:
         self._reserved_mask = 0
         self._starts: list[tuple[int, int, str]] = []  # from_us, number, job; ascending
         self._made = 0
+        self._cutting = Cutting()
         self._layers: dict[tuple[str, ...], _Layer] = {}
         self._moved: dict[int, None] = {}
 
@@ -96,12 +99,16 @@ class Timeline:
         parts: Sequence[Part],
         until_us: int,
         shares: Sequence[Share] = (),
+        instances: Mapping[int, Sequence[Instance]] | None = None,
     ) -> None:
         """A run holds places until then, INFINITY if it has no limit. `parts`: CPU and memory of each place; `shares`:
-        of which GPU each place has which part, if all it has is a part of one."""
+        of which GPU each place has which part, if all it has is a part of one. `instances`: in place of GPUs, MIG
+        instances by position."""
         assert run not in self._until
         assert until_us <= INFINITY
         held = _by_position(places, parts, shares)
+        if instances:
+            held = self._cut(run, held, instances, until_us)
         self._until[run] = until_us
         self._places[run] = tuple(held)
         for position, amount in held.items():
@@ -116,6 +123,7 @@ class Timeline:
         assert until_us <= INFINITY
         if self._until[run] != until_us:
             self._until[run] = until_us
+            self._cutting.until(run, until_us)
             self._touch(self._places[run])
 
     def positions(self, run: str) -> tuple[int, ...]:
@@ -125,6 +133,7 @@ class Timeline:
     def vacate(self, run: str) -> None:
         """A run ended."""
         del self._until[run]
+        self._cutting.drop(run)
         places = self._places.pop(run)
         for position in places:
             del self._runs[position][run]
@@ -145,6 +154,7 @@ class Timeline:
         made._reservations, made._starts = dict(self._reservations), list(self._starts)
         made._reserved = {position: dict(jobs) for position, jobs in self._reserved.items()}
         made._reserved_mask, made._made = self._reserved_mask, self._made
+        made._cutting = self._cutting.copy()
         return made
 
     def moved(self) -> dict[int, None]:
@@ -162,6 +172,19 @@ class Timeline:
                 profiles.pop(position, None)
                 dirty[position] = None
 
+    def _cut(
+        self, run: str, held: dict[int, "_Held"], instances: Mapping[int, Sequence[Instance]], until_us: int
+    ) -> dict[int, "_Held"]:
+        """What a run with MIG instances holds: partitioned GPUs are counted there, others are held whole."""
+        slots, fixed = self._free.slots, {}
+        assert slots is not None, "a pool without MIG"
+        for position, taken in instances.items():
+            fixed[position] = [one for one in taken if slots.is_fixed(position, one[0])]
+            shares = tuple((gpu, 0) for gpu, _ in taken if not slots.is_fixed(position, gpu))
+            held[position] = held[position]._replace(gpus=0, shares=shares)
+        self._cutting.hold(run, {at: found for at, found in fixed.items() if found}, (0, until_us))
+        return held
+
     # ── what is reserved ──────────────────────────────────────────────────────────────────────────────────────────
     def reserve(
         self,
@@ -173,9 +196,13 @@ class Timeline:
         until_us: int,
         gpu_milli: int = 0,
         slack_us: int = 0,
+        mig: str = "",
+        instances: Mapping[int, Sequence[Instance]] | None = None,
     ) -> None:
         """Hold places for a job in [from_us, until_us), in place of what it had. With `gpu_milli` each place takes so
-        much of a GPU; as many whole ones are held as places of the job on a node need, and shared with nobody else."""
+        much of a GPU; as many whole ones are held as places of the job on a node need, and shared with nobody else.
+        With `mig` each place takes an instance of this profile: one of `instances`, by position, or else as with
+        `gpu_milli`."""
         assert kind in KINDS
         assert from_us < until_us <= INFINITY
         self.release(job)
@@ -189,6 +216,13 @@ class Timeline:
             per_gpu = WHOLE_MILLI // gpu_milli
             tasks = Counter(position for position, _ in places)
             held = {at: amount._replace(gpus=-(-tasks[at] // per_gpu)) for at, amount in held.items()}
+        if mig:
+            named = instances or {}
+            tasks = Counter(position for position, _ in places)
+            for at, amount in held.items():
+                gpus = self._whole_for(at, mig, tasks[at] - len(named.get(at, ())))
+                held[at] = amount._replace(gpus=gpus)
+            self._cutting.hold(job, named, (from_us, until_us), kind, slack_us)
         for position, amount in held.items():
             jobs = self._reserved.get(position)
             if jobs is None:
@@ -202,6 +236,7 @@ class Timeline:
         known = self._reservations.pop(job, None)
         if known is None:
             return
+        self._cutting.drop(job)
         del self._starts[bisect_left(self._starts, (known.from_us, known.number, job))]
         positions = dict.fromkeys(position for position, _ in known.places)
         for position in positions:
@@ -211,6 +246,12 @@ class Timeline:
                 del self._reserved[position]
                 self._reserved_mask ^= 1 << position
         self._touch(positions)
+
+    def _whole_for(self, position: int, mig: str, tasks: int) -> int:
+        """How many whole GPUs of a node so many instances take."""
+        slots = self._free.slots
+        cuttable = None if slots is None else slots.cuttable.get(position)
+        return -(-tasks // max(1, cuttable.room(mig, 0))) if tasks and cuttable is not None else 0
 
     def reservation(self, job: str) -> Reservation | None:
         """What is reserved for a job."""
@@ -249,7 +290,9 @@ class Timeline:
         return [
             position
             for position in sorted(self._reserved)
-            if self._known(layer, position, now).short or not serving >> position & 1
+            if self._known(layer, position, now).short
+            or not serving >> position & 1
+            or self._cutting.clashes(position, now)
         ]
 
     def feasible(self, now: int) -> bool:
@@ -269,7 +312,7 @@ class Timeline:
         those of the kinds `ignore`. `without`: runs that count as ended. Holds until the next change."""
         if not without and not self._reserved_mask | self._closures.mask:
             return self._free
-        if without or own in self._reservations or self._free.shared:
+        if without or own in self._reservations or self._free.shared or self._free.slots is not None:
             return self.laid(now, limit_us, own, ignore, without)
         return self._base(self._layer(ignore), now, min(now + limit_us, INFINITY))
 
@@ -294,7 +337,42 @@ class Timeline:
             view.put(position, known(position).low(until_us))
         if self._free.shared:
             view.shared = self._shared(view, known, (now, until_us), gone)
+        if self._free.slots is not None:
+            asker = Asker(now, now, until_us, own, layer.ignored, without)
+            view.cut = lambda: self._slots_now(asker, view, known)
         return view
+
+    def slots(self, asker: Asker) -> Slots | None:
+        """The MIG instances that are free throughout a window; None in a pool without."""
+        if asker.from_us <= asker.now:
+            limit_us = asker.until_us - asker.now
+            return self.laid(asker.now, limit_us, asker.own, asker.ignored, _collected(asker.gone)).slots
+        if self._free.slots is None:
+            return None
+        slots = self._free.slots.copy()
+        self._cutting.lay(slots, asker)
+        for position in self._free.shared:
+            shut(slots, position)
+        return slots
+
+    def _slots_now(self, asker: Asker, view: View, known: Callable[[int], Profile]) -> Slots:
+        """The same from now on: GPUs that are cut stay so where they are not missing elsewhere then."""
+        assert self._free.slots is not None, "a pool without MIG"
+        slots = self._free.slots.copy()
+        on = self._cutting.on
+        leaving = {at: None for run in _collected(asker.gone) for at in self._places.get(run, ())}
+        changed = [at for at in on if at in leaving or self.changes(at)]
+        self._cutting.lay(slots, asker, changed)
+        window, gone = (asker.now, asker.until_us), _Gone(asker.own, asker.gone)
+        closed = self._closures.within(*window)
+        for position in self._free.shared:
+            if closed >> position & 1:
+                shut(slots, position)
+            elif self.changes(position) or position in leaving:
+                ends, spare = self._sharing(position, view, known, window, gone)
+                left = whole_left(dict.fromkeys(ends, 1), ends, spare)
+                shut(slots, position, [gpu for gpu, stays in left.items() if stays])
+        return slots
 
     def _base(self, layer: _Layer, now: int, until_us: int) -> Laid:
         """The view of somebody without a reservation; kept while it is now."""
@@ -347,7 +425,9 @@ class Timeline:
         needs = demands(asked, self._free.size, where)
         begin = max(now, after_us)
         starts = grid.starts(needs, (begin, limit_us), serving & where.within, where.domain)
-        if asked.gpu_milli and begin == now and (not starts or starts[0] > now):
+        if asked.mig:
+            starts = sorted(dict.fromkeys((*starts, *self._cutting.ends(begin), begin)))
+        elif asked.gpu_milli and begin == now and (not starts or starts[0] > now):
             starts.insert(0, now)  # a part of a GPU that is shared already
         for start in _thinned(starts):
             if start == now:
@@ -357,6 +437,8 @@ class Timeline:
                 open_nodes = serving & ~self._closures.within(*window)
                 seen = grid.seen(window, open_nodes, len(self._free.levels) - 1)
                 free = View(self._free.size, seen.levels, seen[1:])
+                if asked.mig:
+                    free.slots = self.slots(Asker(now, *window, own, layer.ignored))
             places = find(free)
             if places is not None:
                 return start, places
@@ -459,24 +541,36 @@ class Timeline:
             if position not in self._reserved and not any(run in gone.runs for run in runs):
                 continue
             left = dict(shared[position])
-            ends: dict[int, int] = {}
             for run, held in runs.items():
-                for index, milli in held.shares:
-                    if run in gone.runs:
-                        left[index] += milli
-                    else:
-                        ends[index] = max(ends.get(index, 0), self._until[run], now + 1)
-            ends = {
-                index: ends[index] for index in left if index in ends
-            }  # nobody shares the others any more
-            least = known(position).least_gpus
-            whole = view.gpus[position].bit_count()
-            spare = {
-                index: least(end_us, until_us) - whole if end_us < until_us else INFINITY
-                for index, end_us in ends.items()
-            }
+                for index, milli in held.shares if run in gone.runs else ():
+                    left[index] += milli
+            ends, spare = self._sharing(position, view, known, window, gone)
             shared[position] = whole_left(left, ends, spare)
         return shared
+
+    def _sharing(
+        self,
+        position: int,
+        view: View,
+        known: Callable[[int], Profile],
+        window: tuple[int, int],
+        gone: "_Gone",
+    ) -> tuple[dict[int, int], dict[int, int]]:
+        """Until when each GPU is shared that somebody shares still, and how many GPUs are left over from then on to the
+        end of the window."""
+        now, until_us = window
+        last: dict[int, int] = {}
+        for run, held in self._runs.get(position, _NONE).items():
+            for index, _ in held.shares if run not in gone.runs else ():
+                last[index] = max(last.get(index, 0), self._until[run], now + 1)
+        ends = {index: last[index] for index in self._free.shared[position] if index in last}
+        least = known(position).least_gpus
+        whole = view.gpus[position].bit_count()
+        spare = {
+            index: least(end_us, until_us) - whole if end_us < until_us else INFINITY
+            for index, end_us in ends.items()
+        }
+        return ends, spare
 
 
 class _Gone(NamedTuple):
@@ -488,6 +582,10 @@ class _Gone(NamedTuple):
 
 _NOBODY: Final = _Gone("", ())
 _NONE: Final[dict[str, _Held]] = {}
+
+
+def _collected(runs: Container[str]) -> Collection[str]:
+    return runs if isinstance(runs, Collection) else ()
 
 
 def _by_position(places: Sequence[Place], parts: Sequence[Part], shares: Sequence[Share]) -> dict[int, _Held]:

@@ -13,15 +13,16 @@ UNTYPED: Final = ("", "logical")  # at a site that only counts GPUs: they stand 
 
 def means(asked: str, gpu_type: str) -> bool:
     """Whether a job that asks for `asked` can use GPUs of `gpu_type`."""
-    return asked == gpu_type or (bool(words := _words(asked)) and set(words) <= set(_words(gpu_type)))
+    return asked == gpu_type or (bool(found := words(asked)) and set(found) <= set(words(gpu_type)))
 
 
 def pool_of(site: str, gpu_type: str, gpus: int) -> str:
     """The pool of the nodes of one GPU type at one site: `aachen-b200`; `aachen-gpu` where the type is not known,
     `aachen-cpu` for nodes without GPUs."""
-    kind = "-".join(_words(gpu_type)).lower() if gpus else "cpu"
+    kind = "-".join(words(gpu_type)).lower() if gpus else "cpu"
     return f"{site}-{kind or 'gpu'}"
 
 
-def _words(name: str) -> list[str]:
+def words(name: str) -> list[str]:
+    """The words of a type, upper case: what names of types are compared by."""
     return "".join(letter if letter.isalnum() else " " for letter in name.upper()).split()

@@ -10,21 +10,35 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 from leitstand.core.places.fit import Availability
+from leitstand.core.places.slots import Slots
 from leitstand.core.places.steps import Amount
 
 _Look = Callable[[int], Amount]  # what is free on the node at a position throughout the window
 
 
 class View:
-    """See `Free`."""
+    """See `Free`. `cut`: how to work out `slots` when somebody asks for them."""
 
-    __slots__ = ("cpus_milli", "gpus", "levels", "memory_mib", "shared", "size")
+    __slots__ = ("_slots", "cpus_milli", "cut", "gpus", "levels", "memory_mib", "shared", "size")
 
     def __init__(self, size: int, levels: Sequence[int], columns: Sequence[Sequence[int]]) -> None:
         self.size = size
         self.levels = levels
         self.gpus, self.cpus_milli, self.memory_mib = columns
         self.shared: Mapping[int, Mapping[int, int]] = {}
+        self.cut: Callable[[], Slots] | None = None
+        self._slots: Slots | None = None
+
+    @property
+    def slots(self) -> Slots | None:
+        """As in `Free`."""
+        if self._slots is None and self.cut is not None:
+            self._slots = self.cut()
+        return self._slots
+
+    @slots.setter
+    def slots(self, slots: Slots | None) -> None:
+        self._slots = slots
 
     def tightest(self, gpus: int, cpus_milli: int, memory_mib: int, excluded: int = 0) -> int:
         """As in `Availability`."""
@@ -73,6 +87,7 @@ class Laid(View):
         `seen` hold for that, too."""
         made = Laid.__new__(Laid)
         made.size, made.levels, made.shared = self.size, list(self.levels), self.shared
+        made.cut, made._slots = None, None
         made.look, made._free, made._changed = look or self.look, self._free, self._changed
         made._known = dict(self._known)
         if look is not None:
@@ -88,6 +103,11 @@ class Laid(View):
         """Nothing is free on these nodes, not even for who asks for nothing."""
         if nodes:
             self.levels = [level & ~nodes for level in self.levels]
+
+    def is_parted(self, position: int) -> bool:
+        """Whether runs share GPUs of a node, or have instances of them."""
+        slots = self._free.slots
+        return position in self.shared or (slots is not None and position in slots.gpus)
 
     def amount(self, position: int) -> Amount:
         """What is free on a node."""

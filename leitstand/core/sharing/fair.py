@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
 from leitstand.core.metering import lost
+from leitstand.core.places.cutting import Asker, tasks_held
 from leitstand.core.places.fit import Free
-from leitstand.core.places.placement import Place, counted, holds, tasks_of
+from leitstand.core.places.placement import Place, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import growing, keeping, repair
 from leitstand.core.sharing.entitlements import next_change
@@ -265,7 +266,7 @@ class Fair:
         return "" if self.standing.tree.lends(leaf, charge) else "lending"
 
     def _start(self, job: "Job", leaf: Node, places: list[Place], view: Free) -> None:
-        tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli)
+        tasks = tasks_of(places, view, self.pool.names, job.resources.gpu_milli, job.resources.mig)
         known = self.standing.timeline.reservation(job.id)
         self.emit(f.RunPlaced(f"{job.id}.{job.runs + 1}", job.id, tasks))
         self.usage.starts(job, known is not None)
@@ -325,7 +326,12 @@ class Fair:
         )
 
     def _carry_out(self, job: "Job", leaf: Node, act: Act) -> None:
-        self.emit(f.CapacityReserved(job.id, "claim", self.now, counted(act.places, self.pool.names)))
+        sharing, gone = self.state.rules.sharing, {**self.standing.stopping, **dict.fromkeys(act.victims)}
+        freed_us = self.now + sharing.grace_us + sharing.stop_us
+        tasks = self._tasks_held(
+            job, act.places, Asker(self.now, self.now, freed_us, job.id, ("plan",), gone)
+        )
+        self.emit(f.CapacityReserved(job.id, "claim", self.now, tasks))
         self.usage.claims(job.id)
         self._displace(act.places)
         for victim in act.victims:
@@ -465,7 +471,8 @@ class Fair:
             return
         start_us, places = found
         kind = "promise" if self.usage.is_safe(job, leaf, start_us) else "plan"
-        self.emit(f.CapacityReserved(job.id, kind, start_us, counted(places, self.pool.names)))
+        tasks = self._tasks_held(job, places, Asker(self.now, start_us, start_us, job.id))
+        self.emit(f.CapacityReserved(job.id, kind, start_us, tasks))
         self.usage.reserves(job, leaf, kind, start_us)
         self._touch(places)
 
@@ -473,6 +480,11 @@ class Fair:
         """How many reservations a plan makes: the later of those who wait for another plan are passed over in this."""
         least, most = RESERVED_PER_PLAN
         return min(max(least, RESERVING_NODES // max(len(self.pool.names), 1)), most)
+
+    def _tasks_held(self, job: "Job", places: list[Place], asker: Asker) -> tuple[f.Task, ...]:
+        """What a reservation of these places holds for the job's time from the end of `asker` on."""
+        asker = asker._replace(until_us=min(asker.until_us + limit_of(job), INFINITY))
+        return tasks_held(self.standing.timeline, job.resources, places, self.pool.names, asker)
 
     def _earliest(self, job: "Job", leaf: Node) -> tuple[int, list[Place]] | None:
         """When and where the job could start, by count and by place, as runs and reservations are known now."""

@@ -142,6 +142,8 @@ class Heads:
 
 def _least(asked: Resources, size: int) -> tuple[int, int, int]:
     """What a node must have free at least to be of use to a gang. `size`: GPUs of the largest node."""
+    if asked.mig:
+        return 0, 0, 0  # a partitioned GPU has no whole one
     if asked.gpu_milli:
         return 1, 0, 0
     if asked.nodes == 0 and (asked.gpus > size or asked.gpu_type or asked.level):

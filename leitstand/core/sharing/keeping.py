@@ -65,8 +65,11 @@ def standing_of(rules: Rules, pool: "Pool") -> Standing | None:
 
 
 def charge_of(state: "State", name: str, asked: f.Resources) -> int:
-    """What a job counts for in a pool, milli; 0 under rules that do not charge."""
-    return charge(asked, state.pools[name].amounts()) if state.rules.discipline == "fair" else 0
+    """What a job counts for in a pool, milli; under rules that do not charge 0, but for MIG instances: budgets could
+    not tell how large they are."""
+    pool = state.pools[name]
+    own = pool.instance_milli(asked) * max(asked.nodes, 1) if asked.mig else 0
+    return charge(asked, pool.amounts(), own) if state.rules.discipline == "fair" else own
 
 
 def refresh(state: "State", name: str, at: int) -> None:

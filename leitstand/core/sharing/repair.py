@@ -80,7 +80,7 @@ def fail(plan: "Fair", position: int, now: int) -> None:
             continue
         plan.emit(f.RunStopOrdered(run.id, f.NODE_FAILED))
         plan.heads.served.pop(job.id, None)
-        if yields or not keeps_turn(job, run) or job.resources.gpu_milli:
+        if yields or not keeps_turn(job, run) or job.resources.is_part:
             continue
         rest = tuple(task for task in run.tasks if state.nodes[task.node].in_service)
         if job.nodes_most:  # it starts again with its least size
@@ -95,7 +95,7 @@ def lose(plan: "Fair", position: int, now: int) -> None:
     state = plan.state
     for id in plan.standing.timeline.on(position):
         made = state.reservations[id]
-        if made.kind in ("claim", "hold") and not state.jobs[id].resources.gpu_milli:
+        if made.kind in ("claim", "hold") and not state.jobs[id].resources.is_part:
             _cut(plan, state.jobs[id], position, now)
             continue
         if made.kind == "promise":
@@ -243,7 +243,7 @@ def _runs_on(plan: "Fair", position: int) -> list["Run"]:
 def _waits(plan: "Fair", job: "Job") -> bool:
     """Whether there is something to do for the job: it waits for capacity, or its run is ending."""
     if job.run:
-        return plan.state.runs[job.run].stopping == f.NODE_FAILED and not job.resources.gpu_milli
+        return plan.state.runs[job.run].stopping == f.NODE_FAILED and not job.resources.is_part
     return job.id in plan.standing.waiting
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core import facts as f
 from leitstand.core.places.closures import Closures
+from leitstand.core.places.cutting import Instance, by_position
 from leitstand.core.places.fit import Availability
 from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
@@ -141,7 +142,8 @@ class Standing:
         self.backlog.run(job.id, held.charge, run.placed_us, held.until_us)
         parts, milli = parts_of(job.resources, places), job.resources.gpu_milli
         shares = [(task.bits.bit_length() - 1, milli) for task in run.tasks] if milli else ()
-        self.timeline.occupy(run.id, places, parts, held.until_us, shares)
+        instances = by_position(places, run.tasks) if job.resources.mig else None
+        self.timeline.occupy(run.id, places, parts, held.until_us, shares, instances)
         self.units.begin(job, held.leaf)
         self.units.stand(job, run, every, ())
 
@@ -235,6 +237,8 @@ class Standing:
             end_us,
             job.resources.gpu_milli,
             reservation.freed_us if reservation.kind == "claim" else 0,
+            job.resources.mig,
+            reservation.instances,
         )
         if reservation.kind == "claim":
             counts = job.id in self.tree.held
@@ -318,7 +322,7 @@ class _Moving(NamedTuple):
 class Reserved(NamedTuple):
     """`at_us`: when it was decided; `due_us`: when a promise begins to count as pinned; `freed_us`: how long a
     claim may wait until its capacity is free, or a hold for the rest of it; `since_us`: since when a job with
-    the claim counts as running."""
+    the claim counts as running; `instances`: of partitioned GPUs, by position."""
 
     kind: str
     places: Sequence[Place]
@@ -327,6 +331,7 @@ class Reserved(NamedTuple):
     due_us: int
     freed_us: int = 0
     since_us: int = 0
+    instances: Mapping[int, Sequence[Instance]] | None = None
 
 
 def key_of(job: "Job") -> Key:
@@ -349,11 +354,12 @@ def parts_of(asked: f.Resources, places: Iterable[Place]) -> list[tuple[int, int
     return [asked.part(gpus) for _, gpus in places]
 
 
-def charge(asked: f.Resources, whole: tuple[int, int, int]) -> int:
+def charge(asked: f.Resources, whole: tuple[int, int, int], instances: int = 0) -> int:
     """What a job counts for, milli: the largest of its GPU, CPU and memory share of a pool with `whole` = (GPUs,
-    cpus_milli, memory_mib), rounded up; at least 1. In a pool without GPUs thousandths of a core."""
+    cpus_milli, memory_mib), rounded up; at least 1. In a pool without GPUs thousandths of a core. `instances`: what its
+    MIG instances count for."""
     gpus, cpus_milli, memory_mib = whole
-    own = asked.gpus * _GPU or asked.gpu_milli * max(asked.nodes, 1)
+    own = asked.gpus * _GPU or asked.gpu_milli * max(asked.nodes, 1) or instances
     unit = gpus * _GPU or cpus_milli
     by_cpu = -(-asked.cpus_milli * unit // cpus_milli) if cpus_milli else 0
     by_memory = -(-asked.memory_mib * unit // memory_mib) if memory_mib else 0

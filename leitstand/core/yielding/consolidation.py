@@ -89,7 +89,7 @@ class Consolidation:
     def may(self, wanted: Wanted) -> bool:
         """Whether to look for moves at all: as far as is known without a search, the job has room by count, it is
         inside a deserved share, and a move takes no longer than runs are protected anyway."""
-        if not self.left or not self.searches or wanted.asked.gpu_milli:
+        if not self.left or not self.searches or wanted.asked.is_part:
             return False
         if (
             wanted.asked,
@@ -298,7 +298,7 @@ class Consolidation:
             (job.checkpoint_every_us > 0 or not case.willing)
             and placed.has_started
             and self.scene.now - placed.placed_us >= self.sharing.protected_us
-            and not job.resources.gpu_milli
+            and not job.resources.is_part
             and not job.nodes_most
             and not (job.deadline_us and arrives_us > job.deadline_us - job.max_duration_us)
             and self._can_pay([run])

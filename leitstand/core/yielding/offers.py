@@ -11,8 +11,10 @@ from itertools import combinations
 from typing import Final, NamedTuple, Protocol
 
 from leitstand.core.facts import Resources
+from leitstand.core.places.cutting import Asker
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
+from leitstand.core.places.slots import Slots
 from leitstand.core.places.steps import Amount
 from leitstand.core.places.window import Laid
 from leitstand.core.sharing.shares import Node
@@ -65,6 +67,7 @@ class Capacity(Protocol):
         without: Collection[str],
     ) -> Amount: ...
     def changes(self, position: int) -> bool: ...
+    def slots(self, asker: Asker) -> Slots | None: ...
     def reservation(self, job: str) -> object | None: ...
 
 
@@ -98,7 +101,7 @@ class Room:
         """What the node would have free if these runs left too."""
         if not leaving:
             return self.free.amount(position)
-        if position in self.free.shared or self._timeline.changes(position):
+        if self.free.is_parted(position) or self._timeline.changes(position):
             looked = self._looked.setdefault(position, {})
             runs = tuple(run.run for run in leaving)
             if runs not in looked:
@@ -122,6 +125,7 @@ class Room:
         if self._stale:
             for position in self._stale:
                 self.free.put(position, self._look(position, ()))
+            self.free.slots = None  # to be worked out anew
             self._stale.clear()
             self._full.clear()
 
@@ -154,11 +158,29 @@ class Room:
         before = [(position, self.amount(position)) for position in by_position]
         for position, runs in by_position.items():
             self.free.put(position, self.amount(position, runs))
+        if asked.mig:
+            self.free.slots = self.slots(leaving)
         try:
             return search(asked, self.free)
         finally:
             for position, amount in before:
                 self.free.put(position, amount)
+            if asked.mig:
+                self.free.slots = None
+
+    def slots(self, leaving: Collection[Yielding]) -> Slots | None:
+        """MIG instances that would be free if these runs left too."""
+        if not leaving:
+            return self.free.slots
+        window, gone = self._window, {**self._gone, **dict.fromkeys(run.run for run in leaving)}
+        until_us = self._now + window.limit_us
+        return self._timeline.slots(Asker(self._now, self._now, until_us, window.own, window.ignore, gone))
+
+    def holds_instance(self, position: int, mig: str, leaving: Collection[Yielding]) -> bool:
+        """Whether the node would have an instance of the profile if these runs left too."""
+        slots = self.slots(leaving)
+        whole = self.amount(position, leaving)[0]
+        return slots is not None and slots.room(position, mig, whole) > 0
 
     def _look(self, position: int, leaving: Collection[Yielding]) -> Amount:
         window = self._window
@@ -182,7 +204,7 @@ class Offer(NamedTuple):
 class Offers:
     """Offers of nodes for one task of a shape, cheapest first. `on`: runs that may be taken, by position, cheapest
     first. `light`: the least charge counts first, then lost work; else the other way round. `where`: only of these
-    nodes.
+    nodes. `mig`: the task has an instance of this profile.
 
     What a node offers is worked out when it may be next: before that its cheapest run alone says what it costs at
     least."""
@@ -195,8 +217,10 @@ class Offers:
         most: int,
         light: bool = False,
         where: Container[int] | None = None,
+        mig: str = "",
     ) -> None:
         self.room = room
+        self.mig = mig
         self.need = need
         self.on = on
         self.most = most
@@ -286,7 +310,8 @@ class Offers:
 
     def _fits(self, position: int, runs: Sequence[Yielding]) -> bool:
         gpus, cpus_milli, memory_mib = self.room.amount(position, runs)
-        return gpus >= self.need[0] and cpus_milli >= self.need[1] and memory_mib >= self.need[2]
+        fits = gpus >= self.need[0] and cpus_milli >= self.need[1] and memory_mib >= self.need[2]
+        return fits and (not self.mig or self.room.holds_instance(position, self.mig, runs))
 
     def _some(self, position: int, runs: Sequence[Yielding]) -> tuple[Yielding, ...]:
         """Runs taken in order until the task fits, without those that turn out not to be needed."""
@@ -304,8 +329,8 @@ class Offers:
 
 def need_of(asked: Resources, size: int) -> tuple[Amount, int]:
     """What one task needs at least, and how many nodes that takes at most. `size`: GPUs of the largest node."""
-    if asked.gpu_milli:
-        return (1, *asked.part(0)), max(asked.nodes, 1)
+    if asked.is_part:  # of a MIG instance a count of GPUs tells nothing: partitioned ones have none whole
+        return (0 if asked.mig else 1, *asked.part(0)), max(asked.nodes, 1)
     if asked.nodes == 0 and asked.gpus > size > 0:
         return (size, *asked.part(size)), -(-asked.gpus // size)
     gpus = asked.gpus // max(asked.nodes, 1)

@@ -59,7 +59,7 @@ class Case(NamedTuple):
     window: Window
 
 
-_Key = tuple[Scope, Window, tuple[int, int, int], int, bool]  # of offers
+_Key = tuple[Scope, Window, tuple[int, int, int], int, bool, str]  # of offers
 _Field = dict[int, list[Yielding]]
 
 
@@ -130,7 +130,7 @@ class Search:
             if victims and len(self.scene.closed(victims)) == len(victims):
                 sets.append((rank_of(victims, most), victims))
         sets.sort(key=lambda entry: entry[0])
-        surplus = 0 if case.wanted.asked.gpu_milli else self._spare_tasks(case, ())[0]
+        surplus = 0 if case.wanted.asked.is_part else self._spare_tasks(case, ())[0]
         for _, victims in sets:
             if surplus < 0 and surplus + self._gained(case, victims) < 0:
                 continue
@@ -211,13 +211,14 @@ class Search:
     def _offers_of(self, case: Case, scope: Scope, light: bool) -> Offers:
         need, nodes = need_of(case.wanted.asked, case.room.size)
         most = most_of(case.wanted) // nodes
-        key = (scope, case.window, need, most, light)
+        mig = case.wanted.asked.mig
+        key = (scope, case.window, need, most, light, mig)
         field = self._field(scope)
         offers = self._offers.get(key)
         if offers is None:
             if len(self._offers) >= OFFERS_MAX:
                 self._offers.pop(next(iter(self._offers)))
-            offers = self._offers[key] = Offers(case.room, need, field, most, light)
+            offers = self._offers[key] = Offers(case.room, need, field, most, light, mig=mig)
         offers.refresh()
         return offers
 
@@ -345,7 +346,7 @@ class Search:
         for position in {**by_position, **dict.fromkeys(fitting)}:
             if case.room.serves(position):
                 held += _tasks(case.room.amount(position, by_position.get(position, ())), need, nodes)
-        whole = case.wanted.asked.gpus // need[0] if need[0] and not case.wanted.asked.gpu_milli else nodes
+        whole = case.wanted.asked.gpus // need[0] if need[0] and not case.wanted.asked.is_part else nodes
         return held - min(whole, nodes), by_position
 
     def _could_stay(
@@ -407,7 +408,7 @@ def still_needed(
             others = [other for other in by_position[position] if other is not run]
             have, want = room.amount(position, others), used.get(position, (0, 0, 0))
             stays = stays and all(a >= b for a, b in zip(have, want, strict=True))
-        if not stays or asked.gpu_milli:
+        if not stays or asked.is_part:
             needed.append(run)
             continue
         for position in dict.fromkeys(position for position, _ in run.places):
