@@ -19,6 +19,11 @@ _DURATION: Final = re.compile(
     r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,6})?)s)?", re.ASCII
 )
 _BYTES: Final = re.compile(r"(\d{1,15})\s*(?:([KMGT])i?B?|B)?", re.ASCII | re.IGNORECASE)
+_ACCELERATOR: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9_.-]{0,62}:\d{1,6}|(?:[A-Za-z][A-Za-z0-9_.-]{0,62}:)?\d{1,2}g\.\d{1,4}gb(?:\+me)?",
+    re.ASCII | re.IGNORECASE,
+)
+GPUS_DIGITS_MAX: Final = 9
 _POWER: Final = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -56,11 +61,23 @@ def parse_bytes(text: str) -> int:
     return int(found[1]) << _POWER.get((found[2] or "").upper(), 0)
 
 
+def parse_gpus(text: str) -> int | str:
+    """A number of GPUs; or with their type, or as a MIG instance, as a job file says it. ValueError says what is
+    wrong."""
+    if text.isascii() and text.isdigit() and len(text) <= GPUS_DIGITS_MAX:
+        return int(text)
+    if not _ACCELERATOR.fullmatch(text):
+        raise ValueError(
+            t('"{text}" is neither a number of GPUs nor like H100:2 or H100:3g.40gb', text=_shown(text))
+        )
+    return text
+
+
 def _shown(text: str) -> str:
     return text if len(text) <= SHOWN_MAX else "…"
 
 
-N = TypeVar("N", bound=float)
+N = TypeVar("N", bound=float | str)
 
 
 def reading(parse: Callable[[str], N]) -> Callable[[click.Context, click.Parameter, str | None], N | None]:

@@ -196,12 +196,13 @@ def change(one: dict[str, Any]) -> tuple[Any, ...]:
         "size": t("size"),
         "level": t("level"),
         "gpu_type": t("GPU type"),
+        "mig": t("MIG profile"),
         "priority": t("priority"),
         "guarantee": t("guarantee"),
         "borrow_limit": t("borrow limit"),
         "budget": t("further budget"),
     }
-    named = one["resource"] in ("level", "gpu_type")
+    named = one["resource"] in ("level", "gpu_type", "mig")
     return (
         names[one["dimension"]],
         None if named else _amount(one["now"], one["resource"]),
@@ -219,7 +220,7 @@ def _amount(value: int, resource: str) -> str:
         return show_span(value / MICRO)
     if resource.startswith("cpus_milli"):
         return t("{count:g} CPUs", count=value / MILLI)
-    if resource in ("charge_milli", "gpu_milli"):
+    if resource in ("charge_milli", "gpu_milli", "mig"):
         return t("{count:g} GPUs", count=value / MILLI)
     if resource.startswith("memory_mib"):
         return f"{value / 1024:g} GB"

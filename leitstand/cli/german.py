@@ -166,7 +166,10 @@ GERMAN: Final[dict[str, str]] = {
     "tenant {tenant} is there, class {name}": "Mandant {tenant} ist da, Klasse {name}",
     "One row for each.": "Eine Zeile für jeden.",
     # submitting
-    "GPUs per node.  [default: 0]": "GPUs je Knoten.  [sonst: 0]",
+    "GPUs per node, or a MIG instance: 2, H100:2, H100:3g.40gb.  [default: 0]": "GPUs je Knoten, oder eine "
+    "MIG-Instanz: 2, H100:2, H100:3g.40gb.  [sonst: 0]",
+    '"{text}" is neither a number of GPUs nor like H100:2 or H100:3g.40gb': "„{text}“ ist weder eine Anzahl von GPUs "
+    "noch wie H100:2 oder H100:3g.40gb",
     "Nodes: tasks of the gang.  [default: 1]": "Knoten: Teile des Verbunds.  [sonst: 1]",
     "CPU cores per node.": "CPU-Kerne je Knoten.",
     "Memory per node in GB.": "Speicher je Knoten in GB.",

@@ -51,6 +51,11 @@ JOBFILE: Final[dict[str, str]] = {
     "write one of the alternatives into resources": "schreiben Sie eine der Möglichkeiten in resources",
     "remove it": "entfernen Sie es",
     "settings of another platform; remove it": "Einstellungen einer anderen Plattform; entfernen Sie es",
+    "a task has one MIG instance, not {count}; say --nodes for more tasks": "ein Teil hat eine MIG-Instanz, nicht "
+    "{count}; schreiben Sie --nodes für mehr Teile",
+    "a MIG instance like H100:3g.40gb, in every alternative": "eine MIG-Instanz wie H100:3g.40gb, in jeder Möglichkeit",
+    '"{key}": a task has one MIG instance; say num_nodes: {count} for more tasks': "„{key}“: ein Teil hat eine "
+    "MIG-Instanz; schreiben Sie num_nodes: {count} für mehr Teile",
     "say accelerators, cpus and memory instead": "nennen Sie stattdessen accelerators, cpus und memory",
     "write project": "schreiben Sie project",
     "nodes are not yours to stop; the job ends by itself or at max_duration": "Knoten hält nicht der Job an; er endet "

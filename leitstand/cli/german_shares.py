@@ -73,6 +73,7 @@ SHARES: Final[dict[str, str]] = {
     "size": "Größe",
     "level": "Ebene",
     "GPU type": "GPU-Typ",
+    "MIG profile": "MIG-Profil",
     "guarantee": "Garantie",
     "borrow limit": "Leihgrenze",
     "Where it could wait; the one that counts least is chosen (*):": "Wo er warten könnte; gewählt wird (*), was am "

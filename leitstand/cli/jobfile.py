@@ -58,6 +58,9 @@ _TOP: Final = (
 )
 ARRAY_MAX: Final = 10_000
 _DEPENDENCY: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}-)?[0-9]{1,15}(?::(?:ok|any|failed))?", re.ASCII)
+_INSTANCE: Final = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9_.+-]*):)?(\d{1,2}g\.\d{1,4}gb(?:\+me)?)(?::(\d{1,6}))?", re.ASCII | re.IGNORECASE
+)
 _GPU_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*", re.ASCII)
 
 Reading = Callable[[str, Node], Any]
@@ -187,8 +190,11 @@ class _Reader:
         self.notice(node, t('"{key}" is passed over: {why}', key=key, why=t(IGNORED[key])))
 
     def accelerators(self, key: str, node: Node) -> int | list[str]:
-        """GPUs per node: 2, H100:2, {H100: 2}, or alternatives of one count, in the order of preference. A plain count
-        is a number."""
+        """GPUs per node: 2, H100:2, {H100: 2}, or alternatives of one count, in the order of preference; or a MIG
+        instance: H100:3g.40gb. A plain count is a number."""
+        several = node.value if isinstance(node, SequenceNode) else [node]
+        if any(isinstance(one, ScalarNode) and _INSTANCE.fullmatch(one.value) for one in several):
+            return [_instance(key, one) for one in several]
         if isinstance(node, MappingNode):
             asked = [_type_and_count(key, name, count) for name, count in node.value]
         else:
@@ -310,6 +316,25 @@ class _Reader:
 
     def notice(self, node: Node, what: str) -> None:
         self.notices.append(Fault(y.line_of(node), what))
+
+
+def _instance(key: str, node: Node) -> str:
+    """`H100:3g.40gb`, `3g.40gb`: a MIG instance, one for each task."""
+    what = t("a MIG instance like H100:3g.40gb, in every alternative")
+    if not isinstance(node, ScalarNode):
+        raise y.expected(key, node, what)
+    found = _INSTANCE.fullmatch(node.value)
+    if found is None:
+        raise y.expected(key, node, what)
+    if int(found[3] or 1) != 1:
+        raise Wrong(
+            t(
+                '"{key}": a task has one MIG instance; say num_nodes: {count} for more tasks',
+                key=key,
+                count=found[3],
+            )
+        )
+    return str(node.value)[: found.end(2)]
 
 
 def _type_and_count(key: str, name: Node, count: Node | None) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from leitstand.cli.amounts import parse_amount, parse_duration, reading
+from leitstand.cli.amounts import parse_amount, parse_duration, parse_gpus, reading
 from leitstand.cli.text import t
 
 ARGV_BYTES_MAX: Final = 256 * 1024
@@ -51,7 +51,12 @@ class JobCommand(click.Command):
 
 _OPTIONS: Final = (
     click.argument("file", required=False, default=None, nargs=-1),
-    click.option("--gpus", type=click.IntRange(min=0), help=t("GPUs per node.  [default: 0]")),
+    click.option(
+        "--gpus",
+        callback=reading(parse_gpus),
+        metavar="[TYPE:]N",
+        help=t("GPUs per node, or a MIG instance: 2, H100:2, H100:3g.40gb.  [default: 0]"),
+    ),
     click.option(
         "--nodes", "num_nodes", type=click.IntRange(min=1), help=t("Nodes: tasks of the gang.  [default: 1]")
     ),
@@ -145,6 +150,8 @@ def build(ctx: click.Context, options: dict[str, Any]) -> Submission:
         body["resources"] = {**body.get("resources", {}), **shape}
         if "gpus" in shape:
             body["resources"].pop("accelerators", None)
+            if isinstance(shape["gpus"], str):
+                body["resources"]["accelerators"] = [body["resources"].pop("gpus")]
     _add_variables(body, envs, secrets)
     _check_text(body, ctx)
     return Submission(body, options["workdir"] or workdir)

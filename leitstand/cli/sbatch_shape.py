@@ -43,7 +43,7 @@ class _Counts:
         gpus = self.gpus(nodes, per_node)
         resources: dict[str, Any] = {"gpus": gpus} if gpus else {}
         if gpus and self.kind:
-            resources = {"accelerators": [f"{self.kind}:{gpus}"]}
+            resources = {"accelerators": [self.accelerator(gpus)]}
         cpus_per_gpu = self.number("cpus-per-gpu", values.count)
         if cpus_per_gpu and gpus and cpus_per_task is None:
             resources["cpus"] = cpus_per_gpu * gpus
@@ -113,6 +113,16 @@ class _Counts:
             self.teller.fault(self.given[list(counts)[-1]], what)
         self.kind = next((asked.kind for asked in found.values() if asked.kind), "")
         return max(counts.values(), default=0)
+
+    def accelerator(self, gpus: int) -> str:
+        """So many GPUs of the type; a MIG profile, `3g.40gb` or with its GPU `h100_3g.40gb`, is an instance."""
+        profile = values.PROFILE.fullmatch(self.kind)
+        if profile is None:
+            return f"{self.kind}:{gpus}"
+        if gpus != 1:
+            what = t("a task has one MIG instance, not {count}; say --nodes for more tasks", count=gpus)
+            self.teller.fault(next(iter(self.given.values())), what)
+        return profile[1]
 
     def memory(self, cpus: int, gpus: int) -> float:
         """GB per node; 0: not counted."""

@@ -15,11 +15,13 @@ from leitstand.cli.text import t
 _COUNT: Final = re.compile(r"(\d{1,9})([kKmM]?)", re.ASCII)
 _MEMORY: Final = re.compile(r"(\d{1,12})(?:([KMGT])B?)?", re.ASCII | re.IGNORECASE)
 _TIME: Final = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", re.ASCII)
+_KIND: Final = r"(?:[A-Za-z][A-Za-z0-9_.+-]*|\d{1,2}g\.\d{1,4}gb(?:\+me)?)"  # a type of GPU, or a MIG profile
+PROFILE: Final = re.compile(r"(?:.*_)?(\d{1,2}g\.\d{1,4}gb(?:\+me)?)", re.ASCII | re.IGNORECASE)
 _GRES: Final = re.compile(
-    r"(?:gres[:/])?([A-Za-z][A-Za-z0-9_]*)(?:[:=]([A-Za-z][A-Za-z0-9_.+-]*))?(?:[:=](\d{1,9}[kKmM]?))?(?:\(.*\))?",
+    rf"(?:gres[:/])?([A-Za-z][A-Za-z0-9_]*)(?:[:=]({_KIND}))?(?:[:=](\d{{1,9}}[kKmM]?))?(?:\(.*\))?",
     re.ASCII,
 )
-_GPUS: Final = re.compile(r"(?:([A-Za-z][A-Za-z0-9_.+-]*):)?(\d{1,9})", re.ASCII)
+_GPUS: Final = re.compile(rf"(?:({_KIND}):)?(\d{{1,9}})", re.ASCII)
 _ARRAY: Final = re.compile(r"(\d{1,8})(?:-(\d{1,8})(?::(\d{1,8}))?)?(?:%(\d{1,8}))?", re.ASCII)
 _JOB: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}-)?\d{1,15}", re.ASCII)
 _ENDS: Final = {"afterok": "ok", "afterany": "any", "afternotok": "failed"}

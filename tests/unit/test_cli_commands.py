@@ -148,6 +148,7 @@ def test_options_overrule_the_job_file(tmp_path: Path) -> None:
         (["submit", "job.yaml", "--", "x"], "not both"),
         (["submit", "--gpus", "-1", "--", "x"], "--gpus"),
         (["submit", "--gpus", "many", "--", "x"], "--gpus"),
+        (["submit", "--gpus", "H100:3g", "--", "x"], "neither a number of GPUs"),
         (["submit", "--nodes", "0", "--", "x"], "--nodes"),
         (["submit", "--max-duration", "soon", "--", "x"], '"soon" is not a duration'),
         (["submit", "--max-duration", "0", "--", "x"], "above 0"),
@@ -618,12 +619,12 @@ def test_a_state_is_understood_in_the_language_it_is_shown_in() -> None:
 
 
 def test_the_librarys_own_errors_are_german_too() -> None:
-    said = plane().run("submit", "--gpus", "viele", "--", "x", **GERMAN).stderr
+    said = plane().run("submit", "--nodes", "viele", "--", "x", **GERMAN).stderr
     for english in ("Error", "Usage", "Invalid", "Try", "not a valid"):
         assert english not in said
     assert "Fehler: " in said
     assert "Aufruf:" in said
-    assert "Error: " in plane().run("submit", "--gpus", "many", "--", "x").stderr
+    assert "Error: " in plane().run("submit", "--nodes", "many", "--", "x").stderr
 
 
 def test_refusals_with_a_known_code_are_german() -> None:

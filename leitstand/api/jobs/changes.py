@@ -8,10 +8,11 @@ from leitstand.core.explaining.remedies import Remedy
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One thing that would start it now, all else as it is. `dimension`: max_duration, size, level, gpu_type, priority,
-    guarantee, borrow_limit or budget; `value` in place of `now` (of a budget: beside what is left now), counted in
-    `resource`, or `name` in place of it for a level or a GPU type ('' any); `node`: of the entitlement tree. `stops`:
-    how many runs would be stopped for it; `waits`: it starts once capacity is freed, else at once."""
+    """One thing that would start it now, all else as it is. `dimension`: max_duration, size, level, gpu_type, mig,
+    priority, guarantee, borrow_limit or budget; `value` in place of `now` (of a budget: beside what is left now),
+    counted in `resource`, or `name` in place of it for a level or a GPU type ('' any) or a MIG profile; `node`: of the
+    entitlement tree. `stops`: how many runs would be stopped for it; `waits`: it starts once capacity is freed, else
+    at once."""
 
     dimension: str
     value: int
@@ -45,6 +46,8 @@ def _said(one: Remedy) -> str:
         said = f"ask for the level {one.name}" if one.name else "ask for no level"
     elif one.dimension == "gpu_type":
         said = f"ask for {one.name}" if one.name else "ask for any type of GPU"
+    elif one.dimension == "mig":
+        said = f"ask for the MIG profile {one.name}"
     elif one.dimension == "priority":
         said = f"a priority of {one.value}"
     else:

@@ -53,6 +53,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}", re.ASCII)
 _ACCELERATOR: Final = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9_.-]{0,62})(?::|$))?(\d{1,6}(?:\.\d{1,6})?)?", re.ASCII
 )
+_INSTANCE: Final = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9_.-]{0,62}):)?(\d{1,2}g\.\d{1,4}gb(?:\+me)?)(?::(\d{1,6}))?",
+    re.ASCII | re.IGNORECASE,
+)
 _DEPENDENCY: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}-)?[0-9]{1,15}(?::(?:ok|any|failed))?", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _encode_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -167,9 +171,14 @@ def _accelerators(value: list[str]) -> str:
     if len(value) > ALTERNATIVES_MAX + 1:
         return f"has {len(value)} alternatives; the limit is {ALTERNATIVES_MAX + 1}"
     for text in value:
+        if instance := _INSTANCE.fullmatch(text):
+            if int(instance[3] or 1) != 1:
+                one = text[: instance.end(2)]
+                return f"has {text[:SHOWN_MAX]!r}; a task has one MIG instance: {one}, and num_nodes for more tasks"
+            continue
         found = _ACCELERATOR.fullmatch(text)
         if not found:
-            return f"has {text[:SHOWN_MAX]!r}; write it like H100:8, H100:0.5 or 8"
+            return f"has {text[:SHOWN_MAX]!r}; write it like H100:8, H100:0.5, H100:3g.40gb or 8"
         count = float(found[2] or 1)
         if not 0 < count <= GPUS_MAX or (count != int(count) and count > 1):
             return f"has {text[:SHOWN_MAX]!r}; the limits are parts of one GPU, or 1 to {GPUS_MAX} whole ones"
@@ -237,9 +246,9 @@ class TopologyRequest(Input, frozen=True):
 
 class NodeResources(Input, frozen=True):
     """What each node of the job gives. `accelerators`: instead of `gpus`, the same with a type, `H100:8`, part of one,
-    `H100:0.5`, or several that serve as well, in the order of preference. `cpus`: cores; if nothing is said and no GPU
-    is asked for, 1, or what the largest node has if that is less; `memory_gb`: 1 GB is 1024 MiB, 0: not counted.
-    `sites`: only at one of these; `jurisdiction`: only at a site under this law."""
+    `H100:0.5`, a MIG instance, `H100:3g.40gb`, or several that serve as well, in the order of preference. `cpus`:
+    cores; if nothing is said and no GPU is asked for, 1, or what the largest node has if that is less; `memory_gb`:
+    1 GB is 1024 MiB, 0: not counted. `sites`: only at one of these; `jurisdiction`: only at a site under this law."""
 
     gpus: int = 0
     cpus: float | None = None
@@ -412,11 +421,12 @@ def _shapes(asked: JobRequest, cpus_milli_default: Callable[[], int]) -> list[Re
     """Every shape that serves the job, in its order of preference."""
     node, count, place = asked.resources, asked.num_nodes, asked.resources.topology or TopologyRequest()
     shapes = []
-    for kind, gpus, gpu_milli in [_gpus(text) for text in node.accelerators] or [("", node.gpus, 0)]:
+    asked_gpus = [_gpus(text) for text in node.accelerators] or [("", node.gpus, 0, "")]
+    for kind, gpus, gpu_milli, mig in asked_gpus:
         if node.cpus is not None:
             cpus = cpus_milli(node.cpus)
         else:
-            cpus = 0 if gpus or gpu_milli else cpus_milli_default()
+            cpus = 0 if gpus or gpu_milli or mig else cpus_milli_default()
         shape = Resources(
             gpus * count,
             count,
@@ -431,13 +441,25 @@ def _shapes(asked: JobRequest, cpus_milli_default: Callable[[], int]) -> list[Re
             asked.num_nodes_max,
             tuple(node.sites),
             node.jurisdiction,
+            mig,
         )
         shapes.append(shape)
     return shapes
 
 
-def _gpus(text: str) -> tuple[str, int, int]:
-    """(type, whole GPUs, thousandths of one) of `H100:8`, `H100`, `0.5`; `GPU` is any type."""
+def profiles(asked: JobRequest) -> list[tuple[str, str]]:
+    """(type of GPU, MIG profile) of the alternatives that ask for an instance."""
+    found = [_gpus(text) for text in asked.resources.accelerators]
+    return [(kind, mig) for kind, _, _, mig in found if mig]
+
+
+def _gpus(text: str) -> tuple[str, int, int, str]:
+    """(type, whole GPUs, thousandths of one, MIG profile) of `H100:8`, `H100`, `0.5`, `H100:3g.40gb`; `GPU` is any
+    type."""
+    instance = _INSTANCE.fullmatch(text)
+    if instance is not None:
+        kind = instance[1] or ""
+        return "" if kind.upper() == "GPU" else kind, 0, 0, instance[2].lower()
     found = _ACCELERATOR.fullmatch(text)
     assert found is not None, "checked where it came in"
     kind, count = found[1] or "", float(found[2] or 1)
@@ -446,6 +468,7 @@ def _gpus(text: str) -> tuple[str, int, int]:
         "" if kind.upper() == "GPU" else kind,
         int(count) if whole else 0,
         0 if whole else round(count * 1000),
+        "",
     )
 
 

@@ -19,7 +19,15 @@ from leitstand.api.jobs.answers import Job
 from leitstand.api.jobs.jobrequest import JobRequest, observation, run_spec
 from leitstand.api.jobs.messages import sentence
 from leitstand.api.jobs.plan import check_expected
-from leitstand.api.jobs.submission import at_home, check_workdir, forget_values, keep_values, secrets_of
+from leitstand.api.jobs.submission import (
+    at_home,
+    check_profiles,
+    check_workdir,
+    forget_values,
+    keep_values,
+    offered,
+    secrets_of,
+)
 from leitstand.api.permission import absent, permit, places, sees_tenant
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import CancelJob, HoldJob, ReleaseJob
@@ -74,6 +82,7 @@ async def submit(request: Request[Any, Any, Any]) -> Job:
     asked = at_home(request, decode.body(await request.body(), JobRequest))
     who = permit(request, Resource("project", asked.tenant, asked.project), asked.project)
     check_workdir(faces, asked)
+    check_profiles(faces, asked)
     secrets = secrets_of(faces, asked)
     digests = _digests(faces, who, header(request.scope, b"idempotency-key"), asked)
     if digests.get("request") not in faces.follower.state.requests:  # a retry has changed what is planned
@@ -83,7 +92,7 @@ async def submit(request: Request[Any, Any, Any]) -> Job:
         raise disk_full()
     found = await _submit(faces, who, asked, secrets, digests)
     if found.job.state == "rejected":
-        raise _rejected(found)
+        raise _rejected(faces, found)
     return answers.job(faces, found, asked.name)
 
 
@@ -217,12 +226,15 @@ def _digests(faces: Faces, who: Identity, key: bytes, asked: JobRequest) -> dict
     }
 
 
-def _rejected(found: JobView) -> Problem:
+def _rejected(faces: Faces, found: JobView) -> Problem:
     row = found.job
+    hint = "POST /v1/plan tells beforehand what would be admitted"
+    if row.resource == "mig" and row.reason == "no_such_capacity":
+        hint = f"MIG profiles that GPUs here have: {', '.join(offered(faces.follower.state)) or 'none'}"
     return Problem(
         422,
         row.reason,
         f"job {row.job} was refused: it {sentence(row, row.reason)}",
         job=row.job,
-        hint="POST /v1/plan tells beforehand what would be admitted",
+        hint=hint,
     )

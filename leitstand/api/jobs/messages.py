@@ -70,6 +70,8 @@ NO_SUCH_CAPACITY: Final = {
     "cpus_milli_per_node": "asks for {asked} on a node; the largest has {limit}",
     "memory_mib_per_node": "asks for {asked} on a node; the largest has {limit}",
     "gpu_type": "asks for a type of GPU that no node where it may run has",
+    "mig": "asks for a MIG profile that no GPU where it may run can be cut into: none of them is in MIG mode, or they "
+    "have others",
     "sites": "asks for sites that are not there, or have no node",
     "jurisdiction": "asks for a site under a law that holds at none where it may run",
     "level": "asks for more in one domain of the topology than any has",
@@ -79,6 +81,7 @@ NO_SUCH_CAPACITY: Final = {
 
 SHAPES: Final = {
     "gpu_milli": "asks for whole GPUs and for a part of one",
+    "mig": "asks for a MIG instance beside GPUs, or for a profile that is none, such as 3g.40gb",
     "nodes_max": "asks for at most {asked} nodes and at least {limit}",
     "slice_nodes": "asks for groups of {limit} nodes in one domain of a level, which do not make up {asked}",
 }
@@ -114,7 +117,10 @@ def _elsewhere(row: JobRow) -> str:
 def binding_sentence(found: Binding) -> str:
     """What a binding reason says, with its numbers."""
     said = WAITING[found.reason]
-    if found.resource:
+    if found.resource == "mig":
+        asked, limit = amount(found.asked, "gpu_milli"), amount(found.limit, "gpu_milli")
+        said += f" (its MIG instances take {asked} in one piece each; {limit} are free, in other pieces)"
+    elif found.resource:
         asked, limit = amount(found.asked, found.resource), amount(found.limit, found.resource)
         said += " " + NUMBERS.get(found.reason, "({asked} of {limit})").format(
             asked=asked, limit=limit, node=found.node, window=found.window
@@ -156,7 +162,7 @@ def amount(value: int, resource: str) -> str:
         return f"{value / 1_000_000:.2f} EUR"
     if resource.endswith("_us"):
         return span(value)
-    if resource in ("gpu_milli", "charge_milli"):
+    if resource in ("gpu_milli", "charge_milli", "mig"):
         return f"{value / 1000:.12g} GPUs"
     if resource.startswith("cpus_milli"):
         return f"{value / 1000:.12g} CPUs"

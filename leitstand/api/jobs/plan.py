@@ -15,7 +15,7 @@ from leitstand.api.jobs.answers import TaskAnswer
 from leitstand.api.jobs.changes import Change, change_of
 from leitstand.api.jobs.jobrequest import JobRequest, observation
 from leitstand.api.jobs.messages import refusal
-from leitstand.api.jobs.submission import at_home, check_workdir, secrets_of
+from leitstand.api.jobs.submission import at_home, check_profiles, check_workdir, secrets_of
 from leitstand.api.permission import permit
 from leitstand.api.problems import Problem
 from leitstand.core.explaining import explain
@@ -75,6 +75,7 @@ async def plan(request: Request[Any, Any, Any]) -> PlanAnswer:
     asked = at_home(request, decode.body(await request.body(), JobRequest))
     who = permit(request, Resource("project", asked.tenant, asked.project), asked.project)
     check_workdir(faces, asked)
+    check_profiles(faces, asked)
     secrets_of(faces, asked)
     _check_place(faces.follower.state, asked)
     made = _plan(faces, who, asked)

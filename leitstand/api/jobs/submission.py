@@ -13,9 +13,11 @@ import msgspec
 from litestar import Request
 
 from leitstand.api.context import Faces
-from leitstand.api.jobs.jobrequest import JobRequest
+from leitstand.api.jobs.jobrequest import JobRequest, profiles
 from leitstand.api.permission import home
 from leitstand.api.problems import Fault, Problem
+from leitstand.core.places.mig import profile_fault
+from leitstand.core.state import State
 from leitstand.stores.secrets import MasterKeyMissing, SecretRefused
 
 _NAME_SHOWN_MAX: Final = 24  # characters; what is longer may be a secret that was put in the wrong place
@@ -32,6 +34,30 @@ def check_workdir(faces: Faces, asked: JobRequest) -> None:
     if asked.workdir and faces.blobs.open(asked.tenant, asked.workdir) is None:
         what = f"workdir {asked.workdir} was not uploaded"
         raise Problem(400, "unknown-blob", what, hint="PUT it to /v1/blobs/SHA256 first")
+
+
+def check_profiles(faces: Faces, asked: JobRequest) -> None:
+    """Problem 400 if no GPU that is known has a MIG profile that the request names, with those that there are."""
+    wanted = profiles(asked)
+    if not wanted:
+        return
+    described = [model for site in faces.follower.state.sites.values() for model in site.mig_models or ()]
+    faults = [
+        Fault("/resources/accelerators", fault)
+        for kind, profile in wanted
+        if (fault := profile_fault(profile, kind, described))
+    ]
+    if faults:
+        raise Problem(400, "invalid-request", f"{faults[0].where}: {faults[0].what}", errors=tuple(faults))
+
+
+def offered(state: State) -> list[str]:
+    """The MIG profiles that a GPU of some pool has or can be cut into, by name."""
+    found: dict[str, None] = {}
+    for pool in state.pools.values():
+        if pool.whole.slots is not None:
+            found.update(dict.fromkeys(pool.whole.slots.profiles()))
+    return sorted(found)
 
 
 def secrets_of(faces: Faces, asked: JobRequest) -> dict[str, str]:

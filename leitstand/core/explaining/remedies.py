@@ -5,8 +5,8 @@ the tests that decide. Called by explanations.
 A guarantee that calls back runs is the least with which the job is inside one; where a smaller one moves who is covered
 by the deserved share, less may do. A smaller size leaves more to others, of whom one may come first.
 
-In this order: time limit, size, level, GPU type, priority, guarantee, borrow limit. A budget is no reason to
-wait, since admission reserves it: what helps against that refusal `affording` tells. Willingness to yield is no
+In this order: time limit, size, level, GPU type, MIG profile, priority, guarantee, borrow limit. A budget is no reason
+to wait, since admission reserves it: what helps against that refusal `affording` tells. Willingness to yield is no
 dimension: who saves his work is moved first, but a start looks at who is owed what and at what is reserved, never at
 how easily the job itself could be stopped. So no job starts sooner by offering it.
 """
@@ -29,16 +29,25 @@ from leitstand.core.yielding.preemption import Act
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job
 
-DIMENSIONS: Final = ("max_duration", "size", "level", "gpu_type", "priority", "guarantee", "borrow_limit")
+DIMENSIONS: Final = (
+    "max_duration",
+    "size",
+    "level",
+    "gpu_type",
+    "mig",
+    "priority",
+    "guarantee",
+    "borrow_limit",
+)
 CORE_MILLI: Final = 1000
 GPU_MILLI: Final = 1000
 
 
 class Remedy(msgspec.Struct, frozen=True):
-    """`value` instead of `now` (µs, GPUs, nodes, thousandths of a core, a priority, a charge; `name` for a level or a
-    GPU type, '' any), at `node` of the tree for an entitlement; a further budget of `value` beside `now`. `resource`:
-    what it counts, as in `admission.RESOURCES`. `takes`: how many runs would be stopped for it; `waits`: it starts once
-    they, or what is being freed anyway, have gone, else at once."""
+    """`value` instead of `now` (µs, GPUs, nodes, thousandths of a core, a priority, a charge; `name` for a level, a
+    GPU type, '' any, or a MIG profile), at `node` of the tree for an entitlement; a further budget of `value` beside
+    `now`. `resource`: what it counts, as in `admission.RESOURCES`. `takes`: how many runs would be stopped for it;
+    `waits`: it starts once they, or what is being freed anyway, have gone, else at once."""
 
     dimension: str
     value: int = 0
@@ -152,6 +161,21 @@ def _gpu_type(trial: Trial, job: "Job") -> Iterator[Remedy]:
             return
 
 
+def _profile(trial: Trial, job: "Job") -> Iterator[Remedy]:
+    """The MIG profile nearest to its own, by what they count for, of which an instance fits; of two the larger."""
+    asked, slots = job.resources, trial.pool.whole.slots
+    if not asked.mig or slots is None:
+        return
+    own = trial.pool.instance_milli(asked)
+    others = {name: trial.pool.instance_milli(replace(asked, mig=name)) for name in slots.profiles()}
+    for name in sorted(others, key=lambda name: (abs(others[name] - own), -others[name], name)):
+        if name == asked.mig or not others[name]:
+            continue
+        if trial.starts(changed_job(trial, job, resources=replace(asked, mig=name))) is not None:
+            yield Remedy("mig", resource="mig", name=name)
+            return
+
+
 def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
     """The least priority with which the job may take the place of others of its project."""
     oldest = trial.now - trial.state.rules.sharing.protected_us
@@ -256,6 +280,7 @@ _ASK: Final[tuple[Callable[[Trial, "Job"], Iterable[Remedy]], ...]] = (
     _size,
     _level,
     _gpu_type,
+    _profile,
     _priority,
     _guarantee,
     _borrow,

@@ -18,8 +18,8 @@ from leitstand.core.explaining.trial import Trial
 from leitstand.core.facts import Resources
 from leitstand.core.fleet import Pool
 from leitstand.core.jobs import Job, Reservation
-from leitstand.core.places.fit import WHOLE_MILLI
-from leitstand.core.places.siting import allowed
+from leitstand.core.places.fit import WHOLE_MILLI, positions_of
+from leitstand.core.places.siting import allowed, serving
 from leitstand.core.sharing import keeping, repair
 from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.standing import Class, key_of, limit_of
@@ -200,6 +200,8 @@ class Reading:
         if pool.find(asked) is None:
             used = leaf.running + job.charge_milli
             reason = "topology" if trial.covered(job) else "share"
+            if asked.mig:
+                return Binding(reason, *_instances(pool, asked), node=leaf.id, jobs_ahead=ahead)
             return Binding(reason, used, leaf.deserved, "charge_milli", leaf.id, ahead)
         view = trial.standing.timeline.view(self.now, limit_of(job), own=job.id)
         if not trial.leaves_room(job) or pool.place(asked, view) is None:
@@ -269,10 +271,26 @@ def _limited(over: Node, job: Job) -> Binding:
     return Binding("limit", over.running + job.charge_milli, most, "charge_milli", over.id)
 
 
+def _instances(pool: Pool, asked: Resources) -> tuple[int, int, str]:
+    """(asked, free, resource) of MIG instances: what they count for against all that is left of GPUs that can have
+    some, in whatever pieces."""
+    free, within = pool.free, allowed(asked, pool.topology) & serving(pool.free)
+    there = 0
+    if free.slots is not None:
+        for position in positions_of(within & free.slots.known(asked.mig)):
+            whole = free.gpus[position].bit_count() if position in free.slots.cuttable else 0
+            there += free.slots.left(position) + whole * WHOLE_MILLI
+    return pool.instance_milli(asked) * max(asked.nodes, 1), there, "mig"
+
+
 def _short(pool: Pool, asked: Resources) -> tuple[int, int, str] | None:
     """(asked, free, resource) of the first amount of which less is free on all nodes together than is asked."""
     free, within = pool.free, allowed(asked, pool.topology)
     gpus = sum(size * (mask & within).bit_count() for size, mask in enumerate(free.levels))
+    if asked.mig:
+        wanted, there, _ = _instances(pool, asked)
+        if wanted > there:
+            return wanted, there, "gpu_milli"
     if asked.gpu_milli:
         wanted = asked.gpu_milli * max(asked.nodes, 1)
         shared = sum(sum(left.values()) for at, left in free.shared.items() if within >> at & 1)

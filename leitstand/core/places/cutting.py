@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MIG instances over time: who has which instance of a partitioned GPU until when, and from when on. Called by the
-timeline, and through it by the plan.
+"""MIG instances over time: who has which instance until when, and from when on. Called by the timeline, and through it
+by the plan.
 
 Of partitioned GPUs runs and reservations hold the very instances that facts name. A GPU that is cut as runs need it
-counts as held whole until the last of its instances ends, as one that fractions share, and a reservation holds so many
-whole ones as its tasks need: at its start it takes the instances that are best then.
+counts as held whole until the last of its instances ends, as one that fractions share. A reservation holds so many
+whole ones as its tasks need, and at its start takes the instances that are best then; one that begins at once, because
+an instance is being freed on a GPU that others stay on, holds that instance.
 """
 
 from bisect import bisect_left, insort
@@ -45,7 +46,7 @@ class _Holder(NamedTuple):
 
 
 class Cutting:
-    """What is held of partitioned GPUs: `on[position]`, by run or job."""
+    """What is held: `on[position]`, by run or job."""
 
     def __init__(self) -> None:
         self.on: dict[int, dict[str, _Holder]] = {}
@@ -139,12 +140,32 @@ class Cutting:
         return False
 
     def lay(self, slots: Slots, asker: Asker, positions: Iterable[int] | None = None) -> None:
-        """Set in `slots` what of partitioned GPUs is taken in the window."""
+        """Set in `slots` what is taken in the window of GPUs that are cut now."""
         for position in self.on if positions is None else positions:
             taken = self.taken(position, asker)
             for gpu, (geometry, used) in slots.gpus.get(position, _NO_GPUS).items():
-                if geometry.fixed and used != EVERYTHING and used != taken.get(gpu, 0):
+                if used != EVERYTHING and used != taken.get(gpu, 0):
                     slots.lay(position, gpu, (geometry, taken.get(gpu, 0)))
+
+    def joined(self, position: int, asker: Asker, slots: Slots) -> dict[int, tuple[int, int, bool]]:
+        """Of GPUs that are cut as needed and have reserved instances: from when, until when, and whether those and the
+        instances of runs there can be on one GPU."""
+        runs: dict[int, int] = {}
+        found: dict[int, tuple[int, int, bool]] = {}
+        for held in self.on.get(position, _NOBODY).values():
+            if not held.kind:
+                for gpu, mask in held.instances:
+                    runs[gpu] = runs.get(gpu, 0) | mask
+        for who, held in self.on.get(position, _NOBODY).items():
+            if not held.kind or who == asker.own or held.kind in asker.ignored:
+                continue
+            late_us = max(asker.now - held.from_us - held.slack_us, 0)
+            for gpu, mask in held.instances:
+                if not slots.is_fixed(position, gpu):
+                    from_us, until_us, fits = found.get(gpu, (held.from_us, 0, True))
+                    fits = fits and not mask & runs.get(gpu, 0)
+                    found[gpu] = min(from_us, held.from_us), max(until_us, held.until_us + late_us), fits
+        return found
 
 
 def shut(slots: Slots, position: int, staying: Container[int] = ()) -> None:

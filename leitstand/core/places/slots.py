@@ -242,6 +242,25 @@ class Slots:
             return None
         return Choice((whole & -whole).bit_length() - 1, best[1], cuttable, True)
 
+    def profiles(self) -> list[str]:
+        """The profiles that some GPU has, by name."""
+        found: dict[str, None] = {}
+        for geometry in (*(geometry for geometry, _ in self.states), *self._nodes):
+            found.update(dict.fromkeys(geometry.placements))
+        return sorted(found)
+
+    def left(self, position: int) -> int:
+        """How much of the GPUs of a node that are cut no instance takes, in thousandths of GPUs; of partitioned ones
+        that is the instances that nobody uses."""
+        found = 0
+        for geometry, taken in self.gpus.get(position, _NO_GPUS).values():
+            every = 0
+            for masks in geometry.placements.values():
+                for mask in masks:
+                    every |= mask
+            found += geometry.milli(every & ~taken)
+        return found
+
     def milli(self, profile: str, nodes: int) -> int:
         """What an instance on these nodes counts for at most, in thousandths of a GPU; 0 if none has it."""
         geometries = [geometry for (geometry, _), at in self.states.items() if at & nodes]
@@ -306,9 +325,9 @@ def _others(slots: Slots, position: int) -> int:
 def reserved(
     slots: Slots, places: Sequence[tuple[int, int]], names: Sequence[str], profile: str
 ) -> tuple[Task, ...]:
-    """What a reservation of these places holds: instances of partitioned GPUs, which are named, and others, of which
-    only the number counts."""
+    """What a reservation of these places holds: instances of GPUs that are cut, which are named, and whole GPUs, of
+    which only the number counts."""
     return tuple(
-        choice.task(names[at]) if choice.geometry.fixed else Task(names[at], "1")
+        Task(names[at], "1") if choice.whole else choice.task(names[at])
         for at, choice in cut(slots, places, None, profile)
     )

@@ -175,14 +175,13 @@ class Timeline:
     def _cut(
         self, run: str, held: dict[int, "_Held"], instances: Mapping[int, Sequence[Instance]], until_us: int
     ) -> dict[int, "_Held"]:
-        """What a run with MIG instances holds: partitioned GPUs are counted there, others are held whole."""
-        slots, fixed = self._free.slots, {}
+        """What a run with MIG instances holds: GPUs that are not partitioned are held whole."""
+        slots = self._free.slots
         assert slots is not None, "a pool without MIG"
         for position, taken in instances.items():
-            fixed[position] = [one for one in taken if slots.is_fixed(position, one[0])]
             shares = tuple((gpu, 0) for gpu, _ in taken if not slots.is_fixed(position, gpu))
             held[position] = held[position]._replace(gpus=0, shares=shares)
-        self._cutting.hold(run, {at: found for at, found in fixed.items() if found}, (0, until_us))
+        self._cutting.hold(run, instances, (0, until_us))
         return held
 
     # ── what is reserved ──────────────────────────────────────────────────────────────────────────────────────────
@@ -495,6 +494,8 @@ class Timeline:
                 shared[index] = max(shared.get(index, 0), until_us)
             if until_us < INFINITY:
                 changes.append((until_us, *held[:3]))
+        if position in self._cutting.on:
+            changes += self._joined(position, shared, Asker(now, now, INFINITY, gone.job, ignored, gone.runs))
         changes.extend((until_us, 1, 0, 0) for until_us in shared.values() if until_us < INFINITY)
         if self._whole is not None:
             _shrink(changes, gpus, self._whole.gpus[position].bit_count())
@@ -515,6 +516,20 @@ class Timeline:
             if until_us < INFINITY:
                 changes.append((until_us, *held[:3]))
         return profile(now, (gpus, cpus_milli, memory_mib), changes, stale_us)
+
+    def _joined(self, position: int, shared: dict[int, int], asker: Asker) -> list[Change]:
+        """What reservations of instances on GPUs that are cut hold: the GPU, longer than its runs (`shared`: until
+        when) if they are on it together, else another one."""
+        changes: list[Change] = []
+        assert self._free.slots is not None, "a pool without MIG"
+        for gpu, (from_us, until_us, fits) in self._cutting.joined(position, asker, self._free.slots).items():
+            if fits and from_us <= shared.get(gpu, -1):
+                shared[gpu] = max(shared[gpu], until_us)
+                continue
+            changes.append((max(from_us, asker.now), -1, 0, 0))
+            if until_us < INFINITY:
+                changes.append((until_us, 1, 0, 0))
+        return changes
 
     def _closed(self, position: int, from_us: int, until_us: int) -> list[Change]:
         """What a node that is closed in [from_us, until_us) has less; its runs are over by then."""
