@@ -9,9 +9,12 @@ from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.explaining.explain import plan, waits_for
+from leitstand.core.explaining.searching import first_that
+from leitstand.core.explaining.trial import copied
 from leitstand.core.explaining.why import REASONS, RESERVED, Binding, Explanation, why
 from leitstand.core.explaining.whyshare import Cost, why_share
 from leitstand.core.rules import Rules, Sharing
+from leitstand.core.sharing.shares import Node
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
 from tests.unit.story import ask, at, cluster, ended
 
@@ -156,6 +159,41 @@ def test_a_shape_that_nobody_can_make_room_for() -> None:
 def test_beyond_its_share_nobody_makes_room_for_a_shape() -> None:
     core = split(job(4, tenant="uni"), job(2))
     assert said(core, "acme-3").binding == Binding("share", 8000, 4000, "charge_milli", ACME)
+
+
+def test_found_a_smaller_size_inside_the_guarantee_takes_back_what_is_owed() -> None:
+    core = fair(4, entitled=(a.Entitlement(BETA, 2000),))
+    at(core, 1, job(), job(), job(), job())
+    at(core, 2, job(4, tenant="beta"))
+    size = next(one for one in said(core, "beta-1", 3).changes if one.dimension == "size")
+    assert (size.value, size.takes, size.waits) == (2, 2, True)
+
+
+def test_found_a_copy_of_the_tree_knows_what_is_not_lent() -> None:
+    core = fair(8, entitled=(a.Entitlement(BETA, 6000, lend_milli=1000),))
+    at(core, 1, job(2), job(1))
+    standing = core.state.pools["shared"].standing
+    assert standing is not None
+    tree, other = standing.tree, copied(standing.tree)
+    assert (other.floors, other.capacity, other.edition) == (tree.floors, tree.capacity, tree.edition)
+    assert other.floors == 1
+    same = [name for name in Node.__slots__ if name not in ("parent", "children", "changed", "runs")]
+    for node in tree.nodes.values():
+        assert [getattr(other.nodes[node.id], name) for name in same] == [
+            getattr(node, name) for name in same
+        ]
+
+
+@pytest.mark.parametrize(
+    ("holds", "found"),
+    [({2, 4}, 2), ({3}, 3), (set(), None), ({5, *range(20, 40)}, 5), ({30, 39}, 30), ({30}, None)],
+)
+def test_the_first_value_is_found_where_others_behind_it_do_not_do(
+    holds: set[int], found: int | None
+) -> None:
+    values = range(1, 10) if max(holds, default=0) < 10 else range(1, 40)
+    best = first_that(values, lambda value: "yes" if value in holds else None)
+    assert best == (None if found is None else (found, "yes"))
 
 
 def test_a_gang_in_one_domain_may_ask_for_a_higher_one() -> None:

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from leitstand.core.admission import Verdict, admit
 from leitstand.core.budgets import Budget
-from leitstand.core.explaining.remedies import Remedy, greatest_that, least_that, sizes
+from leitstand.core.explaining.remedies import Remedy, sizes
+from leitstand.core.explaining.searching import first_that
 from leitstand.core.facts import SubmitJob
 from leitstand.core.state import State
 from leitstand.core.units import SECOND_US
@@ -30,24 +31,24 @@ def _time_limit(state: State, asked: SubmitJob, now: int) -> Iterator[Remedy]:
     """The longest time limit that is paid, in whole seconds."""
     limit_us = _limit_us(state, asked)
 
-    def admits(seconds: int) -> bool:
-        return not admit(state, replace(asked, max_duration_us=seconds * SECOND_US), now).reason
+    def admits(seconds: int) -> bool | None:
+        return not admit(state, replace(asked, max_duration_us=seconds * SECOND_US), now).reason or None
 
-    found = greatest_that(1, -(-limit_us // SECOND_US) - 1, admits)
+    found = first_that(range(-(-limit_us // SECOND_US) - 1, 0, -1), admits, beside=0)
     if found:
-        yield Remedy("max_duration", found * SECOND_US, limit_us, "max_duration_us")
+        yield Remedy("max_duration", found[0] * SECOND_US, limit_us, "max_duration_us")
 
 
 def _size(state: State, asked: SubmitJob, now: int) -> Iterator[Remedy]:
     """The largest size that is paid."""
     smaller, steps, whole, resource = sizes(asked.resources)
 
-    def admits(value: int) -> bool:
-        return not admit(state, replace(asked, resources=smaller(value)), now).reason
+    def admits(value: int) -> bool | None:
+        return not admit(state, replace(asked, resources=smaller(value)), now).reason or None
 
-    found = greatest_that(1, steps, admits)
+    found = first_that(range(steps, 0, -1), admits)
     if found:
-        yield Remedy("size", found * (whole // (steps + 1)), whole, resource)
+        yield Remedy("size", found[0] * (whole // (steps + 1)), whole, resource)
 
 
 def _budget(state: State, asked: SubmitJob, now: int, refused: Verdict) -> Iterator[Remedy]:
@@ -55,13 +56,13 @@ def _budget(state: State, asked: SubmitJob, now: int, refused: Verdict) -> Itera
     expires_us = now + _limit_us(state, asked)
     in_euros = refused.resource == "micro_eur"
 
-    def admits(amount: int) -> bool:
+    def admits(amount: int) -> bool | None:
         further = Budget("", 0 if in_euros else amount, expires_us, "paid", amount if in_euros else 0)
-        return not admit(_granted(state, asked.tenant, further), asked, now).reason
+        return not admit(_granted(state, asked.tenant, further), asked, now).reason or None
 
-    found = least_that(1, refused.asked, admits)
-    if found is not None:
-        yield Remedy("budget", found, refused.limit, refused.resource)
+    found = first_that(range(1, refused.asked + 1), admits, beside=0)
+    if found:
+        yield Remedy("budget", found[0], refused.limit, refused.resource)
 
 
 def _granted(state: State, name: str, further: Budget) -> State:

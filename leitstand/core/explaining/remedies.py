@@ -2,8 +2,9 @@
 """The smallest change with which a waiting job would start now: of one dimension at a time, all else equal, found with
 the tests that decide. Called by explanations.
 
-A guarantee that calls back runs is the least with which the job is inside one; where a smaller one moves who is covered
-by the deserved share, less may do. A smaller size leaves more to others, of whom one may come first.
+A change does if a cycle held now would serve the job first: it starts, alone or at the cost of others. So the least
+value is the one nearest to what is now; of a size, the largest. In a pool with more than `trial.RUNS_MAX` runs only
+those of the job's own project are looked at for who could be stopped, unless all are asked for.
 
 In this order: time limit, size, level, GPU type, MIG profile, priority, guarantee, borrow limit. A budget is no reason
 to wait, since admission reserves it: what helps against that refusal `affording` tells. Willingness to yield is no
@@ -11,20 +12,22 @@ dimension: who saves his work is moved first, but a start looks at who is owed w
 how easily the job itself could be stopped. So no job starts sooner by offering it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from leitstand.core.acts import Entitlement
-from leitstand.core.explaining.trial import Trial, entitled
+from leitstand.core.explaining.searching import first_that
+from leitstand.core.explaining.trial import Served, Trial, asking, entitled
 from leitstand.core.facts import Resources
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import keeping
+from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.standing import limit_of
 from leitstand.core.units import SECOND_US
-from leitstand.core.yielding.preemption import Act
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job
@@ -61,7 +64,7 @@ class Remedy(msgspec.Struct, frozen=True):
 
 def remedies(trial: Trial, job: "Job") -> tuple[Remedy, ...]:
     """Every dimension of which a change would start the job, in the order of DIMENSIONS; none if it starts as it is."""
-    if trial.starts(job) is not None:
+    if trial.serves(job) is not None:
         return ()
     return tuple(found for ask in _ASK for found in ask(trial, job))
 
@@ -73,25 +76,30 @@ def _time_limit(trial: Trial, job: "Job") -> Iterator[Remedy]:
     if longest >= INFINITY:
         longest = trial.state.rules.max_duration_limit_us
 
-    def starts(seconds: int) -> bool:
-        return trial.starts(changed_job(trial, job, max_duration_us=seconds * SECOND_US)) is not None
+    def serves(seconds: int) -> Served | None:
+        return trial.serves(changed_job(trial, job, max_duration_us=seconds * SECOND_US))
 
-    most = greatest_that(1, -(-longest // SECOND_US) - 1, starts)
-    if most:
-        yield Remedy("max_duration", most * SECOND_US, job.max_duration_us, "max_duration_us")
+    found = first_that(range(-(-longest // SECOND_US) - 1, 0, -1), serves, beside=0)
+    if found:
+        seconds, served = found
+        yield _by(served, Remedy("max_duration", seconds * SECOND_US, job.max_duration_us, "max_duration_us"))
 
 
 def _size(trial: Trial, job: "Job") -> Iterator[Remedy]:
-    """The largest size that fits."""
+    """The largest size that fits. It leaves more to others, of whom one may come first."""
     smaller, most, now, resource = sizes(job.resources)
 
-    def starts(value: int) -> bool:
-        return trial.starts(changed_job(trial, job, resources=smaller(value))) is not None
+    def serves(value: int) -> Served | None:
+        changed = changed_job(trial, job, resources=smaller(value))
+        other = asking(trial, changed) if trial.looks else trial
+        served = other.serves(changed)
+        if served is None or other is trial or other.comes_first(changed, other.standing.tree.root):
+            return served
+        return None
 
-    found = greatest_that(1, most, starts)
+    found = first_that(range(most, 0, -1), serves)
     if found:
-        step = now // (most + 1)
-        yield Remedy("size", found * step, now, resource)
+        yield _by(found[1], Remedy("size", found[0] * (now // (most + 1)), now, resource))
 
 
 def sizes(asked: Resources) -> tuple[Callable[[int], Resources], int, int, str]:
@@ -132,9 +140,9 @@ def _level(trial: Trial, job: "Job") -> Iterator[Remedy]:
     if not asked.level:
         return
     for level in _higher(trial, asked.level):
-        changed = changed_job(trial, job, resources=replace(asked, level=level))
-        if trial.starts(changed) is not None:
-            yield Remedy("level", resource="level", name=level)
+        served = trial.serves(changed_job(trial, job, resources=replace(asked, level=level)))
+        if served is not None:
+            yield _by(served, Remedy("level", resource="level", name=level))
             return
 
 
@@ -155,9 +163,9 @@ def _gpu_type(trial: Trial, job: "Job") -> Iterator[Remedy]:
         return
     types = {node.gpu_type: None for node in trial.state.nodes.values() if node.pool == trial.name}
     for gpu_type in [*sorted(name for name in types if name not in ("", asked.gpu_type)), ""]:
-        changed = changed_job(trial, job, resources=replace(asked, gpu_type=gpu_type))
-        if trial.starts(changed) is not None:
-            yield Remedy("gpu_type", resource="gpu_type", name=gpu_type)
+        served = trial.serves(changed_job(trial, job, resources=replace(asked, gpu_type=gpu_type)))
+        if served is not None:
+            yield _by(served, Remedy("gpu_type", resource="gpu_type", name=gpu_type))
             return
 
 
@@ -177,41 +185,32 @@ def _profile(trial: Trial, job: "Job") -> Iterator[Remedy]:
 
 
 def _priority(trial: Trial, job: "Job") -> Iterator[Remedy]:
-    """The least priority with which the job may take the place of others of its project."""
-    oldest = trial.now - trial.state.rules.sharing.protected_us
-    values = sorted(
-        {
-            held.priority + 1
-            for _, held in trial.leaf(job).runs
-            if held.priority >= job.priority and not held.pinned_us and held.order[0] <= oldest
-        }
-    )
-    acts: dict[int, Act | None] = {}
-
-    def takes(index: int) -> bool:
-        acts[index] = trial.takes_own(changed_job(trial, job, priority=values[index]))
-        return acts[index] is not None
-
-    index = least_that(0, len(values) - 1, takes)
-    if index is not None and (act := acts[index]) is not None:
-        yield Remedy("priority", values[index], job.priority, takes=len(act.victims), waits=True)
+    """The least priority with which it comes before enough of what runs in its project."""
+    values = sorted({held.priority + 1 for _, held in trial.leaf(job).runs if held.priority >= job.priority})
+    found = first_that(values, lambda value: trial.serves(changed_job(trial, job, priority=value)))
+    if found:
+        yield _by(found[1], Remedy("priority", found[0], job.priority))
 
 
 # ── what its project is entitled to ───────────────────────────────────────────────────────────────────────────────
 def _guarantee(trial: Trial, job: "Job") -> Iterator[Remedy]:
     """The least guarantee of its project, raised above it as far as needed, with which it starts or may call for it."""
-    if not (trial.looks or trial.forbids(job)):
+    if not (trial.looks or (trial.forbids(job) and trial.fits(job))):
         return
     leaf, tree = trial.leaf(job), trial.standing.tree
     room = tree.capacity - trial.state.rules.sharing.spare_milli
-    for milli in _enough(trial, job):
+    values: Sequence[int] = _enough(trial, job)
+    if trial.looks:  # less may do where it moves what is covered, more where it moves what others deserve
+        values = range(leaf.guarantee // GPU_MILLI * GPU_MILLI + GPU_MILLI, room + 1, GPU_MILLI)
+    most = bisect_right(values, room, key=lambda milli: raised(trial, job, milli)[-1].guarantee_milli)
+
+    def serves(milli: int) -> Served | None:
         changed = raised(trial, job, milli)
-        if changed[-1].guarantee_milli > room:
-            return
-        serves, act = _serves(entitled(trial, changed), job, changed[-2].node)
-        if serves:
-            yield _entitled(Remedy("guarantee", milli, leaf.guarantee, "charge_milli", node=leaf.id), act)
-            return
+        return _serves(entitled(trial, changed), job, changed[-2].node)
+
+    found = first_that(values[:most], serves)
+    if found:
+        yield _by(found[1], Remedy("guarantee", found[0], leaf.guarantee, "charge_milli", node=leaf.id))
 
 
 def _enough(trial: Trial, job: "Job") -> list[int]:
@@ -253,26 +252,29 @@ def _borrow(trial: Trial, job: "Job") -> Iterator[Remedy]:
         for node in trial.leaf(job).path()
         if 0 <= node.borrow < node.running + job.charge_milli - node.guarantee
     ]
-    if not over:
+    if not over or not (trial.looks or trial.fits(job)):
         return
-    changed = [replace(node.entitlement(), borrow_milli=most) for node, most in over]
-    serves, act = _serves(entitled(trial, changed), job, over[-1][0].id)
-    for node, most in over if serves else ():
-        yield _entitled(Remedy("borrow_limit", most, node.borrow, "charge_milli", node=node.id), act)
+
+    def limits(less: int) -> list[tuple[Node, int]]:
+        """So much less than what stops nobody: enough if runs below them go."""
+        return [(node, most - less) for node, most in over if most - less > node.borrow]
+
+    def serves(less: int) -> Served | None:
+        changed = [replace(node.entitlement(), borrow_milli=most) for node, most in limits(less)]
+        return _serves(entitled(trial, changed), job, over[-1][0].id)
+
+    most = max(most - node.borrow for node, most in over) - 1 if trial.looks else 0
+    found = first_that(range(most, -1, -1), serves, beside=0)
+    if found:
+        for node, milli in limits(found[0]):
+            yield _by(found[1], Remedy("borrow_limit", milli, node.borrow, "charge_milli", node=node.id))
 
 
-def _serves(trial: Trial, job: "Job", top: str) -> tuple[bool, Act | None]:
-    """Whether the job would start with other entitlements below `top`, and by which act."""
-    act = None
-    if trial.starts(job) is None:
-        act = trial.takes(job) if trial.looks else None
-        if act is None:
-            return False, None
-    return trial.comes_first(job, trial.standing.tree.node(top)), act
-
-
-def _entitled(remedy: Remedy, act: Act | None) -> Remedy:
-    return remedy if act is None else replace(remedy, takes=len(act.victims), waits=True)
+def _serves(trial: Trial, job: "Job", top: str) -> Served | None:
+    """How the job would start with other entitlements below `top`."""
+    served, tree = trial.serves(job), trial.standing.tree
+    first = tree.root if trial.looks else tree.node(top)
+    return served if served is not None and trial.comes_first(job, first) else None
 
 
 _ASK: Final[tuple[Callable[[Trial, "Job"], Iterable[Remedy]], ...]] = (
@@ -308,29 +310,5 @@ def changed_job(
     )
 
 
-def greatest_that(least: int, most: int, holds: Callable[[int], bool]) -> int:
-    """The greatest of [least, most] for which it holds, given that it holds for all below; 0: for none."""
-    if least > most or not holds(least):
-        return 0
-    if holds(most):
-        return most
-    while most - least > 1:
-        middle = (least + most) // 2
-        if holds(middle):
-            least = middle
-        else:
-            most = middle
-    return least
-
-
-def least_that(least: int, most: int, holds: Callable[[int], bool]) -> int | None:
-    """The least of [least, most] for which it holds, given that it holds for all above; None: for none."""
-    if least > most or not holds(most):
-        return None
-    while least < most:
-        middle = (least + most) // 2
-        if holds(middle):
-            most = middle
-        else:
-            least = middle + 1
-    return least
+def _by(served: Served, remedy: Remedy) -> Remedy:
+    return replace(remedy, takes=served.takes, waits=served.waits)

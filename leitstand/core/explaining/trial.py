@@ -5,9 +5,10 @@ deciding anything. Called by explanations.
 Nothing is recorded and nobody else moves: as the last plan left the pool, nobody else can start.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from copy import copy
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core import facts as f
 from leitstand.core.acts import Entitlement
@@ -15,8 +16,9 @@ from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
 from leitstand.core.sharing import repair
 from leitstand.core.sharing.fair import Fair
+from leitstand.core.sharing.heads import Head, Heads
 from leitstand.core.sharing.shares import Held, Node, Tree
-from leitstand.core.sharing.standing import Class, Standing, limit_of
+from leitstand.core.sharing.standing import Class, Standing, key_of, limit_of
 from leitstand.core.sharing.turns import Turns
 from leitstand.core.yielding.cover import LAST, Cover
 from leitstand.core.yielding.preemption import Act, Yielding
@@ -26,15 +28,22 @@ if TYPE_CHECKING:
     from leitstand.core.state import State
 
 RUNS_MAX: Final = (
-    1_000  # that could be stopped, above which nobody looks through them all without being told to
+    1_000  # above which only those of the job's own project are looked at for who could be stopped
 )
 TURNS_MAX: Final = 200  # before that of a job, looked at for somebody who would start in its place
 
 
+class Served(NamedTuple):
+    """How a job starts: `takes` so many runs; `waits` until they, or what is being freed, have gone, else at once."""
+
+    takes: int = 0
+    waits: bool = False
+
+
 class Trial(Fair):
     """The plan of the pool `name` at `now` (µs), for questions. `standing`: another one than the pool's, to ask what
-    would be with other entitlements. `thorough`: also look for whom a guarantee could call back among more runs than
-    RUNS_MAX, which may take seconds."""
+    would be with other entitlements or demand. `thorough`: also look at the runs of all projects for who could be
+    stopped where there are more than RUNS_MAX, which may take seconds."""
 
     def __init__(self, state: "State", name: str, now: int, standing: Standing | None = None) -> None:
         super().__init__(state, name, _decides_nothing)
@@ -55,6 +64,14 @@ class Trial(Fair):
 
     def starts(self, job: "Job") -> list[Place] | None:
         """Where a waiting job, or a changed copy of one, would start now; None: it would not."""
+        return self._starts(job) if self.fits(job) else None
+
+    def fits(self, job: "Job") -> bool:
+        """Whether there are places for it now, beside what is reserved: most jobs have none, and that is soon known."""
+        view = self.standing.timeline.view(self.now, limit_of(job), own=job.id)
+        return self.pool.place(job.resources, view) is not None
+
+    def _starts(self, job: "Job") -> list[Place] | None:
         self._found = None
         self._try(job, self.leaf(job), Class(job.resources, limit_of(job)))
         return self._found
@@ -63,19 +80,47 @@ class Trial(Fair):
         self._found = places
 
     def takes(self, job: "Job") -> Act | None:
-        """Whom a cycle now would stop for the job, so that it starts once they have gone; None: nobody."""
-        return None if job.id in self.standing.due else self._act(job, self.leaf(job))
+        """Whom a cycle now would stop for the job, so that it starts once they have gone; None: nobody. For a job that
+        is not among the first of its project a cycle asks that only while nobody like it found no place before."""
+        act = self._takes(job)
+        if (
+            act is None
+            or self._is_ahead(job)
+            or (self.looks and self.comes_first(job, self.standing.tree.root))
+        ):
+            return act
+        return None
 
-    def takes_own(self, job: "Job") -> Act | None:
-        """The same of runs of its own project alone."""
-        self._only, self._scene = self.state.leaf(job), None
+    def _takes(self, job: "Job") -> Act | None:
+        if job.id in self.standing.due:
+            return None
+        only = "" if self.looks else self.state.leaf(job)
+        if only != self._only:
+            self._only, self._scene = only, None
+        return self._act(job, self.leaf(job))
+
+    def _is_ahead(self, job: "Job") -> bool:
+        """Whether it is one of the first of its project."""
+        line = self.standing.lines.get(self.state.leaf(job))
+        at = bisect_left(line.order, (key_of(job),)) if line is not None else 0
+        return at < self.state.rules.sharing.reservations_leaf_max
+
+    def serves(self, job: "Job") -> Served | None:
+        """How a cycle now would start the job, as it is or changed, alone or at the cost of others; None: it would
+        not."""
+        if self.starts(job) is not None:
+            return Served()
         act = self.takes(job)
-        self._only, self._scene = "", None
-        return act
+        if act is None:
+            return None
+        if act.victims:
+            return Served(len(act.victims), waits=True)
+        view = self.standing.timeline.view(self.now, limit_of(job), own=job.id, ignore=("plan",))
+        return Served(waits=self.pool.place(job.resources, view) is None)
 
     @property
     def looks(self) -> bool:
-        """Whether it looks through all runs for whom a guarantee could call back."""
+        """Whether it looks through the runs of all projects for who could be stopped."""
         return self.thorough or len(self.state.runs) <= RUNS_MAX
 
     def forbids(self, job: "Job") -> bool:
@@ -106,37 +151,80 @@ class Trial(Fair):
     def comes_first(self, job: "Job", top: Node) -> bool:
         """Whether nobody below `top` whose turn comes before the job's would start in its place, or call for the
         guarantee that it would call; False, too, where that is too many to look at."""
+        self.heads = Heads()  # who was asked about before barred others like him
         below = top.id + "/" if top.id else ""
         lines = {
             leaf: self._line(leaf) for leaf in self.standing.lines if leaf == top.id or leaf.startswith(below)
         }
         own, tree = self.leaf(job), self.standing.tree
+        lines[own.id] = self._with(job, self._line(own.id))
         turns = Turns(tree, lines, self.state.rules.sharing.tick_s, self.heads.counts)
         for _ in range(TURNS_MAX):
             turn = turns.next()
             if turn is None or turn.head.job == job.id:
                 return turn is not None
             other = self.state.jobs[turn.head.job]
-            if turn.leaf is own and tree.guaranteed(own, other.charge_milli) is not None:
+            if not self.looks and turn.leaf is own and tree.guaranteed(own, other.charge_milli) is not None:
                 return False
-            if self.starts(other) is not None or (self.looks and self.takes(other) is not None):
+            if self._starts(other) is not None or (self.looks and self._takes(other) is not None):
                 return False
             turns.done()
         return False
 
+    def _with(self, job: "Job", line: Iterable[Head]) -> Iterator[Head]:
+        """The heads of a project with the job, changed, in its place, unless limits forbid it by then."""
+        cls, leaf = Class(job.resources, limit_of(job)), self.state.leaf(job)
+        own: Head | None = Head(job.id, cls, job.charge_milli, self._is_ahead(job))
+        for head in line:
+            if head.job == job.id:
+                continue
+            if own is not None and key_of(job) < key_of(self.state.jobs[head.job]):
+                if own.ahead or not self.heads.keeps(leaf, cls):
+                    yield own
+                own = None
+            yield head
+        if own is not None and (own.ahead or not self.heads.keeps(leaf, cls)):
+            yield own
+
     # ── who could go ──────────────────────────────────────────────────────────────────────────────────────────────
+    def _causes(self, job: "Job", leaf: Node) -> list[str]:
+        """Within its own project a job comes before runs of lower priority, and before no others."""
+        causes = super()._causes(job, leaf)
+        return [cause for cause in causes if cause == "priority"] if self._only else causes
+
     def run_of(self, held: Held) -> Yielding | None:
         return super().run_of(held) if not self._only or held.leaf.id == self._only else None
 
 
 def entitled(trial: Trial, changed: Iterable[Entitlement]) -> Trial:
     """The same pool at the same time, with these nodes entitled to something else."""
+    made = _other(trial)
+    for entitlement in changed:
+        made.standing.tree.entitle(entitlement)
+    made.standing.tree.settle()
+    return made
+
+
+def asking(trial: Trial, job: "Job") -> Trial:
+    """The same pool at the same time, in which a waiting job asks for what `job`, a changed copy of it, does: the same
+    trial, if nobody deserves anything else then."""
+    more = job.charge_milli - trial.state.jobs[job.id].charge_milli
+    if not more:
+        return trial
+    made = _other(trial)
+    tree = made.standing.tree
+    tree.wait(made.leaf(job), more)
+    tree.settle()
+    before = trial.standing.tree.nodes
+    moved = any(node.deserved != before[node.id].deserved for node in tree.nodes.values())
+    return made if moved else trial
+
+
+def _other(trial: Trial) -> Trial:
+    """The same with a tree of its own."""
     standing = copy(trial.standing)
     tree = standing.tree = copied(trial.standing.tree)
     standing.due = {job: (tree.node(leaf.id), charge) for job, (leaf, charge) in standing.due.items()}
-    for entitlement in changed:
-        tree.entitle(entitlement)
-    tree.settle()
     made = Trial(trial.state, trial.name, trial.now, standing)
     made.thorough = trial.thorough
     return made
@@ -145,7 +233,7 @@ def entitled(trial: Trial, changed: Iterable[Entitlement]) -> Trial:
 def copied(tree: Tree) -> Tree:
     """A tree of its own with the same entitlements, usage and demand; deserved shares are to be settled anew."""
     made = Tree()
-    made.capacity = tree.capacity
+    made.capacity, made.floors, made.edition = tree.capacity, tree.floors, tree.edition
     made.root = _copied(tree.root, None, made)
     return made
 

@@ -57,6 +57,10 @@ class Heads:
         key = leaf, cls.asked
         self.kept[key] = 0 if always else min(cls.limit_us, self.kept.get(key, INFINITY))
 
+    def keeps(self, leaf: str, cls: Class) -> bool:
+        """Whether limits forbid the class in this project, as far as this plan knows."""
+        return self.kept.get((leaf, cls.asked), INFINITY + 1) <= cls.limit_us
+
     def wake(self, positions: Iterable[int] | None, free: Free) -> None:
         """Capacity was freed on these nodes; without positions: anywhere."""
         if positions is None:
@@ -115,7 +119,7 @@ class Heads:
             if key != last and not (
                 self.is_served(key[-1])
                 and key[-1] not in self.hopeful
-                and (self.sleeps(cls) or self.kept.get((leaf, cls.asked), INFINITY + 1) <= cls.limit_us)
+                and (self.sleeps(cls) or self.keeps(leaf, cls))
             ):
                 found = key, cls, True
                 break
