@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from leitstand.core import budgets
+from leitstand.core.bookings import inside
 from leitstand.core.budgets import Need, Payment, Short
 from leitstand.core.choosing.options import Option, options
 from leitstand.core.choosing.score import Asked, ranked
@@ -33,6 +34,8 @@ REASONS: Final = {
     "dependency_failed": "it waits for a job that ended otherwise",
     "deadline": "its time limit does not fit before its deadline",
     "entitlement": "more than the entitlements of its project, tenant or class ever let run at once",
+    "unknown_booking": "there is no such booking of its project, or no longer",
+    "booking": "the booking that it names could not hold it, or has too many jobs",
     "budget": "no budget that lasts until the job's end has enough left for its whole time limit",
 }
 # What `asked` and `limit` of a refusal count; '' where no single amount is to blame.
@@ -100,6 +103,8 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
     duration = job.max_duration_us or state.rules.max_duration_default_us[tenant.tenant_class]
     if (fault := _fault(state, job, now, duration)) is not None:
         return fault
+    if job.booking:
+        return _in_booking(state, job, duration)
     leaf = entitlements.node_of(tenant, job.project)
     found = options(state, leaf, shapes)
     if not found.options:
@@ -117,6 +122,20 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
         refused = refused or Verdict("budget", *payment)
     assert refused is not None, "there was an option"
     return refused
+
+
+def _in_booking(state: State, job: SubmitJob, duration: int) -> Verdict:
+    """It waits with the first of its shapes that its booking could hold; that has paid for it."""
+    booking = inside.named(state, job)
+    if booking is None:
+        return Verdict("unknown_booking")
+    named = len(state.inside.jobs.get(booking.id, ()))
+    if named >= inside.JOBS_MAX:
+        return Verdict("booking", named + 1, inside.JOBS_MAX)
+    lacks = [inside.lacking(state, booking, shape) for shape in (job.resources, *job.alternatives)]
+    if None not in lacks:
+        return Verdict("booking", *(lacks[0] or ()))
+    return Verdict("", pool=booking.pool, max_duration_us=duration, alternative=lacks.index(None))
 
 
 def _best_first(state: State, asked: Asked, found: list[Option], now: int) -> Iterable[tuple[Option, Parts]]:

@@ -135,6 +135,8 @@ def reserve(state: "State", tenant: "Tenant", need: Need, now: int, own: Parts =
 def renew(state: "State", now: int, job: "Job", exit_code: int | None = None) -> Fact | None:
     """What lets a job wait for a run from now on: nothing, if what it has reserved is still good for one; another
     reservation; or its end, if no budget can pay."""
+    if job.booking is not msgspec.UNSET:  # that has paid
+        return None
     tenant = state.tenants[job.tenant]
     need = Need(most(job.resources, job.charge_milli), job.max_duration_us, job.pool)
     known = {one.id: one for one in tenant.budgets}

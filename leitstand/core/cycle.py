@@ -20,6 +20,8 @@ from leitstand.core import budgets, fleet, onboarding, people, resizing, tenancy
 from leitstand.core import facts as f
 from leitstand.core import rules as bundle
 from leitstand.core.admission import admit
+from leitstand.core.bookings import booked, inside, mending
+from leitstand.core.bookings import deciding as booking
 from leitstand.core.choosing import switching
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
 from leitstand.core.fleet import Node, Pool
@@ -63,6 +65,7 @@ class Core:
         self._renew_budgets()
         self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
         self._maintain()
+        self._advance_bookings()
         if not self._settle() or self._renews(now):
             return self._facts
         if self.state.rules.discipline == "fair":
@@ -94,6 +97,9 @@ class Core:
         window_us = windows.next_time(self.state)
         if window_us is not None:
             due.append(window_us)
+        for time in (booked.next_time(self.state), inside.next_time(self.state, self._now)):
+            if time is not None:
+                due.append(time)
         due += [time for plan in self._plans() if (time := plan.next_wake(self._now)) is not None]
         if (tick := switching.next_wake(self.state)) is not None:
             due.append(tick)
@@ -107,6 +113,7 @@ class Core:
         """Capacity (at these positions) or order of the pool changed for the better: every class may fit again."""
         self._asleep.pop(pool, None)
         self._touched[pool] = None
+        self.state.inside.wake(self.state, pool)
         if pool in self._fair:
             self._fair[pool].wake(positions)
 
@@ -142,6 +149,7 @@ class Core:
 
     # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _plan_fairly(self) -> None:
+        inside.start(self.state, self._now, self._emit)
         if any(plan.ticked for plan in self._plans()) or any(type(fact) in _FLEET for fact in self._facts):
             for pool in switching.switch(self.state, self._now, self._emit):
                 self._freed(pool)
@@ -196,7 +204,11 @@ class Core:
             self._touched = dict.fromkeys(
                 self.state.pools
             )  # a strict queue may have waited for one of its jobs
-        elif type(asked) in deciding.DECIDE and decision.facts:
+        elif type(asked) is a.MaintenancePlanned and decision.facts and asked.emergency:
+            window = self.state.maintenance.windows[decision.answer.made]
+            self._mend_bookings(dict.fromkeys(window.nodes), f.MAINTENANCE)
+            self._look_again()
+        elif decision.facts and (type(asked) in deciding.DECIDE or type(asked) in booking.DECIDE):
             self._look_again()
         elif type(asked) in granting.DECIDE and decision.facts:
             for pool in self.state.pools:  # who has to yield under a contract is told in this cycle
@@ -210,8 +222,21 @@ class Core:
                 self._emit(fact)
             self._look_again()
 
+    def _advance_bookings(self) -> None:
+        """Bookings begin and end."""
+        while facts := booked.due(self.state, self._now):
+            for fact in facts:
+                self._emit(fact)
+            self._look_again()
+
+    def _mend_bookings(self, nodes: Iterable[str], cause: str) -> None:
+        """These nodes are gone: bookings get others in their place, or break by name."""
+        for id in mending.losing(self.state, nodes):
+            for fact in mending.lose(self.state, self._now, id, nodes, cause):
+                self._emit(fact)
+
     def _look_again(self) -> None:
-        """Nodes close at other times than before: nothing that was worked out before holds."""
+        """Nodes close, or are booked, at other times than before: nothing that was worked out before holds."""
         self._fair.clear()
         for pool in self.state.pools:
             self._freed(pool)
@@ -301,6 +326,7 @@ class Core:
                 asked.alternatives,
                 asked.data_sites,
                 asked.elastic,
+                asked.booking,
             )
         )
         if verdict.reason:
@@ -308,7 +334,8 @@ class Core:
             self._emit(f.JobRejected(job, *lack, verdict.lacks))
             return False
         shape = (asked.resources, *asked.alternatives)[verdict.alternative]
-        charge_milli, alternative = keeping.charge_of(state, verdict.pool, shape), verdict.alternative
+        charge_milli = 0 if asked.booking else keeping.charge_of(state, verdict.pool, shape)
+        alternative = verdict.alternative
         admitted = (job, verdict.pool, verdict.max_duration_us, charge_milli, *verdict.payment, alternative)
         self._emit(f.JobAdmitted(*admitted, verdict.score))
         if state.rules.discipline == "fair" or shape not in self._asleep.get(verdict.pool, ()):
@@ -417,6 +444,8 @@ class Core:
         )
         ended, kept_us = _ended(job.id, report, run), kept(job, run, clipped)
         again = _again(job, run, ended, kept_us)
+        if again and job.booking is not UNSET and booked.of_job(self.state, job) is None:
+            ended, again = f.JobEnded(job.id, "failed", "booking_ended", ended.exit_code), ""
         if run.has_started:
             # what a failed node, its maintenance or a move cost is not its tenant's: budgets pay what checkpoints keep
             paid_us = clipped - lost(job, run, clipped) if again in f.UNPAID else clipped
@@ -516,6 +545,7 @@ class Core:
                 repair.lose(plan, node.position, self._now)
                 if failed:
                     repair.fail(plan, node.position, self._now)
+                self._mend_bookings((node.id,), f.NODE_FAILED if failed else "capacity_lost")
                 self._freed(node.pool)
 
     def _runs_on(self, node: Node) -> bool:
@@ -607,7 +637,11 @@ def _erased(state: State, now: int, asked: a.RecordsErased) -> Decision:
 
 _FLEET: Final = (f.SiteAdded, f.NodeAdded, f.NodeRemoved, a.SiteDescribed)
 DUE_MAX: Final = 10_000  # facts about waiting jobs that one cycle says
-_CANCELLED: Final = {"suspended": "tenant_suspended", "exit": "tenant_exit"}  # cause of a stop → reason
+_CANCELLED: Final = {
+    "suspended": "tenant_suspended",
+    "exit": "tenant_exit",
+    f.BOOKING: "booking_ended",
+}  # cause of a stop → reason
 
 DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
     **tenancy.DECIDE,
@@ -615,6 +649,7 @@ DECIDE: Final[dict[type, Callable[[State, int, Any], Decision]]] = {
     **granting.DECIDE,
     **fleet.DECIDE,
     **deciding.DECIDE,
+    **booking.DECIDE,
     **people.DECIDE,
     **onboarding.DECIDE,
     a.SecretSet: _secret,

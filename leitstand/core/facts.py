@@ -154,6 +154,7 @@ class SubmitJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact
     alternatives: tuple[Resources, ...] = ()
     data_sites: tuple[str, ...] = ()
     elastic: bool = False
+    booking: str = ""  # it runs in that alone
 
 
 class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", tag=True, gc=False):
@@ -264,15 +265,16 @@ class JobSubmitted(Fact, frozen=True, gc=False):
     alternatives: tuple[Resources, ...] = ()
     data_sites: tuple[str, ...] = ()
     elastic: bool = False
+    booking: str = ""
 
 
 class JobAdmitted(Fact, frozen=True, gc=False):
     """The job may run; it queues in `pool` and its runs are ended after `max_duration_us`. `charge_milli`: what it
     counts for while it runs, the largest of its GPU, CPU and memory share of its nodes, in thousandths of a GPU (of a
-    core in a pool without GPUs); 0: under rules that do not charge. `reserved`: of which budgets how much for a run of
-    it, `price_micro_eur`: at so much for one GPU and hour. `alternative`: which of its shapes it waits with, 0:
-    `resources`, n: the n-th of `alternatives`. `score`: where it could choose, what its choice counts for, in seconds
-    of waiting by the names of `leitstand.core.choosing.score.Score`."""
+    core in a pool without GPUs); 0: under rules that do not charge, and in a booking, which counts instead. `reserved`:
+    of which budgets how much for a run of it, `price_micro_eur`: at so much for one GPU and hour. `alternative`: which
+    of its shapes it waits with, 0: `resources`, n: the n-th of `alternatives`. `score`: where it could choose, what its
+    choice counts for, in seconds of waiting by the names of `leitstand.core.choosing.score.Score`."""
 
     job: str
     pool: str
@@ -406,6 +408,78 @@ class PromiseBroken(Fact, frozen=True, gc=False):
     new_us: int = 0
 
 
+# ── bookings ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+class BookingMade(Fact, frozen=True, gc=False):
+    """In [from_us, until_us) `resources` are held for the jobs of the project, and of other `projects` of its tenant,
+    that name the booking. Its promise: no later arrival takes it or delays it. `release_idle_us`: it ends once nobody
+    used it for so long, 0: never. `request`, `request_digest`: as in `SubmitJob`.
+
+    A face leaves out the rest, and perhaps `from_us` and `pool` (0, '': the earliest, the first that has room): `tasks`
+    are the places, of which the numbers of GPUs count; `yields`: runs there that are told to end in time; `reserved`:
+    of which budgets how much for the whole of it, `price_micro_eur`: at so much for one GPU and hour."""
+
+    booking: str
+    tenant: str
+    project: str
+    resources: Resources
+    from_us: int
+    until_us: int
+    projects: tuple[str, ...] = ()
+    release_idle_us: int = 0
+    by: str = ""
+    request: str = ""
+    request_digest: str = ""
+    pool: str = ""
+    charge_milli: int = 0
+    tasks: tuple[Task, ...] = ()
+    yields: tuple[str, ...] = ()
+    reserved: Parts = ()
+    price_micro_eur: int = 0
+
+
+class BookingCancelled(Fact, frozen=True, gc=False):
+    """The booking is not to be, or ends now. `posted`: what budgets pay for it all the same."""
+
+    booking: str
+    by: str = ""
+    posted: Parts = ()
+
+
+class BookingAdvanced(Fact, frozen=True, gc=False):
+    """`step`: clearing (runs in its place are told to end), begun (its jobs may start) or closing (they are told)."""
+
+    booking: str
+    step: str
+
+
+class BookingMoved(Fact, frozen=True, gc=False):
+    """The booking has these places from now on, since some of those that it had are gone. `cause`: as in
+    `BookingBroken`; `yields`: of all of them, the runs that are told to end."""
+
+    booking: str
+    cause: str
+    tasks: tuple[Task, ...]
+    yields: tuple[str, ...] = ()
+
+
+class BookingBroken(Fact, frozen=True, gc=False):
+    """The booking has lost places for which there are no others, and is `tasks` from now on, which count for
+    `charge_milli`; budgets do not pay for the rest. `cause`: node_failed, capacity_lost or maintenance (at once)."""
+
+    booking: str
+    cause: str
+    tasks: tuple[Task, ...] = ()
+    charge_milli: int = 0
+
+
+class BookingEnded(Fact, frozen=True, gc=False):
+    """The booking is over. `cause`: one of BOOKING_ENDS; `posted`: what budgets pay for it."""
+
+    booking: str
+    cause: str
+    posted: Parts = ()
+
+
 class SharesTicked(Fact, frozen=True, gc=False):
     """`ticks` intervals of the rules have passed in `pool`; the lag of every node took up what it got and deserved."""
 
@@ -425,7 +499,7 @@ class RunStopOrdered(Fact, frozen=True, gc=False):
     """The run was told to end. `cause`: cancel, suspended or exit (of its tenant); recall, priority or rebalance, so
     that `job` can start, and the run's own job waits again; move, so that `job` finds its shape, and the run's own job
     goes on where a claim holds places for it; node_failed: the rest of a run whose node is gone; maintenance: a node
-    of it is about to be out of service."""
+    of it is about to be out of service; booking: that in which it runs ends. With recall, `job` may be a booking."""
 
     run: str
     cause: str
@@ -498,6 +572,8 @@ Observation = (
     | HoldJob
     | ReleaseJob
     | Act
+    | BookingMade
+    | BookingCancelled
     | RunStarted
     | RunResized
     | RunEnded
@@ -528,6 +604,12 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     CapacityReserved,
     ReservationDropped,
     PromiseBroken,
+    BookingMade,
+    BookingCancelled,
+    BookingAdvanced,
+    BookingMoved,
+    BookingBroken,
+    BookingEnded,
     SharesTicked,
     RunPlaced,
     RunStopOrdered,
@@ -539,12 +621,21 @@ FACTS: Final[tuple[type[Fact], ...]] = (
 )
 
 RESERVATIONS: Final = ("claim", "promise", "plan", "hold")
+BOOKING_STEPS: Final = ("clearing", "begun", "closing")
+BOOKING_ENDS: Final = (
+    "over",
+    "idle",
+    "lost",
+    "exit",
+    "rules",
+)  # time, nobody used it, nothing of it is left, …
 DROPPED: Final = ("ended", "recalled", "failed", "replanned", "expired")
 TAKES: Final = ("recall", "priority", "rebalance")  # causes of a stop for another job
 MOVE: Final = "move"  # for another job, too; but it goes on elsewhere
 YIELDS: Final = (*TAKES, MOVE)
 NODE_FAILED: Final = "node_failed"
 MAINTENANCE: Final = "maintenance"
+BOOKING: Final = "booking"
 UNPAID: Final = (
     NODE_FAILED,
     MAINTENANCE,
@@ -578,6 +669,7 @@ ENDED_REASONS: Final = (
     "budget",
     "dependency_failed",  # a job that it waited for ended otherwise
     "deadline_missed",  # it waits still, and could not end by its deadline any more
+    "booking_ended",  # the booking that it names ended before it did
 )
 ENDS: Final = ("ok", "any", "failed")  # how a job must end for who waits for it
 AFTER_MAX: Final = 100  # jobs that one waits for

@@ -53,6 +53,8 @@ class Job(msgspec.Struct, gc=False):
     most: tuple[int, ...] | msgspec.UnsetType = (
         msgspec.UNSET
     )  # of an elastic job: the most nodes, for each shape
+    booking: str | msgspec.UnsetType = msgspec.UNSET  # that in which alone it runs,
+    ends_us: int | msgspec.UnsetType = msgspec.UNSET  # and when that ends
 
     @property
     def alternative(self) -> int:

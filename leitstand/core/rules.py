@@ -20,6 +20,7 @@ WEIGHT_MAX: Final = 1_000_000
 RESERVATIONS_MAX: Final = 100_000
 LOOKED_MAX: Final = 10_000  # waiting jobs that one tick looks at for another pool
 PRICE_MILLI_MAX: Final = 1_000_000
+BOOKINGS_MAX: Final = 256  # of a tenant, and of all of them together
 PRICE_MAX: Final = 10**10  # millionths of a euro
 BUDGETS: Final = ("granted", "required", "off")
 TENANT_CLASSES: Final = ("industry", "startup", "research", "public")
@@ -116,6 +117,18 @@ class Choosing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_milli: dict[str, int] = {}
 
 
+class Booking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What tenants may book ahead. `bookings_max`: of a tenant, that are not over; `lead_max_us`: how long before they
+    begin; `length_max_us`: how long they last. One that is cancelled at least `cancel_free_us` before it begins costs
+    nothing, later `cancel_milli` thousandths of its price, and all of it once it has begun."""
+
+    bookings_max: int = 16
+    lead_max_us: int = 180 * DAY_US
+    length_max_us: int = 31 * DAY_US
+    cancel_free_us: int = DAY_US
+    cancel_milli: int = 500
+
+
 class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True):
     """One bundle.
 
@@ -147,6 +160,12 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=False, forbid_unknown_fie
     token_ttl_max_us: int = 366 * DAY_US
     invitation_ttl_max_us: int = 30 * DAY_US
     claim_again_us: int = HOUR_US  # how long a claim can be shown again, since an answer can be lost
+    booking: Booking | msgspec.UnsetType = msgspec.UNSET  # unset: as `Booking` has it
+
+
+def booking_of(rules: Rules) -> Booking:
+    """What the bundle says of bookings."""
+    return Booking() if rules.booking is msgspec.UNSET else rules.booking
 
 
 def digest(rules: Rules) -> str:
@@ -173,6 +192,7 @@ def check(rules: Rules) -> list[str]:
     faults += _onboarding_faults(rules.onboarding)
     faults += _sharing_faults(rules.sharing)
     faults += _choosing_faults(rules.choosing)
+    faults += _booking_faults(booking_of(rules))
     faults += _budget_faults(rules)
     for name, value in (
         ("first_budget_us", rules.onboarding.first_budget_us),
@@ -248,6 +268,20 @@ def _choosing_faults(choosing: Choosing) -> list[str]:
                 f"choosing.price_milli of {pool[:NAME_MAX]!r} is {price}, not in 1..{PRICE_MILLI_MAX}"
             )
     return faults
+
+
+def _booking_faults(booking: Booking) -> list[str]:
+    return [
+        f"booking.{name} is {value}, not in 0..{most}"
+        for name, value, most in (
+            ("bookings_max", booking.bookings_max, BOOKINGS_MAX),
+            ("lead_max_us", booking.lead_max_us, SPAN_MAX_US),
+            ("length_max_us", booking.length_max_us, SPAN_MAX_US),
+            ("cancel_free_us", booking.cancel_free_us, SPAN_MAX_US),
+            ("cancel_milli", booking.cancel_milli, 1000),
+        )
+        if not 0 <= value <= most
+    ]
 
 
 def _onboarding_faults(terms: Onboarding) -> list[str]:

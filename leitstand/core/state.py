@@ -15,6 +15,8 @@ import msgspec
 from leitstand.core import acts as a
 from leitstand.core import budgets, fleet, onboarding, people, resizing, tenancy
 from leitstand.core import facts as f
+from leitstand.core.bookings import booked
+from leitstand.core.bookings.booked import Bookings, Inside
 from leitstand.core.fact import Fact
 from leitstand.core.fleet import Node, Pool, Site
 from leitstand.core.jobs import Job, Remembered, Reservation, Run, least
@@ -60,6 +62,7 @@ class Projection(msgspec.Struct):
     contracts: dict[str, Contracts] = {}
     lengths: dict[str, dict[str, int]] = {}
     maintenance: Maintenance | msgspec.UnsetType = msgspec.UNSET  # before the first window
+    bookings: Bookings | msgspec.UnsetType = msgspec.UNSET  # before the first booking
 
 
 class State:
@@ -89,6 +92,8 @@ class State:
         self.contracts: dict[str, Contracts] = {}  # by pool
         self.lengths: dict[str, dict[str, int]] = {}  # what runs took, by project; under `fair` alone
         self.maintenance = Maintenance()
+        self.bookings = Bookings()
+        self.inside = Inside()  # the jobs that name a booking; derived
         self.exits: dict[str, int] = {}  # tenants that leave → when their next stage begins; derived
         self.digests: dict[str, str] = {}  # of tokens, invitations and claims → their ids; derived
         self.access_version = 0  # rises whenever who may do what may have changed; never stored
@@ -115,6 +120,7 @@ class State:
                 keeping.call_first(self, job, job.failed_us)
         for made in self.reservations.values():
             self._reserve(self.jobs[made.job], made)
+        booked.derive(self)
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _job_submitted(self, at: int, fact: f.JobSubmitted) -> None:
@@ -122,7 +128,7 @@ class State:
         self.tenants[fact.tenant].jobs += 1
         asked, others = fact.resources, fact.alternatives
         most: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
-        if fact.elastic:
+        if fact.elastic and not fact.booking:  # in a booking it takes what there is when it starts
             most = tuple(max(shape.nodes, shape.nodes_max) for shape in (asked, *others))
             asked, others = least(asked), tuple(least(shape) for shape in others)
         self.jobs[fact.job] = Job(
@@ -150,6 +156,7 @@ class State:
             (asked, *others) if others else (),
             data_sites=fact.data_sites,
             most=most,
+            booking=fact.booking or msgspec.UNSET,
         )
         if fact.array:
             self.waiting.join(fact.array)
@@ -175,6 +182,10 @@ class State:
         if fact.alternative:
             job.resources = job.shapes[fact.alternative]
         budgets.hold(self, job, fact.reserved, fact.price_micro_eur)
+        booking = booked.of_job(self, job)
+        if booking is not None:
+            job.ends_us = booking.until_us
+            self.inside.enter(job)
         if self.pools[job.pool].standing is not None:
             job.predicted_us = lengths.predict(self, job)
         self._wait(job)
@@ -260,6 +271,9 @@ class State:
         made = self.reservations.get(job.id)
         if blocked(self, job) or (made is not None and made.kind == "claim"):
             return
+        if job.booking is not msgspec.UNSET:
+            self.inside.wait(job)
+            return
         pool = self.pools[job.pool]
         if pool.standing is not None:
             pool.standing.wait(job, self.leaf(job))
@@ -281,9 +295,14 @@ class State:
         standing = self.pools[job.pool].standing if job.pool else None
         if standing is not None:
             standing.forget(job.id)
+        if job.booking is not msgspec.UNSET:
+            self.inside.leave(job)
         self._over(job, fact.state == "succeeded")
 
     def _leave_queue(self, job: Job) -> None:
+        if job.booking is not msgspec.UNSET:
+            self.inside.wait_no_more(job)
+            return
         pool = self.pools[job.pool]
         if pool.standing is None:
             if job.id in pool.queue.waiting:
@@ -363,12 +382,17 @@ class State:
             run.moved_us = reservation.moved_us
             if reservation.kind == "promise":
                 run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.protected_us)
+        booking = booked.of_job(self, job)
+        if booking is not None:
+            run.pinned_us = booking.until_us
         standing = self.pools[job.pool].standing
         if standing is not None:
             standing.place(job, run, self.leaf(job), self.places(fact.tasks), run.pinned_us)
             self.reservations.pop(job.id, None)
         for task in fact.tasks:
             self.take(job, task)
+        if booking is not None:
+            booked.changed(self, job, at)
 
     def take(self, job: Job, task: f.Task) -> None:
         """A task of a run of the job holds its part of its node from now on."""
@@ -422,6 +446,7 @@ class State:
             lengths.learn(self, job, run, fact.outcome, fact.at_us)
         for task in (*run.tasks, *run.leaving):
             self.give(job, task)
+        booked.changed(self, job, at)
 
     def _usage_metered(self, at: int, fact: f.UsageMetered) -> None:
         if fact.posted:
@@ -455,6 +480,7 @@ class State:
             contracts=self.contracts,
             lengths=self.lengths,
             maintenance=self.maintenance if self.maintenance.made else msgspec.UNSET,
+            bookings=self.bookings if self.bookings.made else msgspec.UNSET,
         )
 
     @classmethod
@@ -486,6 +512,8 @@ class State:
         state.lengths = projection.lengths
         if projection.maintenance is not msgspec.UNSET:
             state.maintenance = projection.maintenance
+        if projection.bookings is not msgspec.UNSET:
+            state.bookings = projection.bookings
         state._derive(projection.lags)
         return state
 
@@ -506,6 +534,8 @@ class State:
         keeping.stand(self, lags)
         for job in self.jobs.values():
             budgets.watch(self, job)
+            if job.booking is not msgspec.UNSET and job.pool:
+                self.inside.enter(job)
             if job.state == "pending":
                 self.waiting.enter(self, job)
         self._queue()
@@ -546,6 +576,7 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     **fleet.APPLY,
     **keeping.APPLY,
     **resizing.APPLY,
+    **booked.APPLY,
     f.WriterStarted: State._noted,
     f.RulesSet: State._rules_set,
     f.JobSubmitted: State._job_submitted,

@@ -50,6 +50,11 @@ GOLDEN = {
         "7cc2a18bef01e35d4cfecbdb9d028242af7b565a29e3d18c974ccc05ac26fbf3",
         "9565c251febb60abef69f486f8caf7c4a0f104bf25bd27d9a81c3a31f3ee7087",
     ),
+    "bookings.jsonl": (
+        4,
+        "918c61891468316ff79ed5dc1f91462d395d2ba18b6d8c62b458fe42c5411b30",
+        "732e7bd2a4d541e4517f875fe5895db96b9bd8cfed67331e98e05714020484d4",
+    ),
     "maintenance.jsonl": (
         4,
         "9dc1af8a6de5fbbcd04915c93cd4c3364ea25e0acea3999fe9d4c9124e3c29b9",

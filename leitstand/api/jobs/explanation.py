@@ -40,13 +40,13 @@ class StartAnswer(msgspec.Struct, frozen=True):
 
 class JobExplanation(msgspec.Struct, frozen=True):
     """Why a job waits. `reason`: the one that binds, the first that holds of held, begin_time, dependency,
-    tenant_suspended, moving, freeing, failure, limit, no_such_capacity, order, maintenance, capacity, lending,
+    tenant_suspended, moving, freeing, failure, booking, limit, no_such_capacity, order, maintenance, capacity, lending,
     reserved, share, topology; '' for a job that does not wait. `asked` of `resource` against `limit`, at `node` of the
     entitlement tree; `jobs_ahead`: how many waiting jobs of its project come first, `first`: the first of them that
-    asks for the same; `until`: when what it waits for comes; `window`: of maintenance. `changes`: the first is the one
-    to try. `stops`: the latest runs of it that were stopped before their end, but not by its tenant, the latest first,
-    also of a job that runs again or has ended. `alternatives`:
-    where it could wait, the best first; none if there is no choice."""
+    asks for the same; `until`: when what it waits for comes; `window`: of maintenance; `booking`: that it names.
+    `changes`: the first is the one to try. `stops`: the latest runs of it that were stopped before their end, but not
+    by its tenant, the latest first, also of a job that runs again or has ended. `alternatives`: where it could wait,
+    the best first; none if there is no choice."""
 
     job: str
     state: str
@@ -60,6 +60,7 @@ class JobExplanation(msgspec.Struct, frozen=True):
     first: str
     until: datetime | None
     window: str
+    booking: str
     start: StartAnswer | None
     changes: list[Change]
     stops: list[Stop]
@@ -95,6 +96,7 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
         binding.job,
         moment(binding.until_us) if binding.until_us else None,
         binding.window,
+        binding.booking,
         _start(said.start),
         [change_of(one) for one in said.changes],
         stops(request, found),

@@ -19,6 +19,7 @@ WAITING: Final = {
     "begin_time": "waits until the time before which it must not begin",
     "dependency": "waits for the end of other jobs",
     "tenant_suspended": "waits until the suspension of its tenant is over",
+    "booking": "waits for room in the booking that it names",
     "no_such_capacity": "waits for nodes that are out of service: what is left could never hold it",
     "limit": "waits: its project, tenant or class would use more than its guarantee and what it may borrow",
     "freeing": "waits for capacity that is being freed for it",
@@ -34,6 +35,7 @@ NUMBERS: Final = {
     "limit": "({node} would use {asked}; its limit is {limit})",
     "capacity": "(it asks for {asked}; {limit} are free)",
     "failure": "(it asks for {asked}; {limit} are held)",
+    "booking": "(it asks for {asked}; {limit} are free in it)",
     "maintenance": "({window}; it may last {asked}, and {limit} are left before it)",
     "lending": "({asked} would be in use or kept; there are {limit})",
     "share": "({node} would use {asked}; it deserves {limit})",
@@ -50,6 +52,7 @@ ENDED: Final = {
     "tenant_suspended": "was ended because its tenant was suspended",
     "tenant_exit": "was ended because its tenant leaves",
     "dependency_failed": "was ended because a job that it waited for ended otherwise",
+    "booking_ended": "was ended because the booking that it names ended",
     "deadline_missed": "was ended while it waited, because it could not end by its deadline any more",
     "budget": "was ended because no budget that lasts until its end could pay a further run or a later start",
 }
@@ -57,6 +60,7 @@ REFUSED: Final = {
     "tenant_suspended": "belongs to a tenant that is suspended",
     "tenant_exit": "belongs to a tenant that has left",
     "project_closed": "belongs to a project that is closed",
+    "unknown_booking": "asks for a booking that is not there, is over, or is not for its project",
     "unknown_level": "asks for a level of the topology that no site has",
 }
 BUDGET: Final = (
@@ -84,6 +88,17 @@ SHAPES: Final = {
     "mig": "asks for a MIG instance beside GPUs, or for a profile that is none, such as 3g.40gb",
     "nodes_max": "asks for at most {asked} nodes and at least {limit}",
     "slice_nodes": "asks for groups of {limit} nodes in one domain of a level, which do not make up {asked}",
+}
+BOOKING: Final = {
+    "gpus": "asks for {asked} GPUs; its booking has {limit}",
+    "gpus_per_node": "asks for {asked} GPUs on a node; its booking has at most {limit} on one",
+    "cpus_milli": "asks for {asked} thousandths of a CPU; its booking has {limit}",
+    "memory_mib": "asks for {asked} MiB of memory; its booking has {limit}",
+    "nodes": "asks for {asked} nodes; its booking has {limit}",
+    "level": "asks for more in one domain of the topology than its booking has",
+    "mig": "asks for a MIG instance; its booking has whole GPUs",
+    "jobs": "asks for a booking that has as many jobs as one may have, {limit}",
+    "": "asks for GPUs, CPUs and memory that its booking has on no node together",
 }
 DEPENDENCIES: Final = {
     "unknown_dependency": "waits for {job}, which is not there, or ended too long ago to know how",
@@ -136,6 +151,9 @@ def refusal(reason: str, asked: int, limit: int, resource: str) -> str:
         return REFUSED[reason]
     if reason in DEPENDENCIES:
         return DEPENDENCIES[reason].format(job=f"job number {asked} of its tenant" if asked else "a job")
+    if reason == "booking":
+        lacks = BOOKING.get(resource or ("jobs" if asked else ""), BOOKING[""])
+        return lacks.format(asked=asked, limit=limit)
     if reason == "deadline":
         return f"asks for {span(asked)}; before its deadline are {span(limit)}"
     if reason == "no_such_capacity":

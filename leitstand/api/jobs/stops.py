@@ -32,6 +32,7 @@ CAUSES: Final = {
     "rebalance": "a job inside its share took what others used beyond theirs",
     "move": "it moved to places that were held for it, so that another job finds its shape",
     "node_failed": "a node of it failed",
+    "booking": "the booking in which it runs ends",
     "maintenance": "a node of it goes out of service for maintenance",
 }
 

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from leitstand.core import budgets
 from leitstand.core.admission import Verdict, admit
+from leitstand.core.bookings import inside
 from leitstand.core.budgets import Payment
 from leitstand.core.explaining.affording import affording
 from leitstand.core.explaining.remedies import Remedy
@@ -51,13 +52,15 @@ def plan(state: State, asked: SubmitJob, now: int) -> Plan:
         asked = replace(asked, resources=asked.alternatives[verdict.alternative - 1])
     pool = state.pools[verdict.pool]
     price = budgets.price_of(state.rules, state.tenants[asked.tenant], verdict.pool)
-    charge_milli = keeping.charge_of(state, verdict.pool, asked.resources)
+    charge_milli = 0 if asked.booking else keeping.charge_of(state, verdict.pool, asked.resources)
     milli_us = budgets.most(asked.resources, charge_milli) * verdict.max_duration_us
     made = Plan(True, payment=verdict.payment, micro_eur=budgets.euros(milli_us, price))
     order = rank(state.rules.discipline, asked.priority, asked.expected_us, verdict.max_duration_us)
     ahead = _ahead(pool, order, state.submitted + 1)
     if block := would_block(state, asked, now):
         return replace(made, waits_for=block, jobs_ahead=ahead)
+    if asked.booking:
+        return _inside(state, asked, made)
     if state.rules.discipline in STRICT and ahead:
         return replace(made, waits_for="order", jobs_ahead=ahead)
     if pool.standing is not None:
@@ -77,6 +80,20 @@ def waits_for(state: State, job_id: str, now: int = 0) -> str:
     many jobs ask one `Reading`."""
     job = state.jobs[job_id]
     return Reading(state, now).reason(job) if job.state == "pending" else ""
+
+
+def _inside(state: State, asked: SubmitJob, made: Plan) -> Plan:
+    """The same in a booking, which has paid."""
+    booking = inside.named(state, asked)
+    assert booking is not None, "it was admitted"
+    pool, made = state.pools[booking.pool], replace(made, micro_eur=0)
+    made = replace(made, jobs_ahead=len(state.inside.waiting.get(booking.id, ())))
+    view = inside.free(state, booking)
+    places = pool.place(asked.resources, view) if booking.step == "begun" else None
+    if places is None:
+        return replace(made, waits_for="booking")
+    tasks = tasks_of(places, view, pool.names, asked.resources.gpu_milli)
+    return replace(made, starts_now=True, tasks=tasks)
 
 
 def _shared(state: State, asked: SubmitJob, verdict: Verdict, made: Plan, now: int) -> Plan:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from leitstand.core.bookings import booked, inside
 from leitstand.core.choosing.options import lacking
 from leitstand.core.explaining.closing import in_the_way
 from leitstand.core.explaining.remedies import Remedy, remedies
@@ -31,6 +32,7 @@ REASONS: Final = {
     "begin_time": "it must not begin before a time",
     "dependency": "other jobs have to end first",
     "tenant_suspended": "its tenant is suspended",
+    "booking": "the booking that it names has not begun, or is full",
     "limit": "a node of the entitlement tree would use more than its guarantee and what it may borrow",
     "no_such_capacity": "what is in service could never hold it",
     "order": "others come first: an earlier job of its own project that asks for the same, or whose turn it is",
@@ -56,7 +58,8 @@ class Binding(msgspec.Struct, frozen=True):
     """A reason with its numbers: `asked` of `resource` (as in `admission.RESOURCES`) against `limit`, at the `node` of
     the entitlement tree; `jobs_ahead`: waiting jobs of its project that come first; `job`: the first that asks for the
     same; `until_us`: when what it waits for comes at the latest, 0: not known;
-    `window`: of maintenance, with `asked` as the time limit and `limit` as the time until it begins."""
+    `window`: of maintenance, with `asked` as the time limit and `limit` as the time until it begins; `booking`: that it
+    names."""
 
     reason: str
     asked: int = 0
@@ -67,6 +70,7 @@ class Binding(msgspec.Struct, frozen=True):
     job: str = ""
     until_us: int = 0
     window: str = ""
+    booking: str = ""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -153,6 +157,8 @@ class Reading:
             return Binding("moving", until_us=self._freed_us(job))
         if block := blocked(state, job):
             return Binding(block, until_us=job.begin_us if block == "begin_time" else 0)
+        if job.booking is not msgspec.UNSET:
+            return waits_inside(state, job)
         if made is not None and made.kind == "claim":
             return Binding("freeing", until_us=self._freed_us(job))
         if made is not None and made.kind == "hold":
@@ -243,6 +249,11 @@ class Reading:
             nodes = tuple(dict.fromkeys(task.node for task in made.tasks))
             start_us = self._freed_us(job) if made.kind == "claim" else made.start_us
             return Start(made.kind, start_us, nodes)
+        booking = booked.of_job(self.state, job)
+        if booking is not None and not booking.has_begun:
+            return Start(
+                "estimate", booking.from_us, tuple(dict.fromkeys(task.node for task in booking.tasks))
+            )
         if job.id not in self.waiting(job):
             return Start()
         found = self.trial(job.pool).earliest(job)
@@ -264,6 +275,20 @@ class Reading:
             if run.stopping and any(task.node in nodes for task in run.tasks)
         ]
         return max([self.now, *ends])
+
+
+def waits_inside(state: State, job: Job) -> Binding:
+    """Why a job waits for its booking: that has not begun, or has no room for it."""
+    booking = booked.of_job(state, job)
+    assert booking is not None, "who waits for a booking ends with it"
+    if not booking.has_begun:
+        return Binding("booking", until_us=booking.from_us, booking=booking.id)
+    free = inside.free(state, booking)
+    asked, gpus = job.resources.gpus, sum(mask.bit_count() for mask in free.gpus)
+    ahead = inside.in_order(state, booking.id)
+    before = next((number for number, other in enumerate(ahead) if other.id == job.id), len(ahead))
+    short = (asked, gpus, "gpus") if asked > gpus else (0, 0, "")
+    return Binding("booking", *short, jobs_ahead=before, booking=booking.id)
 
 
 def _limited(over: Node, job: Job) -> Binding:

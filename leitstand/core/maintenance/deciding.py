@@ -118,6 +118,8 @@ def told(state: "State", met: Meeting, earliest_us: int | None) -> str:
         said.append(f"nodes of it are in {_some(met.overlaps)} then: cancel that first")
     if met.broken:
         said.append(f"promised starts could not be kept: {_some(met.broken)}")
+    if met.booked:
+        said.append(f"nodes of it are booked: {_some(met.booked)}")
     if met.pinned:
         said.append(f"runs whose start was promised cannot go yet: {_some(met.pinned)}")
     said += [

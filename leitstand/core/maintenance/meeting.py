@@ -52,7 +52,8 @@ class Excess(msgspec.Struct, frozen=True):
 class Meeting(msgspec.Struct, frozen=True):
     """`stops`: runs that are told to end; `moves`; `drops`: jobs whose plan or claim goes. What forbids it: `broken`,
     jobs whose promise could not be kept; `pinned`, runs whose start was promised and that cannot go yet; `excess`, more
-    is guaranteed than is left; `overlaps`, windows on the same nodes. `ends`: when something of that is over."""
+    is guaranteed than is left; `overlaps`, windows on the same nodes; `booked`, bookings there (in an emergency they
+    move or break). `ends`: when something of that is over."""
 
     stops: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
@@ -61,12 +62,13 @@ class Meeting(msgspec.Struct, frozen=True):
     pinned: tuple[str, ...] = ()
     excess: tuple[Excess, ...] = ()
     overlaps: tuple[str, ...] = ()
+    booked: tuple[str, ...] = ()
     ends: tuple[int, ...] = ()
 
     @property
     def free(self) -> bool:
         """Whether nothing forbids the window."""
-        return not (self.broken or self.pinned or self.excess or self.overlaps)
+        return not (self.broken or self.pinned or self.excess or self.overlaps or self.booked)
 
 
 def meet(state: "State", now: int, window: Window) -> Meeting:
@@ -75,6 +77,8 @@ def meet(state: "State", now: int, window: Window) -> Meeting:
     stops, pinned, ends = _of_runs(state, now, window)
     overlaps = () if window.emergency else _overlaps(state, window)
     ends += [until for one in overlaps if (until := state.maintenance.windows[one].until_us)]
+    booked = _booked(state, window)
+    ends += [state.bookings.of[one].until_us for one in booked]
     return Meeting(
         stops,
         tuple(move for one in found for move in one.moves),
@@ -83,6 +87,7 @@ def meet(state: "State", now: int, window: Window) -> Meeting:
         pinned,
         tuple(excess for one in found for excess in one.excess),
         overlaps,
+        booked,
         tuple(sorted({*ends, *(end for one in found for end in one.ends)})),
     )
 
@@ -125,6 +130,17 @@ def _overlaps(state: "State", window: Window) -> tuple[str, ...]:
         other.id
         for other in state.maintenance.windows.values()
         if other.span[0] < until_us and other.span[1] > from_us and any(node in nodes for node in other.nodes)
+    )
+
+
+def _booked(state: "State", window: Window) -> tuple[str, ...]:
+    """Bookings of its nodes for a time in it."""
+    from_us, until_us = window.span
+    nodes = dict.fromkeys(window.nodes)
+    return tuple(
+        one.id
+        for one in state.bookings.of.values()
+        if one.from_us < until_us and one.until_us > from_us and any(task.node in nodes for task in one.tasks)
     )
 
 
@@ -281,7 +297,8 @@ class _Trial:
                 return [
                     job
                     for job, bound in near
-                    if bound.from_us <= moment < bound.until_us and job in self.state.reservations
+                    if bound.from_us <= moment < bound.until_us
+                    and (job in self.state.reservations or job in self.state.bookings.of)
                 ]
         return []
 

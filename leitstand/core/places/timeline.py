@@ -29,7 +29,8 @@ Part = tuple[int, int]  # cpus_milli, memory_mib at one place
 Share = tuple[int, int]  # index of a GPU, thousandths of it
 Find = Callable[[Free], list[Place] | None]
 
-KINDS: Final = ("claim", "promise", "plan", "hold")
+KINDS: Final = ("claim", "promise", "plan", "hold", "booking")
+FIXED: Final = "booking"  # starts nothing, ends when it was to: no job waits for it
 EXACT_TRIES: Final = (
     256  # searches for places in one question for the earliest start; then every second time, fourth, …
 )
@@ -85,6 +86,7 @@ class Timeline:
         self._reservations: dict[str, Reservation] = {}
         self._reserved: dict[int, dict[str, _Held]] = {}  # position → job
         self._reserved_mask = 0
+        self._fences: dict[str, dict[int, int]] = {}  # booking → position → GPUs that its jobs share
         self._starts: list[tuple[int, int, str]] = []  # from_us, number, job; ascending
         self._made = 0
         self._cutting = Cutting()
@@ -126,6 +128,14 @@ class Timeline:
             self._cutting.until(run, until_us)
             self._touch(self._places[run])
 
+    def until_us(self, run: str) -> int:
+        """When a run is over."""
+        return self._until[run]
+
+    def is_short(self, position: int, now: int) -> bool:
+        """Whether at some time more is reserved on a node than will be there."""
+        return self._known(self._layer(()), position, now).short
+
     def positions(self, run: str) -> tuple[int, ...]:
         """The nodes that a run holds, each once."""
         return self._places[run]
@@ -155,6 +165,7 @@ class Timeline:
         made._reserved = {position: dict(jobs) for position, jobs in self._reserved.items()}
         made._reserved_mask, made._made = self._reserved_mask, self._made
         made._cutting = self._cutting.copy()
+        made._fences = dict(self._fences)
         return made
 
     def moved(self) -> dict[int, None]:
@@ -209,7 +220,8 @@ class Timeline:
         self._reservations[job] = Reservation(
             job, kind, tuple(places), from_us, until_us, self._made, slack_us
         )
-        insort(self._starts, (from_us, self._made, job))
+        if kind != FIXED:
+            insort(self._starts, (from_us, self._made, job))
         held = _by_position(places, parts, ())
         if gpu_milli:
             per_gpu = WHOLE_MILLI // gpu_milli
@@ -236,7 +248,8 @@ class Timeline:
         if known is None:
             return
         self._cutting.drop(job)
-        del self._starts[bisect_left(self._starts, (known.from_us, known.number, job))]
+        if known.kind != FIXED:
+            del self._starts[bisect_left(self._starts, (known.from_us, known.number, job))]
         positions = dict.fromkeys(position for position, _ in known.places)
         for position in positions:
             jobs = self._reserved[position]
@@ -252,6 +265,15 @@ class Timeline:
         cuttable = None if slots is None else slots.cuttable.get(position)
         return -(-tasks // max(1, cuttable.room(mig, 0))) if tasks and cuttable is not None else 0
 
+    def fence(self, booking: str, shared: dict[int, int]) -> None:
+        """Of the GPUs that runs share these (bit masks by position) are shared in that booking alone."""
+        before = self._fences.pop(booking, {})
+        if shared:
+            self._fences[booking] = shared
+        if shared != before:
+            for position in {**before, **shared}:
+                self.touch(position)
+
     def reservation(self, job: str) -> Reservation | None:
         """What is reserved for a job."""
         return self._reservations.get(job)
@@ -265,8 +287,8 @@ class Timeline:
         return {run: None for run, until_us in self._until.items() if until_us <= by_us}
 
     def on(self, position: int) -> list[str]:
-        """Jobs with a reservation on a node, in the order in which they were made."""
-        jobs = self._reserved.get(position, ())
+        """Jobs with a reservation on a node, in the order in which they were made; no booking."""
+        jobs = [job for job in self._reserved.get(position, ()) if self._reservations[job].kind != FIXED]
         return sorted(jobs, key=lambda job: self._reservations[job].number)
 
     def changes(self, position: int) -> bool:
@@ -309,7 +331,7 @@ class Timeline:
     ) -> Free:
         """What is free throughout [now, now + limit_us) for the job `own`, whose reservation does not count, nor do
         those of the kinds `ignore`. `without`: runs that count as ended. Holds until the next change."""
-        if not without and not self._reserved_mask | self._closures.mask:
+        if not without and not self._reserved_mask | self._closures.mask and not self._fences:
             return self._free
         if without or own in self._reservations or self._free.shared or self._free.slots is not None:
             return self.laid(now, limit_us, own, ignore, without)
@@ -432,16 +454,26 @@ class Timeline:
             if start == now:
                 free: Free = self.view(now, limit_us, own, ignore)
             else:
-                window = (start, min(start + limit_us, INFINITY))
-                open_nodes = serving & ~self._closures.within(*window)
-                seen = grid.seen(window, open_nodes, len(self._free.levels) - 1)
-                free = View(self._free.size, seen.levels, seen[1:])
+                free = later = self._later(grid, start, limit_us)
                 if asked.mig:
-                    free.slots = self.slots(Asker(now, *window, own, layer.ignored))
+                    window = (start, min(start + limit_us, INFINITY))
+                    later.slots = self.slots(Asker(now, *window, own, layer.ignored))
             places = find(free)
             if places is not None:
                 return start, places
         return None
+
+    def later(self, now: int, start_us: int, limit_us: int, ignore: Container[str] = ()) -> Free:
+        """What is free throughout [start_us, start_us + limit_us) for somebody without a reservation."""
+        if start_us <= now:
+            return self.view(now, limit_us, ignore=ignore)
+        return self._later(self._synced(self._layer(ignore), now), start_us, limit_us)
+
+    def _later(self, grid: Grid, start_us: int, limit_us: int) -> View:
+        window = (start_us, min(start_us + limit_us, INFINITY))
+        open_nodes = self._serving() & ~self._closures.within(*window)
+        seen = grid.seen(window, open_nodes, len(self._free.levels) - 1)
+        return View(self._free.size, seen.levels, seen[1:])
 
     # ── profiles ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _layer(self, ignore: Container[str]) -> _Layer:
@@ -548,6 +580,10 @@ class Timeline:
         shared: dict[int, Mapping[int, int]] = dict(self._free.shared)
         now, until_us = window
         closed = self._closures.within(now, until_us)
+        for fence in self._fences.values():
+            for position, bits in fence.items():
+                parts = shared.get(position, {})
+                shared[position] = {index: milli for index, milli in parts.items() if not bits >> index & 1}
         for position in self._free.shared:
             runs = self._runs.get(position, _NONE)
             if closed >> position & 1:
@@ -558,8 +594,11 @@ class Timeline:
             left = dict(shared[position])
             for run, held in runs.items():
                 for index, milli in held.shares if run in gone.runs else ():
-                    left[index] += milli
+                    left[index] = left.get(index, 0) + milli
             ends, spare = self._sharing(position, view, known, window, gone)
+            ends = {
+                index: end_us for index, end_us in ends.items() if index in left
+            }  # of fenced ones nothing
             shared[position] = whole_left(left, ends, spare)
         return shared
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from leitstand.core import facts as f
+from leitstand.core.bookings import booked
 from leitstand.core.fact import Fact
 from leitstand.core.rules import Rules
 from leitstand.core.sharing import entitlements
@@ -39,7 +40,8 @@ def stand(state: "State", lags: dict[str, Lags]) -> None:
         state.reservations.clear()
         return
     for job in state.jobs.values():
-        if job.pool and not job.charge_milli:  # admitted under rules that do not charge
+        if job.pool and not job.charge_milli and job.booking is msgspec.UNSET:
+            # admitted under rules that do not charge
             job.charge_milli = charge_of(state, job.pool, job.resources)
     for run in state.runs.values():
         job = state.jobs[run.job]
@@ -80,6 +82,7 @@ def refresh(state: "State", name: str, at: int) -> None:
         standing.tree.resize(pool.capacity())
         entitlements.refresh(standing.tree, state, name, at)
         standing.advance(at, state.jobs)
+        booked.call(state, name, at)
 
 
 def stopped_by(state: "State", run: "Run") -> int:

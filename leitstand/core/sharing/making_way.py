@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Way is made for promises: whoever would exceed at its start what can be called back is told to end in time. Called by
-the fair plan before anything else.
+"""Way is made for promises and bookings: whoever would exceed at their start what can be called back is told to end in
+time. Called by the fair plan before anything else.
 """
 
 from typing import TYPE_CHECKING
 
+from leitstand.core.bookings import booked
 from leitstand.core.places.closures import lacking
 from leitstand.core.sharing.foreseen import Foreseen, Start, occupied
 from leitstand.core.sharing.shares import Node
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def make_way(plan: "Fair") -> None:
-    """For each promise that starts as soon as a run can be made to end: the cheapest run that is in its way by count is
-    told to end, never one that is pinned or inside a guarantee as of then. Limits are those of its start."""
+    """For each promise that starts, and each booking that begins, as soon as a run can be made to end: the cheapest run
+    that is in its way by count is told to end, never one that is pinned or inside a guarantee as of then. Limits are
+    those of its start."""
     sharing = plan.state.rules.sharing
-    for job, (leaf, _) in list(plan.standing.due.items()):
-        start_us = plan.state.reservations[job].start_us
+    for job, leaf, start_us in _due(plan):
         if plan.now < start_us - sharing.grace_us - sharing.stop_us:
             continue
         starts, foreseen = _starts(plan, start_us), None
@@ -33,14 +34,26 @@ def make_way(plan: "Fair") -> None:
             plan.usage.forget()
 
 
+def _due(plan: "Fair") -> list[tuple[str, Node, int]]:
+    """Promises that are due and bookings that begin soon, or did just now: id, project, start."""
+    standing, reservations = plan.standing, plan.state.reservations
+    found = [(job, leaf, reservations[job].start_us) for job, (leaf, _) in standing.due.items()]
+    for booking in booked.of_pool(plan.state, plan.name):
+        if booking.step == "clearing" or (booking.has_begun and booking.from_us >= plan.now):
+            leaf = standing.tree.node(booked.leaf_of(plan.state, booking))
+            found.append((booking.id, leaf, booking.from_us))
+    return found
+
+
 def _starts(plan: "Fair", at_us: int) -> list[Start]:
-    """The promises that will have started by then, and may still run."""
+    """The promises and bookings that will have started by then, and may still run."""
     state = plan.state
-    return [
+    promises = [
         Start(job, leaf.id, charge)
         for job, (leaf, charge) in plan.standing.due.items()
         if (start_us := state.reservations[job].start_us) <= at_us < start_us + limit_of(state.jobs[job])
     ]
+    return promises + booked.starts(state, plan.name, at_us)
 
 
 def _over(plan: "Fair", leaf: Node, starts: list[Start], at_us: int) -> Node | None:
@@ -54,10 +67,13 @@ def _over(plan: "Fair", leaf: Node, starts: list[Start], at_us: int) -> Node | N
             more[node] = more.get(node, 0) + start.charge
     for node in leaf.path():
         limit = then.node(node.id)
-        if limit.borrow >= 0 and running.used(node, at_us) + more[node] > limit.guarantee + limit.borrow:
+        if (
+            limit.borrow >= 0
+            and running.used(node, at_us) + more.get(node, 0) > limit.guarantee + limit.borrow
+        ):
             return node
     if not then.floors:
-        return tree.root if running.used(tree.root, at_us) + more[tree.root] > tree.capacity else None
+        return tree.root if running.used(tree.root, at_us) + more.get(tree.root, 0) > tree.capacity else None
     used: dict[str, int] = {}
     for held in tree.held.values():
         if held.until_us > at_us:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from leitstand.core.places.closures import Lack, lacking
 from leitstand.core.sharing.ahead import Ahead
+from leitstand.core.sharing.entitlements import node_of
 from leitstand.core.sharing.shares import Node, Tree
 from leitstand.core.sharing.standing import limit_of
 
@@ -42,7 +43,7 @@ def promised(leaf: Node, charge: int, start_us: int, spans: tuple[int, int]) -> 
 
 
 def bounds(state: "State", name: str, now: int) -> dict[str, Bound]:
-    """By job of the pool, what nobody can take: promises, and runs whose start was promised."""
+    """By job of the pool, what nobody can take: promises, and runs whose start was promised; and bookings."""
     standing = state.pools[name].standing
     assert standing is not None, "the discipline is fair"
     tree, until_us = standing.tree, state.rules.sharing.until_freed_us
@@ -56,6 +57,11 @@ def bounds(state: "State", name: str, now: int) -> dict[str, Bound]:
         held = tree.held.get(id)
         if held is not None and held.pinned_us == pinned_us > now:
             found[id] = Bound(held.leaf, held.charge, now, pinned_us)
+    for booking in state.bookings.of.values():
+        if booking.pool == name:
+            leaf = tree.node(node_of(state.tenants[booking.tenant], booking.project))
+            begin_us = max(booking.from_us, now)
+            found[booking.id] = Bound(leaf, booking.charge_milli, begin_us, max(booking.until_us, now + 1))
     return found
 
 

@@ -41,7 +41,10 @@ def wants_another(job: "Job") -> bool:
 
 
 def keeps_turn(job: "Job", run: "Run") -> bool:
-    """Whether what is left of the run's nodes is held for the job: it is a gang and will run again."""
+    """Whether what is left of the run's nodes is held for the job: it is a gang and will run again, and has no booking
+    that holds them anyway."""
+    if job.booking is not UNSET:
+        return False
     several = any(task.node != run.tasks[0].node for task in run.tasks)
     return several and wants_another(job) and job.failures < f.FAILURES_MAX
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from leitstand.core import facts as f
 from leitstand.core.places.closures import Closures
 from leitstand.core.places.cutting import Instance, by_position
@@ -83,6 +85,8 @@ class Standing:
         self.calls: list[tuple[int, str]] = []  # heap of (when a promise is due, job)
         self.promised: dict[str, int] = {}  # jobs with a promise → when it is due
         self.due: dict[str, tuple[Node, int]] = {}  # jobs with a promise so soon that it counts as pinned
+        self.booked: dict[str, tuple[Node, int]] = {}  # bookings that begin so soon that they do
+        self.cuts: dict[str, int] = {}  # runs in the place of a booking → when it begins
         self.stopping: dict[str, None] = {}  # runs that were told to end
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
         self.backlog = Backlog()
@@ -164,7 +168,7 @@ class Standing:
     def cut(self, job: "Job", run: "Run") -> None:
         """It is over at its limit, or before a window on one of its nodes."""
         start_us = run.started_us if run.has_started else run.placed_us
-        ends_us = self._ends(job, start_us, self.timeline.positions(run.id))
+        ends_us = self.ends(job, run, self.timeline.positions(run.id))
         self.tree.held[job.id].until_us = ends_us
         self.backlog.run(job.id, job.charge_milli, start_us, ends_us)
         self.timeline.until(run.id, ends_us)
@@ -172,7 +176,8 @@ class Standing:
 
     def ends(self, job: "Job", run: "Run", positions: Iterable[int]) -> int:
         """When what a run has on these nodes is over at the latest."""
-        return self._ends(job, run.started_us if run.has_started else run.placed_us, positions)
+        start_us = run.started_us if run.has_started else run.placed_us
+        return min(self._ends(job, start_us, positions), max(self.cuts.get(run.id, INFINITY), start_us))
 
     def _ends(self, job: "Job", start_us: int, positions: Iterable[int]) -> int:
         return self.closures.cut(positions, start_us, until_us(job, start_us))
@@ -345,8 +350,9 @@ def limit_of(job: "Job") -> int:
 
 
 def until_us(job: "Job", start_us: int) -> int:
-    """When a run that starts then is over at the latest."""
-    return start_us + job.max_duration_us if job.max_duration_us else INFINITY
+    """When a run that starts then is over at the latest: at its limit, or with the booking in which it runs."""
+    until_us = start_us + job.max_duration_us if job.max_duration_us else INFINITY
+    return until_us if job.ends_us is msgspec.UNSET else min(until_us, max(job.ends_us, start_us))
 
 
 def parts_of(asked: f.Resources, places: Iterable[Place]) -> list[tuple[int, int]]:

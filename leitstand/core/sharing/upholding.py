@@ -11,6 +11,7 @@ refuse.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from leitstand.core.bookings import booked
 from leitstand.core.places.closures import lacking
 from leitstand.core.sharing.ahead import Ahead
 from leitstand.core.sharing.entitlements import Contracts, upwards
@@ -142,7 +143,7 @@ class _Change:
         return None
 
     def _starts(self, at_us: int) -> list[Start]:
-        """The promises that will have started by then, and may still run."""
+        """The promises and bookings that will have started by then, and may still run."""
         state, found = self.state, []
         for made in state.reservations.values():
             job = state.jobs[made.job]
@@ -150,12 +151,13 @@ class _Change:
                 continue
             if at_us < made.start_us + limit_of(job):
                 found.append(Start(job.id, state.leaf(job), job.charge_milli))
-        return found
+        return found + booked.starts(state, self.name, at_us)
 
     def _can_go(self, held: Held, at_us: int) -> bool:
         """Whether a run that is told to end in time is gone by then."""
-        sharing, run = self.state.rules.sharing, self.state.runs.get(self.state.jobs[owner(held.id)].run)
-        if run is None:
+        sharing, job = self.state.rules.sharing, self.state.jobs.get(owner(held.id))
+        run = self.state.runs.get(job.run) if job is not None else None
+        if run is None:  # a claim, or a booking
             return False
         from_us = self.now
         if held.priority != PRIORITY:  # a unit goes at any time

@@ -8,6 +8,7 @@ Each of the three counts is made when somebody asks for it: most plans need one 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from leitstand.core.bookings import booked
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import repair
 from leitstand.core.sharing.ahead import Ahead
@@ -56,6 +57,7 @@ class Usage:
                     repair.count(plan, counts, job)
                 elif made.kind != "claim" and job.pool == plan.name:
                     self._put(counts, job, made.start_us)
+            self._put_bookings(counts)
         return counts
 
     def promised(self) -> Counts:
@@ -68,6 +70,7 @@ class Usage:
                 job = state.jobs[made.job]
                 if made.kind == "promise" and job.pool == plan.name:
                     self._put(counts, job, made.start_us)
+            self._put_bookings(counts)
         return counts
 
     def _of_runs(self) -> Counts:
@@ -85,6 +88,14 @@ class Usage:
         start_us = max(start_us, self._plan.now)
         window = (start_us, min(start_us + limit_of(job), INFINITY))
         counts.put(job.id, self._leaf(job), job.charge_milli, window)
+
+    def _put_bookings(self, counts: Counts) -> None:
+        """Those that have not begun; the others run."""
+        plan = self._plan
+        for booking in booked.of_pool(plan.state, plan.name):
+            if not booking.has_begun:
+                leaf = plan.standing.tree.node(booked.leaf_of(plan.state, booking))
+                counts.put(booking.id, leaf, booking.charge_milli, (booking.from_us, booking.until_us))
 
     def _known(self) -> list[Counts]:
         return [counts for counts in (self._reserved, self._promised) if counts is not None]
@@ -151,7 +162,7 @@ class Usage:
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────
     def leaves_room(self, job: "Job", leaf: Node) -> bool:
         """Whether a start now leaves what is reserved its count."""
-        if not self._plan.state.reservations:
+        if not self._plan.state.reservations and not self._plan.state.bookings.of:
             return True
         return self.reserved().allows(leaf, job.charge_milli, limit_of(job), job.id)
 
@@ -159,7 +170,7 @@ class Usage:
         """Whether promises keep their count beside the job without these runs; places they keep by the view in which
         its own are found."""
         state, tree = self._plan.state, self._plan.standing.tree
-        if all(promised == job.id for promised in self._plan.standing.promised):
+        if all(promised == job.id for promised in self._plan.standing.promised) and not state.bookings.of:
             return True
         counts = self.promised()
         victims = [tree.held[counts_as(victim)] for victim in gone]
