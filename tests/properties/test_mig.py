@@ -327,6 +327,7 @@ def test_on_any_history_no_slot_is_sold_twice_everything_ends_and_the_journal_fo
     if not changes:
         cloud.to_the_end()
         assert not core.state.jobs
+        assert not cloud.all(f.PromiseBroken), "nothing failed"
         pool = core.state.pools["shared"]
         assert pool.free.gpus == pool.whole.gpus
         assert not pool.free.shared
