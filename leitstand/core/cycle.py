@@ -53,6 +53,7 @@ class Core:
         self._asleep: dict[str, set[f.Resources]] = {}
         self._touched: dict[str, None] = dict.fromkeys(self.state.pools)
         self._fair: dict[str, Fair] = {}  # the plans of pools under the discipline `fair`: caches, too
+        self._goes_on = False  # whether it has decided anything yet, or what it has are recorded facts
 
     def cycle(self, now: int, observations: Iterable[f.Observation]) -> list[f.Fact]:
         """Everything that is decided at `now` (µs, never before the last cycle's), in order; already applied."""
@@ -60,6 +61,7 @@ class Core:
         self._facts = []
         for plan in self._plans():
             plan.tick(now)
+        self._goes_on = True
         if self.state.exits and min(self.state.exits.values()) <= now:
             self._advance_exits()
         self._renew_budgets()
@@ -81,6 +83,7 @@ class Core:
             apply(at, fact)
         self._asleep.clear()
         self._fair.clear()
+        self._goes_on = False
         self.state.waiting.woken.clear()
         self._touched = dict.fromkeys(self.state.pools)
 
@@ -123,7 +126,11 @@ class Core:
             return []
         for name in self.state.pools:
             if name not in self._fair:
-                self._fair[name] = Fair(self.state, name, self._emit)
+                plan = self._fair[name] = Fair(self.state, name, self._emit)
+                if self._goes_on:
+                    plan.heads.forget()
+                else:
+                    plan.resume()
         return list(self._fair.values())
 
     def _settle(self) -> bool:
@@ -362,6 +369,7 @@ class Core:
             self._emit(f.ReservationDropped(job.id, "ended"))
         if job.run:
             self._emit(f.RunStopOrdered(job.run, "cancel"))
+            self._touched[job.pool] = None  # it counts no more
         else:
             self._give_way(job)
             self._emit(f.JobEnded(job.id, "cancelled", "cancelled"))

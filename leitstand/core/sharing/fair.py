@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next begins behind them
 RESERVED_PER_PLAN: Final = (16, 128)  # at least, at most; further ones are made in later cycles
 RESERVING_NODES: Final = 20_000  # between them as many as look at so many nodes together
+PASSES_MAX: Final = 4  # of one plan, while what was decided may let others start; then the next plan goes on
+LOOSENS: Final = (f.RunStopOrdered, f.RunResizeOrdered, f.ReservationDropped)  # what may let others start
 
 
 class Fair:
@@ -45,7 +47,7 @@ class Fair:
     def __init__(self, state: "State", name: str, emit: Callable[[f.Fact], None]) -> None:
         self.state = state
         self.name = name
-        self.emit = emit
+        self._record = emit
         self.heads = Heads()
         self.tried: dict[
             str, int
@@ -53,6 +55,7 @@ class Fair:
         self.moved: dict[int, None] = {}  # positions where anything changed since they were tried
         self.mended: dict[str, int] = {}  # jobs with first call that were looked at, after so many stops
         self.ticked = False
+        self.changed = False  # whether time has changed contracts since the last plan
         self.rebalanced: dict[str, None] = {}  # projects for which this plan may rebalance
         self._scene: Scene | None = None
         self._consolidation: Consolidation | None = None
@@ -61,8 +64,21 @@ class Fair:
         # positions where capacity was freed; None: anything may have changed
         self.freed: dict[int, None] | None = None
         self.looked_at: dict[int, None] | None = None  # of them, those that the last plan knew
+        self._loosened = False  # whether something was decided since the last look that may let others start
+
+    def emit(self, fact: f.Fact) -> None:
+        """Record a fact and apply it."""
+        self._loosened = self._loosened or isinstance(fact, LOOSENS)
+        self._record(fact)
 
     # ── called by the cycle ───────────────────────────────────────────────────────────────────────────────────────
+    def resume(self) -> None:
+        """Before the first cycle of a core: the last one left nobody whom it should have looked at."""
+        standing = self.standing
+        standing.fresh.clear()
+        standing.arrived.clear()
+        self.mended = dict.fromkeys(standing.failed, standing.stops)
+
     def wake(self, positions: Iterable[int] | None = None) -> None:
         """Capacity at these positions was freed; without positions: anything may have changed."""
         self.mended.clear()
@@ -74,6 +90,7 @@ class Fair:
     def tick(self, now: int) -> None:
         """Take up the intervals that are over, before anything else changes usage or demand."""
         standing, tick_us = self.standing, self.state.rules.sharing.tick_us
+        self.changed = self.changed or standing.tree.shows_until_us <= now
         ticks = (now - standing.ticked_us) // tick_us
         if ticks > 0:
             self.emit(f.SharesTicked(self.name, ticks if standing.ticked_us else 0))
@@ -82,7 +99,7 @@ class Fair:
     def is_due(self, now: int) -> bool:
         """Whether there is something to look at: a reservation that starts, or what the pace did not allow before."""
         due = self.standing.timeline.next_start()
-        if self.standing.due:
+        if self.standing.due or self.changed:
             return True
         return (due is not None and due <= now) or bool(
             self.freed is None or self.freed or self.standing.fresh or self.heads.again
@@ -113,15 +130,31 @@ class Fair:
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
         self.now, self._reserved = now, 0
-        self.usage.forget()
-        keeping.refresh(self.state, self.name, now)
-        self.standing.tree.settle()
-        self._scene = self._consolidation = None
+        self.heads.begin()
         if self.ticked:
             self.heads.forget()
             self.tried.clear()
             self.mended.clear()
+        ticked = self.ticked
+        for _ in range(PASSES_MAX):
+            self._look()
+            self.ticked = False
+            if not (self._may_start() and self._is_left()):
+                break
+        if ticked:
+            growing.grow(self)
+        self.changed = False
+        self.mended = dict.fromkeys(self.mended, self.standing.stops)
+        self.heads.end(not self._may_start())
+
+    def _look(self) -> None:
+        """Look at everybody who may matter, once."""
+        self.usage.forget()
+        keeping.refresh(self.state, self.name, self.now)
+        self.standing.tree.settle()
+        self._scene = self._consolidation = None
         self.looked_at, self.freed = self.freed, {}
+        self._loosened = False
         self.heads.wake(self.looked_at, self.pool.free)
         self._hope(self.looked_at or ())
         make_way(self)
@@ -129,11 +162,17 @@ class Fair:
         repair.mend(self)
         self._take_turns()
         self._scene = self._consolidation = None
-        if self.ticked:
-            growing.grow(self)
-        self.ticked = False
         if not self._may_start():  # the next plan goes on
             self.freed = None if self.looked_at is None else self.looked_at | self.freed
+
+    def _is_left(self) -> bool:
+        """Whether somebody is left to look at: what was decided may let others start, or lets them be served."""
+        standing, heads = self.standing, self.heads
+        if self._loosened or self.freed or heads.again or heads.take_up(standing):
+            return True
+        standing.fresh.clear()
+        standing.arrived.clear()
+        return False
 
     # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
     def _start_due(self) -> None:
@@ -208,8 +247,10 @@ class Fair:
         leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
         lines = {leaf: self._line(leaf) for leaf in leaves}
         turns = Turns(standing.tree, lines, self.state.rules.sharing.tick_s, heads.counts)
+        heads.take_up(standing)
         if self._may_start():
             standing.fresh.clear()
+            standing.arrived.clear()
             heads.again.clear()
         while self._may_start() and (turn := turns.next()) is not None:
             job = self.state.jobs[turn.head.job]
@@ -280,8 +321,7 @@ class Fair:
         heads = self.heads
         if heads.is_served(job.id):
             return False
-        if job.id not in heads.served:
-            heads.served[job.id] = None
+        if heads.serve(job.id):
             # who is promised a start so soon counts as covered already, and has nobody taken for it but in time
             act = None if job.id in self.standing.due else self._act(job, leaf)
             if act is not None:
@@ -349,7 +389,6 @@ class Fair:
             run = run_of(victim)
             if run == victim:
                 self.emit(f.RunStopOrdered(victim, cause, job))
-                self.heads.served.pop(self.state.runs[victim].job, None)
             elif run not in victims:
                 units.setdefault(run, []).append(victim)
         for names in units.values():
@@ -393,7 +432,7 @@ class Fair:
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
         self.usage.drops(job)
-        self.heads.served.pop(job, None)
+        self.heads.unserve(job)
         self.heads.again[self.state.leaf(self.state.jobs[job])] = None
         if known is not None:
             self._let_go(known.places)

@@ -3,8 +3,12 @@
 
 Thousands wait and few can start, so a plan remembers who needs not be looked at again. A *class* (jobs of one shape and
 time limit) sleeps once one of it found no place; so do longer ones of that shape, since who finds no place for an hour
-finds none for two. It wakes when capacity is freed where one of its tasks would fit. A job is *served* once nothing
-could be taken or reserved for it. All of that may be forgotten at any time: it saves work and decides nothing.
+finds none for two. It wakes when capacity is freed where one of its tasks would fit. What sleeps may be forgotten at
+any time: it saves work and decides nothing.
+
+Something is taken or reserved for a job (it is *served*) once a tick, and in the cycle in which it begins to wait,
+comes to be one of the first of its project, or loses what was held for it. That follows from the facts of the cycle
+alone, so that a restart serves nobody else.
 """
 
 from bisect import bisect_left, bisect_right
@@ -32,7 +36,10 @@ class Heads:
 
     def __init__(self) -> None:
         self.barred: dict[Resources, int] = {}  # shape → the least time limit that found no place
-        self.served: dict[str, None] = {}
+        self.served: dict[str, None] = {}  # in this cycle
+        self.unserved: dict[str, None] = {}  # to be served in this cycle,
+        self.all = False  # or whether everybody is
+        self.cut = False  # whether the last plan could not go on to its end
         self.unreserved: dict[
             str, str
         ] = {}  # of them, whom a plan had no room to reserve for: their projects,
@@ -81,14 +88,57 @@ class Heads:
                     break
 
     # ── who was looked at ─────────────────────────────────────────────────────────────────────────────────────────
+    def begin(self) -> None:
+        """A plan begins; one that was cut goes on."""
+        if not self.cut:
+            self.served.clear()
+
+    def end(self, cut: bool) -> None:
+        """It is over, or was `cut` by the pace that the rules set."""
+        self.cut = cut
+        if not cut:
+            self.all = False
+            self.unserved.clear()
+
     def forget(self) -> None:
         """Everybody may be served again."""
+        self.all = True
         self.served.clear()
         self.unreserved.clear()
 
+    def unserve(self, job: str) -> None:
+        """Something else may be taken or reserved for the job now."""
+        self.served.pop(job, None)
+        self.unserved[job] = None
+
+    def take_up(self, standing: Standing) -> bool:
+        """Who began to wait, or is one of the first of its project only now, is to be served; whether there is one of
+        the latter."""
+        for job in standing.arrived:
+            if job not in self.served:
+                self.unserved[job] = None
+        found = False
+        for leaf, before in standing.fresh.items():
+            if leaf in standing.lines:
+                for (*_, job), _ in standing.lines[leaf].order[: standing.ahead_max]:
+                    if job not in before and job not in self.served:
+                        self.unserved[job] = None
+                        found = True
+        return found
+
+    def serve(self, job: str) -> bool:
+        """Note that the job is served; whether it is the first time in this cycle that it has to be."""
+        first = self._is_to_be(job)
+        self.served[job] = None
+        self.unserved.pop(job, None)
+        return first
+
+    def _is_to_be(self, job: str) -> bool:
+        return job not in self.served and (self.all or job in self.unserved)
+
     def is_served(self, job: str) -> bool:
-        """Whether nothing can be taken or reserved for the job, as far as is known."""
-        return job in self.served and not (self.reserves and job in self.unreserved)
+        """Whether nothing is to be taken or reserved for the job in this plan."""
+        return not self._is_to_be(job) and not (self.reserves and job in self.unreserved)
 
     # ── whom to look at ───────────────────────────────────────────────────────────────────────────────────────────
     def leaves(self, standing: Standing) -> dict[str, None]:

@@ -59,7 +59,7 @@ def stand(state: "State", lags: dict[str, Lags]) -> None:
 def standing_of(rules: Rules, pool: "Pool") -> Standing | None:
     if rules.discipline != "fair":
         return None
-    standing = Standing(pool.free, pool.whole, pool.closures)
+    standing = Standing(pool.free, pool.whole, pool.closures, rules.sharing.reservations_leaf_max)
     standing.freed_us = rules.sharing.grace_us + rules.sharing.stop_us
     for name, weight in rules.sharing.weights.items():
         standing.tree.node(name, weight)

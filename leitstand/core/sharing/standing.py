@@ -70,9 +70,13 @@ class Lane:
 
 
 class Standing:
-    """See the module. `classes`: class → leaf → how many wait there."""
+    """See the module. `classes`: class → leaf → how many wait there; `ahead_max`: how many of a leaf may have a
+    reservation."""
 
-    def __init__(self, free: Availability, whole: Availability, closures: Closures | None = None) -> None:
+    def __init__(
+        self, free: Availability, whole: Availability, closures: Closures | None = None, ahead_max: int = 4
+    ) -> None:
+        self.ahead_max = ahead_max
         self.tree = Tree()
         self.closures = closures or Closures()
         self.timeline = Timeline(free, whole, self.closures)
@@ -95,8 +99,10 @@ class Standing:
         self.stops = 0  # runs told to end so far: what capacity is being freed has changed if this has
         self.ticked_us = 0
         self.freed_us = 0  # how long the engine takes to end what it was told to (g + e)
-        self.fresh: dict[str, None] = {}  # leaves with a head that nobody looked at
         self.units = Units(self)
+        # since the last plan: of leaves whose line changed, who were the first of it before, and who began to wait
+        self.fresh: dict[str, tuple[str, ...]] = {}
+        self.arrived: dict[str, None] = {}
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────────
     def wait(self, job: "Job", leaf: str) -> None:
@@ -105,11 +111,12 @@ class Standing:
         line = self.lines.get(leaf)
         if line is None:
             line = self.lines[leaf] = Lane()
+        self._note(leaf, line)
+        self.arrived[job.id] = None
         line.add(key_of(job), cls)
         at = self.classes.setdefault(cls, {})
         at[leaf] = at.get(leaf, 0) + 1
         self.waiting[job.id] = leaf, cls
-        self.fresh[leaf] = None
         self.backlog.wait(leaf, job.charge_milli, cls.limit_us)
         self.choosy += bool(job.shapes)
         if self.yielding.pop(job.id, None) is None:
@@ -119,6 +126,8 @@ class Standing:
         """It waits no more: it starts, has a claim, was cancelled or is held."""
         leaf, cls = self.waiting.pop(job.id)
         line, at = self.lines[leaf], self.classes[cls]
+        self._note(leaf, line)
+        self.arrived.pop(job.id, None)
         line.remove(key_of(job), cls)
         at[leaf] -= 1
         if not at[leaf]:
@@ -127,10 +136,14 @@ class Standing:
                 del self.classes[cls]
         if not line.order:
             del self.lines[leaf]
-        self.fresh[leaf] = None
         self.backlog.leave(leaf, job.charge_milli, cls.limit_us)
         self.choosy -= bool(job.shapes)
         self.tree.wait(self.tree.node(leaf), -job.most_milli)
+
+    def _note(self, leaf: str, line: Lane) -> None:
+        """The line is about to change."""
+        if leaf not in self.fresh:
+            self.fresh[leaf] = tuple(key[-1] for key, _ in line.order[: self.ahead_max])
 
     # ── running ───────────────────────────────────────────────────────────────────────────────────────────────────
     def place(self, job: "Job", run: "Run", leaf: str, places: Sequence[Place], pinned_us: int) -> None:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A restart changes no decision: a core made anew from the state decides in every cycle what the one that went on
+decides, on any history. LEITSTAND_HUNT=1000 looks for new counter-examples."""
+
+from collections.abc import Iterable
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leitstand.core import acts as a
+from leitstand.core import facts as f
+from leitstand.core.cycle import Core
+from leitstand.core.state import Projection, State
+from tests.properties.test_promises import FREED_US, RULES, History, contract, histories, many
+from tests.unit.fair_story import Cloud
+from tests.unit.story import cluster
+
+
+def again(core: Core) -> Core:
+    """The core that a restart makes of the same journal."""
+    stored = msgspec.msgpack.encode(core.state.project())
+    return Core(State.restore(msgspec.msgpack.decode(stored, type=Projection)))
+
+
+class Compared:
+    """A cloud whose core is made anew before some cycles (`restarts`), or before each for that one alone (None); all of
+    those that are made have to decide what it decides."""
+
+    def __init__(self, history: History, restarts: Iterable[int] | None = None) -> None:
+        core = cluster(*history.nodes, rules=RULES, tenants=("a", "b", "c"), cpus_milli=8_000)
+        core.cycle(0, [a.ProjectAdded("a", "second"), contract(history.entitled)])
+        self.restarts = restarts if restarts is None else frozenset(restarts)
+        self.others: list[Core] = []
+        self.cycles = 0
+        self.decide = core.cycle
+        core.cycle = self.cycle  # type: ignore[method-assign]
+        self.cloud = Cloud(core, FREED_US)
+        for at, event in sorted(history.events, key=lambda event: event[0]):
+            self.cloud.until(at)
+            self._tell(at, event, len(history.nodes))
+        self.cloud.until(5 * 3600)
+
+    def _tell(self, at: int, event: object, nodes: int) -> None:
+        if isinstance(event, tuple) and event[0] == "fail":
+            self.cloud.fail(f"n{event[1] % nodes}")
+        elif isinstance(event, tuple):
+            live = list(self.cloud.core.state.jobs)
+            if live:
+                self.cloud.at(at, event[1](live[event[2] % len(live)]))
+        else:
+            self.cloud.at(at, event)  # type: ignore[arg-type]
+
+    def cycle(self, now: int, seen: Iterable[f.Observation]) -> list[f.Fact]:
+        core, seen = self.cloud.core, list(seen)
+        if self.restarts is None:
+            self.others = [again(core)]
+        elif self.cycles in self.restarts:
+            self.others.append(again(core))
+        self.cycles += 1
+        facts = self.decide(now, seen)
+        for other in self.others:
+            assert other.cycle(now, seen) == facts, "a restart decides otherwise"
+            core.answers = other.answers
+        return facts
+
+
+@many(40)
+@given(histories(failing=True, changing=True))
+def test_a_restart_before_any_cycle_decides_as_the_core_that_went_on(history: History) -> None:
+    Compared(history)
+
+
+@many(40)
+@given(histories(failing=True, changing=True), st.lists(st.integers(0, 100), min_size=1, max_size=3))
+def test_a_restart_in_the_middle_decides_as_the_core_that_went_on(history: History, cuts: list[int]) -> None:
+    Compared(history, cuts)
