@@ -28,6 +28,7 @@ class Views:
         profile: Callable[[int], Profile],
         closed: Callable[[int], int],
     ) -> None:
+        self._free = free
         self._profile = profile
         self._closed = closed
         first = Laid(free, self._look(now + 1), held)
@@ -57,7 +58,7 @@ class Views:
         if view is None:
             view, at = self._longer(until_us)
         for position in dict.fromkeys(self._log[at:]):
-            view.put(position, view.look(position))
+            view.refresh(position)
         self._views[until_us] = view, len(self._log)
         return view
 
@@ -72,7 +73,7 @@ class Views:
         view = nearest.copy(self._look(until_us), self._seen)
         falls = self._falls[bisect_left(self._falls, (nearest_us,)) : bisect_left(self._falls, (until_us,))]
         for position in dict.fromkeys(position for _, position in falls):
-            view.put(position, view.look(position))
+            view.refresh(position)
         view.close(self._closed(until_us))
         self._ends.insert(index, until_us)
         return view, at
@@ -82,7 +83,10 @@ class Views:
         return lambda position: profile(position).low(until_us)
 
     def _note(self, position: int) -> list[tuple[int, int]]:
-        """When less is free on a node than before."""
+        """When less is free on a node than before; where no GPU is free now, views learn that when they are asked."""
+        if not self._free.gpus[position]:
+            self._seen.pop(position, None)
+            return []
         self._seen[position] = None
         known = self._profile(position)
         steps = zip(known.times[1:], known.lows[1:], known.lows, strict=False)

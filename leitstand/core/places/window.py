@@ -134,6 +134,19 @@ class Laid(View):
                 self._move(bit, count, amount[0])
                 return
 
+    def refresh(self, position: int) -> None:
+        """What is free on a node has changed."""
+        if self._free.gpus[position]:
+            self.put(position, self.look(position))
+            return
+        bit = 1 << position
+        self._changed |= bit
+        self._known.pop(position, None)  # CPU and memory are worked out when somebody asks
+        for count in range(1, len(self.levels)):
+            if self.levels[count] & bit:
+                self._move(bit, count, 0)
+                return
+
     def _move(self, bit: int, before: int, after: int) -> None:
         if before != after:
             levels = self.levels
