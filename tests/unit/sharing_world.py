@@ -106,7 +106,6 @@ class World:
             self.tree,
             self.timeline,
             lambda held: self.runs.get(f"{held.id}.1"),
-            [run.run for run in self.runs.values() if run.stopping],
             self.now,
             self.sharing,
             lambda asked, free: place(free, asked, colocate=self.colocate),
@@ -126,6 +125,6 @@ class World:
             run = self.runs[victim]
             held = self.tree.end(run.job)
             self.tree.wait(held.leaf, held.charge)
-            self.timeline.until(victim, self.now + self.sharing.grace_us + self.sharing.stop_us)
+            self.timeline.stop(victim, self.now + self.sharing.grace_us + self.sharing.stop_us)
             self.runs[victim] = run._replace(stopping=True)
         self.tree.settle()

@@ -168,7 +168,7 @@ def test_kueue_pr_13863_waits_for_the_node_that_is_being_freed() -> None:
     node = world.tree.node("b")
     world.tree.end("b1")
     world.tree.wait(node, 8_000)
-    world.timeline.until("b1.1", world.now + world.sharing.grace_us)
+    world.timeline.stop("b1.1", world.now + world.sharing.grace_us)
     world.runs["b1.1"] = world.runs["b1.1"]._replace(stopping=True)
     wanted = world.wants("a1", "a", 8)
     found = act(world, wanted)

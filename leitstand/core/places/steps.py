@@ -44,6 +44,19 @@ class Profile(NamedTuple):
         """The least that is free from `times[0]` until then."""
         return self.lows[bisect_left(self.times, until_us, 1) - 1]
 
+    def low_with(self, until_us: int, given: Sequence[tuple[int, Amount]]) -> Amount:
+        """The same, if so much more were free until these times, each of which is one of `times` or INFINITY."""
+        low_gpus = low_cpus = low_memory = INFINITY
+        for at_us, (gpus, cpus_milli, memory_mib) in zip(self.times, self.free, strict=True):
+            if at_us >= until_us and low_gpus < INFINITY:
+                break
+            for end_us, more in given:
+                if at_us < end_us:
+                    gpus, cpus_milli, memory_mib = gpus + more[0], cpus_milli + more[1], memory_mib + more[2]
+            low_gpus, low_cpus = min(low_gpus, gpus), min(low_cpus, cpus_milli)
+            low_memory = min(low_memory, memory_mib)
+        return low_gpus, low_cpus, low_memory
+
     def least_gpus(self, from_us: int, until_us: int) -> int:
         """The fewest GPUs that are free in this span, which is not empty and begins after `times[0]`."""
         times = self.times

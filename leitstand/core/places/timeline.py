@@ -12,7 +12,7 @@ ends.
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from leitstand.core.facts import Resources
 from leitstand.core.places.closures import Closures
@@ -31,6 +31,7 @@ Find = Callable[[Free], list[Place] | None]
 
 KINDS: Final = ("claim", "promise", "plan", "hold", "booking")
 FIXED: Final = "booking"  # starts nothing, ends when it was to: no job waits for it
+ENDING: Final = "ending"  # of what a question may ignore: runs that were told to end
 EXACT_TRIES: Final = (
     256  # searches for places in one question for the earliest start; then every second time, fourth, …
 )
@@ -83,6 +84,8 @@ class Timeline:
         self._until: dict[str, int] = {}
         self._places: dict[str, tuple[int, ...]] = {}  # of a run: positions, each once
         self._runs: dict[int, dict[str, _Held]] = {}  # position → run
+        self._ending: dict[str, None] = {}  # runs that were told to end,
+        self._ending_mask = 0  # and their nodes
         self._reservations: dict[str, Reservation] = {}
         self._reserved: dict[int, dict[str, _Held]] = {}  # position → job
         self._reserved_mask = 0
@@ -136,6 +139,15 @@ class Timeline:
         """Whether at some time more is reserved on a node than will be there."""
         return self._known(self._layer(()), position, now).short
 
+    def stop(self, run: str, until_us: int) -> None:
+        """A run was told to end, and will have by then."""
+        self._until[run] = until_us
+        self._cutting.until(run, until_us)
+        self._ending[run] = None
+        for position in self._places[run]:
+            self._ending_mask |= 1 << position
+        self._touch(self._places[run])
+
     def positions(self, run: str) -> tuple[int, ...]:
         """The nodes that a run holds, each once."""
         return self._places[run]
@@ -147,6 +159,10 @@ class Timeline:
         places = self._places.pop(run)
         for position in places:
             del self._runs[position][run]
+        if self._ending.pop(run, run) is None:
+            for position in places:
+                if not any(other in self._ending for other in self._runs[position]):
+                    self._ending_mask &= ~(1 << position)
         self._touch(places)
 
     def touch(self, position: int) -> None:
@@ -161,6 +177,7 @@ class Timeline:
         made = Timeline(free or self._free, self._whole, closures)
         made._until, made._places = dict(self._until), dict(self._places)
         made._runs = {position: dict(runs) for position, runs in self._runs.items()}
+        made._ending, made._ending_mask = dict(self._ending), self._ending_mask
         made._reservations, made._starts = dict(self._reservations), list(self._starts)
         made._reserved = {position: dict(jobs) for position, jobs in self._reserved.items()}
         made._reserved_mask, made._made = self._reserved_mask, self._made
@@ -330,15 +347,17 @@ class Timeline:
         without: Collection[str] = (),
     ) -> Free:
         """What is free throughout [now, now + limit_us) for the job `own`, whose reservation does not count, nor do
-        those of the kinds `ignore`. `without`: runs that count as ended. Holds until the next change."""
-        if not without and not self._reserved_mask | self._closures.mask and not self._fences:
+        those of the kinds `ignore`; with `ENDING` among these, runs that were told to end do not, either. `without`:
+        other runs that count as ended. Holds until the next change."""
+        given = self._ending_mask if ENDING in ignore else 0
+        if not without and not self._reserved_mask | self._closures.mask | given and not self._fences:
             return self._free
         if without or own in self._reservations or self._free.shared or self._free.slots is not None:
             return self.laid(now, limit_us, own, ignore, without)
         return self._base(self._layer(ignore), now, min(now + limit_us, INFINITY))
 
     def laid(
-        self, now: int, limit_us: int, own: str, ignore: Container[str], without: Collection[str]
+        self, now: int, limit_us: int, own: str, ignore: Container[str], without: Collection[str] = ()
     ) -> Laid:
         """The same, as a view that its caller may change."""
         layer, until_us, gone = self._layer(ignore), min(now + limit_us, INFINITY), _Gone(own, without)
@@ -356,10 +375,11 @@ class Timeline:
 
         for position in special:
             view.put(position, known(position).low(until_us))
+        left = self._left(layer.ignored, without)
         if self._free.shared:
-            view.shared = self._shared(view, known, (now, until_us), gone)
+            view.shared = self._shared(view, known, (now, until_us), _Gone(own, left))
         if self._free.slots is not None:
-            asker = Asker(now, now, until_us, own, layer.ignored, without)
+            asker = Asker(now, now, until_us, own, layer.ignored, left)
             view.cut = lambda: self._slots_now(asker, view, known)
         return view
 
@@ -371,7 +391,8 @@ class Timeline:
         if self._free.slots is None:
             return None
         slots = self._free.slots.copy()
-        self._cutting.lay(slots, asker)
+        left = self._left(asker.ignored, _collected(asker.gone))
+        self._cutting.lay(slots, asker._replace(gone=left))
         for position in self._free.shared:
             shut(slots, position)
         return slots
@@ -395,6 +416,10 @@ class Timeline:
                 shut(slots, position, [gpu for gpu, stays in left.items() if stays])
         return slots
 
+    def _left(self, ignored: Container[str], without: Collection[str]) -> Collection[str]:
+        """Runs that count as ended."""
+        return {**self._ending, **dict.fromkeys(without)} if ENDING in ignored and self._ending else without
+
     def _base(self, layer: _Layer, now: int, until_us: int) -> Laid:
         """The view of somebody without a reservation; kept while it is now."""
         if layer.now != now or layer.views is None:
@@ -403,6 +428,7 @@ class Timeline:
                 now,
                 self._free,
                 self._reserved_mask | self._closures.mask,
+                lambda: self._ending_mask if ENDING in layer.ignored else 0,
                 lambda position: self._known(layer, position, now),
                 lambda until_us: self._closures.within(now, until_us),
             )
@@ -414,12 +440,35 @@ class Timeline:
         window: tuple[int, int],
         own: str,
         ignore: Container[str],
-        without: Container[str],
+        without: Collection[str],
     ) -> Amount:
         """GPUs, CPU and memory of one node that are free throughout `window` = (now, until); the rest as in `view`."""
-        now, until_us = window
-        gone = _Gone(own, without)
-        return self._profile(position, now, self._layer(ignore).ignored, gone).low(min(until_us, INFINITY))
+        now, until_us = window[0], min(window[1], INFINITY)
+        layer = self._layer(ignore)
+        known = self._known(layer, position, now)
+        reserves = position in self._reserved and own in self._reserved[position]
+        if not reserves and not without:
+            return known.low(until_us)
+        if reserves or known.short or position in self._cutting.on or self._is_cut(position):
+            return self._profile(position, now, layer.ignored, _Gone(own, without)).low(until_us)
+        ended = self._ending if ENDING in layer.ignored else _NONE
+        runs = self._runs.get(position, _NONE)
+        given = [
+            (max(self._until[run], known.times[0] + 1), runs[run])
+            for run in without
+            if run in runs and run not in ended
+        ]
+        return known.low_with(until_us, [(end_us, held[:3]) for end_us, held in given])
+
+    def _is_cut(self, position: int) -> bool:
+        """Whether what runs hold on a node does not simply come back when they end: parts of GPUs, or of a node that
+        has fewer now."""
+        held = self._free.gpus[position].bit_count()
+        for amount in self._runs.get(position, _NONE).values():
+            if amount.shares:
+                return True
+            held += amount.gpus
+        return self._whole is not None and held > self._whole.gpus[position].bit_count()
 
     def earliest(
         self,
@@ -477,7 +526,7 @@ class Timeline:
 
     # ── profiles ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _layer(self, ignore: Container[str]) -> _Layer:
-        ignored = tuple(kind for kind in KINDS if kind in ignore)
+        ignored = tuple(kind for kind in (*KINDS, ENDING) if kind in ignore)
         layer = self._layers.get(ignored)
         if layer is None:
             layer = self._layers[ignored] = _Layer(ignored)
@@ -520,14 +569,16 @@ class Timeline:
         )
         changes: list[Change] = []
         shared: dict[int, int] = {}  # GPU → when the last that shares it ends
+        ended = self._ending if ENDING in ignored else _NONE
         for run, held in self._runs.get(position, _NONE).items():
-            until_us = now if run in gone.runs else max(self._until[run], now + 1)
+            until_us = now if run in gone.runs or run in ended else max(self._until[run], now + 1)
             for index, _ in held.shares:
                 shared[index] = max(shared.get(index, 0), until_us)
             if until_us < INFINITY:
                 changes.append((until_us, *held[:3]))
         if position in self._cutting.on:
-            changes += self._joined(position, shared, Asker(now, now, INFINITY, gone.job, ignored, gone.runs))
+            left = self._left(ignored, _collected(gone.runs))
+            changes += self._joined(position, shared, Asker(now, now, INFINITY, gone.job, ignored, left))
         changes.extend((until_us, 1, 0, 0) for until_us in shared.values() if until_us < INFINITY)
         if self._whole is not None:
             _shrink(changes, gpus, self._whole.gpus[position].bit_count())
@@ -635,7 +686,7 @@ class _Gone(NamedTuple):
 
 
 _NOBODY: Final = _Gone("", ())
-_NONE: Final[dict[str, _Held]] = {}
+_NONE: Final[dict[str, Any]] = {}
 
 
 def _collected(runs: Container[str]) -> Collection[str]:

@@ -17,21 +17,23 @@ VIEWS_MAX: Final = 256  # kept; beyond that all are made again
 
 
 class Views:
-    """From `now` on. `held`: bit mask of the nodes where more than what is free now matters; `profile`: the steps of
-    such a node; `closed`: the nodes that close before then."""
+    """From `now` on. `held`, `given`: bit masks of the nodes where less, and where more than what is free now is there;
+    `profile`: the steps of such a node; `closed`: the nodes that close before then."""
 
     def __init__(
         self,
         now: int,
         free: Availability,
         held: int,
+        given: Callable[[], int],
         profile: Callable[[int], Profile],
         closed: Callable[[int], int],
     ) -> None:
         self._free = free
         self._profile = profile
         self._closed = closed
-        first = Laid(free, self._look(now + 1), held)
+        self._given = given
+        first = Laid(free, self._look(now + 1), held, given())
         self._falls: list[tuple[int, int]] = []  # (time, position): where less may be free from then on
         self._seen: dict[int, None] = {}  # positions that views know of
         self._log: list[int] = []  # those that changed, in that order,
@@ -58,7 +60,10 @@ class Views:
         if view is None:
             view, at = self._longer(until_us)
         for position in dict.fromkeys(self._log[at:]):
-            view.refresh(position)
+            if self._may_have(position):
+                view.put(position, view.look(position))
+            else:
+                view.empty(position)
         self._views[until_us] = view, len(self._log)
         return view
 
@@ -73,10 +78,16 @@ class Views:
         view = nearest.copy(self._look(until_us), self._seen)
         falls = self._falls[bisect_left(self._falls, (nearest_us,)) : bisect_left(self._falls, (until_us,))]
         for position in dict.fromkeys(position for _, position in falls):
-            view.refresh(position)
+            if self._may_have(position):
+                view.put(position, view.look(position))
+            else:
+                view.empty(position)
         view.close(self._closed(until_us))
         self._ends.insert(index, until_us)
         return view, at
+
+    def _may_have(self, position: int) -> bool:
+        return bool(self._free.gpus[position] or self._given() >> position & 1)
 
     def _look(self, until_us: int) -> Callable[[int], tuple[int, int, int]]:
         profile = self._profile
@@ -84,7 +95,7 @@ class Views:
 
     def _note(self, position: int) -> list[tuple[int, int]]:
         """When less is free on a node than before; where no GPU is free now, views learn that when they are asked."""
-        if not self._free.gpus[position]:
+        if not self._may_have(position):
             self._seen.pop(position, None)
             return []
         self._seen[position] = None

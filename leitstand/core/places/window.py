@@ -134,11 +134,8 @@ class Laid(View):
                 self._move(bit, count, amount[0])
                 return
 
-    def refresh(self, position: int) -> None:
-        """What is free on a node has changed."""
-        if self._free.gpus[position]:
-            self.put(position, self.look(position))
-            return
+    def empty(self, position: int) -> None:
+        """No GPU is free on a node any more."""
         bit = 1 << position
         self._changed |= bit
         self._known.pop(position, None)  # CPU and memory are worked out when somebody asks

@@ -455,7 +455,6 @@ class Fair:
             standing.tree,
             standing.timeline,
             self.run_of,
-            standing.stopping,
             self.now,
             sharing,
             self.pool.place,

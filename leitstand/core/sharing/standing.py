@@ -199,7 +199,7 @@ class Standing:
         """Its run was told to end, and will have by then; if it moves, its claim counts in its place."""
         self.stops += 1
         self.backlog.run(job.id, job.charge_milli, run.placed_us, by_us)
-        self.timeline.until(run.id, by_us)
+        self.timeline.stop(run.id, by_us)
         self.stopping[run.id] = None
         if yields and job.id in self.moving:
             end_us = self.tree.held[job.id].until_us = self.moving[job.id].end_us

@@ -94,7 +94,7 @@ class Units:
             if name not in gone:
                 self._standing.stops += 1
                 stopping[unit.id] = None
-                timeline.until(unit.id, gone_us[name])
+                timeline.stop(unit.id, gone_us[name])
         self._count(job, run, known, units)
 
     def until(self, job: "Job", run: "Run") -> None:
@@ -113,7 +113,7 @@ class Units:
             return
         self._forget(job.id, known)
         for unit in known.units.values():
-            self._standing.timeline.until(unit.id, by_us)
+            self._standing.timeline.stop(unit.id, by_us)
             self._standing.stopping[unit.id] = None
 
     def end(self, job: str) -> None:

@@ -21,6 +21,7 @@ from leitstand.core import facts as f
 from leitstand.core.places.fit import positions_of
 from leitstand.core.places.placement import Place, counted
 from leitstand.core.places.steps import INFINITY, Amount
+from leitstand.core.places.timeline import ENDING
 from leitstand.core.sharing.counts import Counts
 from leitstand.core.sharing.shares import Held
 from leitstand.core.sharing.standing import limit_of
@@ -83,7 +84,9 @@ class Consolidation:
         self._rooms: dict[f.Resources, bool] = {}  # whether there is room at all for a run of a shape
         self._by_node: dict[int, list[Yielding]] | None = None  # runs that may yield, until something moves
         self._pledged: dict[str, tuple[int, int]] = {}  # tenant → charge and longest limit of what moved
-        runs = (state.runs[run] for run in scene.gone if run in state.runs)  # units that go are few
+        standing = state.pools[pool].standing
+        stopping = standing.stopping if standing is not None else ()
+        runs = (state.runs[run] for run in stopping if run in state.runs)  # units that go are few
         self._freeing = sum(task.bits.bit_count() for run in runs for task in run.tasks)
 
     def may(self, wanted: Wanted) -> bool:
@@ -109,7 +112,7 @@ class Consolidation:
     def moves(self, wanted: Wanted, counts: Counts, otherwise: Callable[[], int]) -> Moves | None:
         """The moves that lose least work; None if there are none. `counts`: usage over time with all that is reserved;
         `otherwise`: when the job would start without moves."""
-        room = self._room(wanted, self.scene.gone, wanted.limit_us)
+        room = self._room(wanted, (ENDING,), wanted.limit_us)
         for willing in (False, True):
             found = self._find(Case(wanted, room, willing, {}))
             if found is not None and self._stands(wanted, counts, found.runs):
@@ -309,7 +312,7 @@ class Consolidation:
     def _elsewhere(self, case: Case, runs: list[Yielding], places: list[Place]) -> tuple[Move, ...] | None:
         """Places for all of them, free now and beside those of the job; None: one of them is stuck."""
         longest_us = max(limit_of(self._job(run)) for run in runs)
-        room = self._room(case.wanted, {}, longest_us)
+        room = self._room(case.wanted, (), longest_us)
         self._set_aside(room, case.wanted.asked, runs, places)
         moved = []
         for run in sorted(runs, key=lambda run: (-run.charge, run.run)):
@@ -336,16 +339,16 @@ class Consolidation:
             now = room.amount(position)
             room.free.put(position, (min(now[0], amount[0]), min(now[1], amount[1]), min(now[2], amount[2])))
 
-    def _room(self, wanted: Wanted, gone: dict[str, None], limit_us: int) -> Room:
+    def _room(self, wanted: Wanted, ignore: tuple[str, ...], limit_us: int) -> Room:
         own = wanted.job if self.scene.timeline.reservation(wanted.job) is not None else ""
-        window = Window(min(limit_us + self.wait_us, INFINITY), own, ())
-        return Room(self.scene.timeline, self.scene.now, window, gone)
+        window = Window(min(limit_us + self.wait_us, INFINITY), own, ignore)
+        return Room(self.scene.timeline, self.scene.now, window)
 
     def _has_room(self, asked: f.Resources) -> bool:
         """Whether a run of this shape finds places now, the job aside."""
         known = self._rooms.get(asked)
         if known is None:
-            room = Room(self.scene.timeline, self.scene.now, Window(self.wait_us, "", ()), {})
+            room = Room(self.scene.timeline, self.scene.now, Window(self.wait_us, "", ()))
             known = self._rooms[asked] = self.scene.find(asked, room.free) is not None
         return known
 

@@ -55,9 +55,7 @@ class Yielding(NamedTuple):
 class Capacity(Protocol):
     """What preemption asks of the timeline."""
 
-    def laid(
-        self, now: int, limit_us: int, own: str, ignore: Collection[str], without: Collection[str]
-    ) -> Laid: ...
+    def laid(self, now: int, limit_us: int, own: str, ignore: Collection[str]) -> Laid: ...
     def room(
         self,
         position: int,
@@ -72,7 +70,8 @@ class Capacity(Protocol):
 
 
 class Window(NamedTuple):
-    """For which time, for whose reservation and beside which kinds of reservations room is wanted."""
+    """For which time, for whose reservation and beside which kinds of reservations room is wanted, and whether those
+    count who were told to end (`ENDING`)."""
 
     limit_us: int
     own: str
@@ -80,11 +79,11 @@ class Window(NamedTuple):
 
 
 class Room:
-    """See the module. `free`: what is free if those leave whose end is awaited (`gone`)."""
+    """See the module. `free`: what is free in the window."""
 
-    def __init__(self, timeline: Capacity, now: int, window: Window, gone: dict[str, None]) -> None:
-        self.free = timeline.laid(now, window.limit_us, window.own, window.ignore, gone)
-        self._timeline, self._now, self._window, self._gone = timeline, now, window, gone
+    def __init__(self, timeline: Capacity, now: int, window: Window) -> None:
+        self.free = timeline.laid(now, window.limit_us, window.own, window.ignore)
+        self._timeline, self._now, self._window = timeline, now, window
         self._serving = 0
         for nodes in self.free.levels:
             self._serving |= nodes
@@ -172,7 +171,7 @@ class Room:
         """MIG instances that would be free if these runs left too."""
         if not leaving:
             return self.free.slots
-        window, gone = self._window, {**self._gone, **dict.fromkeys(run.run for run in leaving)}
+        window, gone = self._window, dict.fromkeys(run.run for run in leaving)
         until_us = self._now + window.limit_us
         return self._timeline.slots(Asker(self._now, self._now, until_us, window.own, window.ignore, gone))
 
@@ -184,9 +183,9 @@ class Room:
 
     def _look(self, position: int, leaving: Collection[Yielding]) -> Amount:
         window = self._window
-        gone = {**self._gone, **dict.fromkeys(run.run for run in leaving)} if leaving else self._gone
+        leave = [run.run for run in leaving]
         until = self._now + window.limit_us
-        return self._timeline.room(position, (self._now, until), window.own, window.ignore, gone)
+        return self._timeline.room(position, (self._now, until), window.own, window.ignore, leave)
 
 
 class Offer(NamedTuple):

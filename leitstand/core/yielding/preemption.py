@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from leitstand.core.facts import Resources
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
+from leitstand.core.places.timeline import ENDING
 from leitstand.core.rules import Sharing
 from leitstand.core.sharing.shares import Held, Node, Tree
 from leitstand.core.sharing.units import run_of
@@ -42,17 +43,16 @@ class Act(NamedTuple):
 class Scene:
     """All that can yield in one pool at `now`; kept over the acts of one plan.
 
-    `run_of`: the run that stands in the tree as `Held`, None for a claim; `stopping`: runs that were told to end.
-    `find`: places for a shape in what is free. `within`: for a shape the sets of nodes (bit masks) of which one has to
-    hold all of it. The caller settles the tree, carries out an act before it says `done`, and says `touch` when
-    anything else changes what is free or reserved on some nodes. `cover`: that of the tree, if it is known."""
+    `run_of`: the run that stands in the tree as `Held`, None for a claim; `find`: places for a shape in what is free.
+    `within`: for a shape the sets of nodes (bit masks) of which one has to hold all of it. The caller settles the tree,
+    carries out an act before it says `done`, and says `touch` when anything else changes what is free or reserved on
+    some nodes. `cover`: that of the tree, if it is known."""
 
     def __init__(
         self,
         tree: Tree,
         timeline: Capacity,
         run_of: Callable[[Held], Yielding | None],
-        stopping: Iterable[str],
         now: int,
         sharing: Sharing,
         find: Find,
@@ -66,7 +66,6 @@ class Scene:
         self.find = find
         self.within = within
         self.cover = cover or Cover(tree)
-        self.gone = dict.fromkeys(stopping)
         self.held: dict[str, Held] = {}  # of runs that somebody looked at
         self._run_of = run_of
         self._of: dict[Node, dict[str, Yielding]] = {}
@@ -137,7 +136,6 @@ class Scene:
             changes.append((held, False))
             self._search.forget_run(run)
             positions.update(dict.fromkeys(position for position, _ in run.places))
-            self.gone[id] = None
         claim = self.tree.held.get(self._acting)
         if claim is not None:
             changes.append((claim, True))
@@ -153,7 +151,6 @@ class Scene:
             del self._of[self.held.pop(run.run).leaf][run.run]
             self._search.forget_run(run)
             changed.update(dict.fromkeys(position for position, _ in run.places))
-            self.gone[run.run] = None
         self.cover.note([(self.tree.held[job], True)])
         self._opened.clear()
         self.touch(changed)
@@ -217,7 +214,7 @@ class Scene:
         sharing = self.sharing
         own = wanted.job if self._has_reservation(wanted.job) else ""
         wait_us = sharing.grace_us + sharing.stop_us
-        ignore = ("plan",) if cause == "recall" else ()
+        ignore = ("plan", ENDING) if cause == "recall" else (ENDING,)
         yield Window(wanted.limit_us + wait_us, own, ignore)
 
     def _has_reservation(self, job: str) -> bool:
@@ -226,7 +223,7 @@ class Scene:
     def _room(self, window: Window) -> Room:
         room = self._rooms.get(window)
         if room is None:
-            room = Room(self.timeline, self.now, window, self.gone)
+            room = Room(self.timeline, self.now, window)
             if len(self._rooms) >= ROOMS_MAX:
                 self._rooms.pop(next(iter(self._rooms)))
                 self._search.forget()
