@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core.facts import Resources
 from leitstand.core.places.placement import Place
+from leitstand.core.places.steps import Amount
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.yielding.offers import Offers, Room, Window, Yielding, need_of
 
@@ -181,15 +182,27 @@ class Search:
         )
 
     def _would_fit(self, case: Case, leaves: Mapping[Node, int]) -> bool:
-        """Whether the job would fit if all left who can be among the victims at all: far more often than not it does
-        not, and this is known sooner than whom to take."""
-        runs = [
+        """Whether the job would fit if all left who can be among the victims at all, as far as is known soon: far more
+        often than not it does not, and this is known sooner than whom to take."""
+        runs = (
             run
             for leaf, most in leaves.items()
             for run in self.scene.of(leaf).values()
             if run.charge <= most and self.scene.may_go(case.scope, run)
-        ]
-        return case.room.find(runs, case.wanted.asked, self.scene.find) is not None
+        )
+        need, nodes = need_of(case.wanted.asked, case.room.size)
+        if nodes > 1 or case.wanted.asked.gpu_milli:
+            return case.room.find(list(runs), case.wanted.asked, self.scene.find) is not None
+        if case.room.find((), case.wanted.asked, self.scene.find) is not None:
+            return True
+        leaving: dict[int, list[Yielding]] = {}
+        for run in runs:
+            for position, _ in run.places:
+                there = leaving.setdefault(position, [])
+                there.append(run)
+                if case.room.serves(position) and _tasks(case.room.amount(position, there), need, 1):
+                    return True
+        return False
 
     def _alone(self, case: Case, leaves: Iterable[Node]) -> Found | None:
         """A victim that is enough by itself: one of the cheapest, first of those that nobody covers."""
@@ -201,12 +214,23 @@ class Search:
             for run in self.scene.of(leaf).values()
             if self.scene.may_go(case.scope, run)
         ]
+        need, _ = need_of(case.wanted.asked, case.room.size)
+        full = not case.wanted.asked.gpu_milli and (
+            case.room.find((), case.wanted.asked, self.scene.find) is None
+        )
         for run in nsmallest(ALONE_MAX, runs, key=lambda run: (run.job in covered, rank_of([run], most))):
             closed = self.scene.closed([run])
+            if full and not self._helps(case, closed, need):
+                continue
             places = self.scene.places(case, closed)
             if places is not None:
                 return closed, places
         return None
+
+    def _helps(self, case: Case, runs: list[Yielding], need: Amount) -> bool:
+        """Whether a task fits on one of their nodes once they left."""
+        there = _by_position(runs)
+        return any(_tasks(case.room.amount(position, there[position]), need, 1) for position in there)
 
     def _offers_of(self, case: Case, scope: Scope, light: bool) -> Offers:
         need, nodes = need_of(case.wanted.asked, case.room.size)
