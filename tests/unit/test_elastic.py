@@ -104,8 +104,15 @@ def test_nobody_grows_while_a_job_inside_its_share_waits_without_a_reservation()
     again.at(0, *[day(4, tenant="b", hours=2) for _ in range(2)]).at(
         1, elastic(1, 4), day(8, 2, "b", hours=1)
     )
-    again.until(1800)
-    assert not [one for one in again.resized if one[2] == f.GROWTH] or again.started("b-3")
+    assert again.until(SHARING.protected_us // SECOND_US).resized == [], "until it takes its place back"
+
+
+def test_it_grows_into_no_place_that_is_reserved_though_there_is_room_by_count() -> None:
+    made = cloud(4, 4, 4, 4, 2, 2, resizes=True)
+    made.at(0, day(4, tenant="b", hours=1), day(4, tenant="b", hours=1)).at(1, elastic(1, 4))
+    made.at(2, day(12, 3, "b", hours=1)).until(3500)
+    assert made.reserved("b-3") == ("promise", 3600)
+    assert made.resized == []
 
 
 def test_the_level_and_slices_that_it_requires_bound_it() -> None:
@@ -159,6 +166,42 @@ def test_a_run_is_taken_whole_where_its_units_are_not_enough() -> None:
     assert made.evicted == ["a-1"]
     assert made.resized == [("a-1", 2, "growth")], "its end is one order"
     assert made.running == ["b-1"]
+
+
+def test_with_a_run_its_units_go_and_nobody_takes_them_again() -> None:
+    core = cluster(rules=RULES, tenants=("a", "b"))
+    seen: list[f.Observation] = [f.SiteAdded("s", "simulated", logical=True, levels=("rack",), resizes=True)]
+    seen += [f.NodeAdded(f"n{i}", "s", 4, 0, 0, domains=(f"r{i // 2}",), pool="shared") for i in range(3)]
+    seen.append(a.EntitlementsChanged("shared", (owed("b", 12),)))
+    core.cycle(0, seen)
+    made = Cloud(core).at(0, elastic(2, 3)).until(400)
+    rack = f.Resources(8, 2, level="rack")  # only that with its least size has room for it
+    first = f.SubmitJob("b", "default", rack, max_duration_us=HOUR_US, expected_us=HOUR_US, priority=1)
+    made.at(400, first, day(4, 1, "b"))
+    made.until(500)
+    assert made.evicted == ["a-1"]
+    assert made.running == ["b-1", "b-2"]
+    assert made.resized == [("a-1", 3, "growth")], "nobody is told to change who was told to end"
+
+
+def test_what_is_being_freed_is_awaited_before_other_units_go() -> None:
+    made = grown(4, 4, 4, 4, entitled=(owed("b", 4),))
+    made.at(400, day(4, tenant="b")).at(401, f.CancelJob("b-1")).at(402, day(4, tenant="b")).until(403)
+    assert made.resized[1:] == [("a-1", 3, "recall")]
+    assert made.reserved("b-2") == ("claim", 402)
+    standing = made.core.state.pools["shared"].standing
+    assert standing is not None
+    assert len(standing.timeline.ending(430 * SECOND_US)) == 1, "g + e after the order"
+    assert made.until(440).started("b-2") == [430]
+
+
+def test_an_engine_that_resizes_no_more_is_not_asked() -> None:
+    made = grown(4, 4, 4, entitled=(owed("b", 4),))
+    made.core.cycle(361 * SECOND_US, [f.SiteAdded("s", "simulated", logical=True)])
+    made.at(400, day(4, tenant="b")).until(500)
+    assert made.resized == [("a-1", 3, "growth")]
+    assert made.evicted == ["a-1"]
+    assert "b-1" in made.running
 
 
 def test_a_job_of_the_same_project_takes_units_at_once() -> None:
@@ -225,6 +268,16 @@ def test_a_budget_bounds_it_and_pays_what_was_used(gpu_h: float, nodes: int) -> 
         "perhaps it grew later"
     )
     assert budget.reserved == 0
+
+
+def test_what_a_failure_takes_from_it_its_budget_does_not_pay() -> None:
+    made = budgeted(1000).at(0, elastic(1, 4, hours=10, checkpoint_every_us=1000 * SECOND_US)).until(61)
+    made.at(1500, day(12, 3, hours=1)).until(1900)
+    failed(made, "n0", 1940)
+    used = next(fact for fact in made.all(f.UsageMetered) if isinstance(fact, f.UsageMetered))
+    kept = 4 * 60 + 16 * 940
+    assert dict(used.posted) == {"b1": kept * SECOND_US}
+    assert used.gpu_us == (4 * 60 + 16 * 1470 + 4 * 440) * SECOND_US
 
 
 def test_what_is_reserved_for_units_is_void_once_they_have_left() -> None:

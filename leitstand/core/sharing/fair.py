@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from leitstand.core import facts as f
+from leitstand.core import resizing
 from leitstand.core.metering import lost
 from leitstand.core.places.cutting import Asker, tasks_held
 from leitstand.core.places.fit import Free
@@ -58,6 +59,7 @@ class Fair:
         self.changed = False  # whether time has changed contracts since the last plan
         self.rebalanced: dict[str, None] = {}  # projects for which this plan may rebalance
         self._scene: Scene | None = None
+        self._stale = False
         self._consolidation: Consolidation | None = None
         self._cover: Cover | None = None
         self.usage = Usage(self)
@@ -379,6 +381,9 @@ class Fair:
         self.stop(act.victims, act.cause, job.id)
         assert self._scene is not None, "an act has a scene"
         self._scene.done(act)
+        if self._stale:  # more ends than was asked for
+            self._scene, self._stale = None, False
+            self.usage.forget()
         if not act.victims:  # what it waits for may be there already
             self._start_reserved(job)
 
@@ -391,8 +396,12 @@ class Fair:
                 self.emit(f.RunStopOrdered(victim, cause, job))
             elif run not in victims:
                 units.setdefault(run, []).append(victim)
-        for names in units.values():
-            self.emit(growing.shrunk(self, names, cause, job))
+        for run, names in units.items():
+            if resizing.can_resize(self.state, self.state.runs[run]):
+                self.emit(growing.shrunk(self, names, cause, job))
+            else:  # its engine did when it grew
+                self.emit(f.RunStopOrdered(run, cause, job))
+                self._stale = True
 
     def _move(self, job: "Job", leaf: Node) -> bool:
         """Let runs move for a job that fits by count, if it is worth it; whether it waits no more."""

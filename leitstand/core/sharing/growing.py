@@ -149,9 +149,12 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 # ── called by the plan: less ──────────────────────────────────────────────────────────────────────────────────────────
 def yielding(plan: "Fair", held: Held, unit: Unit) -> Yielding | None:
     """A unit as preemption sees it: what its end costs is that its nodes start something else. None: its engine gives
-    it up no more."""
-    if not resizing.can_resize(plan.state, plan.state.runs[run_of(unit.id)]):
-        return None
+    it up no more without its run, and that is protected."""
+    run = plan.state.runs[run_of(unit.id)]
+    if not resizing.can_resize(plan.state, run):
+        oldest = plan.now - plan.state.rules.sharing.protected_us
+        if plan.standing.tree.held[run.job].pinned_us or run.since_us > oldest:
+            return None
     restart = plan.state.rules.sharing.restart_us * held.charge
     return Yielding(unit.id, held.leaf, unit.places, unit.parts, held.charge, restart, _ANY_TIME, False)
 
