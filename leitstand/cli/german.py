@@ -144,6 +144,8 @@ GERMAN: Final[dict[str, str]] = {
     "exit code": "Exit-Code",
     "signal": "Signal",
     "nodes": "Knoten",
+    "{now}, from {least} to {most} when it starts": "{now}, von {least} bis {most}, wenn er startet",
+    "{now}, while it runs from {least} to {most}": "{now}, während er läuft von {least} bis {most}",
     "per node": "je Knoten",
     "priority": "Priorität",
     "max duration": "Höchstdauer",

@@ -133,6 +133,8 @@ class _Reader:
         if isinstance(found.get("num_nodes"), dict):
             nodes = found.pop("num_nodes")
             found |= {"num_nodes": nodes.get("min", 1), "num_nodes_max": nodes.get("max", 0)}
+            if nodes.get("elastic"):
+                found["elastic"] = True
         if self.recovery:
             found.setdefault("retry", self.recovery)
         self.workdir = found.pop("workdir", None)
@@ -215,9 +217,9 @@ class _Reader:
         return [y.text(key, one) for one in nodes]
 
     def num_nodes(self, key: str, node: Node) -> int | dict[str, Any]:
-        """A count, or the least and the most that an elastic job takes."""
+        """A count, or the least and the most that a job takes, and whether it bears that they change."""
         if isinstance(node, MappingNode):
-            return self.mapping(node, {"min": y.integer, "max": y.integer})
+            return self.mapping(node, {"min": y.integer, "max": y.integer, "elastic": y.flag})
         return y.integer(key, node)
 
     def topology(self, key: str, node: Node) -> dict[str, Any]:

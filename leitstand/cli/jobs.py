@@ -220,10 +220,26 @@ def _row(job: dict[str, Any], now: float) -> tuple[Any, ...]:
         person(job["user"]),
         word(job["state"]),
         word(job["reason"]) or None,
-        job["resources"]["gpus"] * max(1, job["num_nodes"]),
+        job["resources"]["gpus"] * max(1, _nodes_now(job)),
         job["exit_code"],
         show_span(now - datetime.fromisoformat(job["submitted_at"]).timestamp()),
     )
+
+
+def _nodes_now(job: dict[str, Any]) -> int:
+    """How many nodes its run has; of a job that does not run, how many it has at least."""
+    runs = job["runs"] if job["state"] in ("starting", "running", "stopping") else []
+    return len(runs[-1]["tasks"]) if runs and job.get("num_nodes_max") else int(job["num_nodes"])
+
+
+def _nodes(job: dict[str, Any]) -> int | str:
+    most = job.get("num_nodes_max", 0)
+    if most <= job["num_nodes"]:
+        return int(job["num_nodes"])
+    words = {"now": _nodes_now(job), "least": job["num_nodes"], "most": most}
+    if job["elastic"]:
+        return t("{now}, while it runs from {least} to {most}", **words)
+    return t("{now}, from {least} to {most} when it starts", **words)
 
 
 def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -242,7 +258,7 @@ def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
         (t("message"), message(job) or None),
         (t("exit code"), job["exit_code"]),
         (t("signal"), job["signal"]),
-        (t("nodes"), job["num_nodes"]),
+        (t("nodes"), _nodes(job)),
         (t("per node"), shape),
         (t("pool"), job.get("pool") or None),
         (t("site"), job.get("site") or None),

@@ -21,7 +21,7 @@ from leitstand.views.acts import ActRow
 from leitstand.views.rows import ENDED, JobRow, RunRow, UsageRow, fold
 
 FORM: Final = (
-    5  # of the tables below and of what `rows.fold` writes into them: raise it with a change of either
+    6  # of the tables below and of what `rows.fold` writes into them: raise it with a change of either
 )
 CACHE_KIB: Final = 8192
 WAL_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -34,7 +34,7 @@ RUN_COLUMNS: Final = ", ".join(f'"{name}"' for name in RunRow.__struct_fields__)
 ACT_COLUMNS: Final = ", ".join(f'"{name}"' for name in ActRow.__struct_fields__)
 _USAGE_COLUMNS: Final = ", ".join(f'"{name}"' for name in UsageRow.__struct_fields__)
 _JOB_KEPT: Final = 18  # columns that never change after the submission
-_RUN_KEPT: Final = 4
+_RUN_KEPT: Final = 3
 
 _TABLES: Final = f"""
 CREATE TABLE progress(one INTEGER PRIMARY KEY CHECK (one = 1), journal TEXT NOT NULL, seq INTEGER NOT NULL);

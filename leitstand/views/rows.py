@@ -30,7 +30,8 @@ class JobRow(msgspec.Struct, gc=False):
     """One job. `number`: the seq of its submission, the order of listings; `changed`: the seq of its last change;
     times in µs, None: not yet, `begin_us` and
     `deadline_us` 0: none; `after`: JSON of its dependencies; `index` of `size` in the `array`; `asked` of `resource`
-    against `limit` if rejected, `lacks`: JSON of what each pool lacks. Amounts are of the whole gang."""
+    against `limit` if rejected, `lacks`: JSON of what each pool lacks. Amounts are of the whole gang of `nodes`; it may
+    have up to `nodes_max`, and while it runs now more, now fewer, if it is `elastic`."""
 
     number: int
     job: str
@@ -65,18 +66,20 @@ class JobRow(msgspec.Struct, gc=False):
     held: int = 0
     pool: str = ""
     lacks: bytes = b"[]"
+    nodes_max: int = 0
+    elastic: int = 0
 
 
 class RunRow(msgspec.Struct, gc=False):
-    """One run. `state`: starting | running | stopping | ended. `tasks`: JSON of the placement. `usage`: '' or exact
+    """One run. `state`: starting | running | stopping | ended. `tasks`: JSON of the placement now. `usage`: '' or exact
     integers as text, "wall gpu cpu_milli memory_mib" times µs, which may exceed 64 bits. `cause`: why it was told to
     end at `stopped_us`, '' if nobody told it to; `stopped_for`: the job that should start instead; `lost_us`: its work
     (wall time) since the last checkpoint, once it has ended so."""
 
     run: str
     job: str
-    tasks: bytes
     placed_us: int
+    tasks: bytes
     state: str = "starting"
     started_us: int | None = None
     ended_us: int | None = None
@@ -130,7 +133,7 @@ def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
         entry.seq, fact.job, fact.tenant, fact.project, asked.gpus, asked.nodes, asked.cpus_milli, asked.memory_mib,
         fact.priority, fact.spec, entry.at, fact.begin_us, fact.deadline_us, encode_after(fact.after), fact.array,
         fact.index, fact.size, fact.checkpoint_every_us, held=int(fact.held), max_duration_us=fact.max_duration_us,
-        user=fact.user,
+        user=fact.user, nodes_max=asked.nodes_max, elastic=int(fact.elastic),
     )  # fmt: skip
     rows.add_job(row)
     return row
@@ -184,10 +187,16 @@ def _job_requeued(rows: Rows, entry: Entry, fact: f.JobRequeued) -> JobRow:
 
 
 def _run_placed(rows: Rows, entry: Entry, fact: f.RunPlaced) -> JobRow:
-    rows.add_run(RunRow(fact.run, fact.job, encode_tasks(fact.tasks), entry.at))
+    rows.add_run(RunRow(fact.run, fact.job, entry.at, encode_tasks(fact.tasks)))
     row = rows.job(fact.job)
     row.state, row.ended_us = "starting", None
     return row
+
+
+def _run_resize_ordered(rows: Rows, entry: Entry, fact: f.RunResizeOrdered) -> JobRow:
+    run = rows.run(fact.run)
+    run.tasks = encode_tasks(fact.tasks)
+    return rows.job(run.job)
 
 
 def _run_stop_ordered(rows: Rows, entry: Entry, fact: f.RunStopOrdered) -> JobRow:
@@ -250,6 +259,7 @@ _CHANGES: Final[dict[type[f.Fact], Callable[[Rows, Entry, Any], JobRow]]] = {
     f.JobEnded: _job_ended,
     f.RunPlaced: _run_placed,
     f.RunStopOrdered: _run_stop_ordered,
+    f.RunResizeOrdered: _run_resize_ordered,
     f.RunStarted: _run_started,
     f.RunEnded: _run_ended,
     f.UsageMetered: _usage_metered,

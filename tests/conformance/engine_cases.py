@@ -17,7 +17,7 @@ from leitstand.engines.local.gpus import LocalNode, LocalSite
 from leitstand.engines.local.orders import Surroundings
 from leitstand.engines.local.tenants import Tenants
 from leitstand.engines.simulated import SimulatedEngine
-from leitstand.runtime.ports import StartRun, StopRun
+from leitstand.runtime.ports import ResizeRun, StartRun, StopRun
 from leitstand.runtime.spec import RunSpec
 
 PATIENCE_S = 60.0
@@ -79,7 +79,7 @@ class SimulatedCase(Case):
             run, "job", "acme", "p", (Task("node-1"),), Resources(), "", limit_us, self.now, length_us
         )
 
-    def send(self, *orders: StartRun | StopRun) -> None:
+    def send(self, *orders: StartRun | StopRun | ResizeRun) -> None:
         self.engine.send(orders)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from leitstand.core.facts import Resources
+from leitstand.core.facts import Resources, RunResized, Task
 from leitstand.engines.local import record
 from leitstand.engines.local.engine import Limits
-from leitstand.runtime.ports import StartRun, StopRun
+from leitstand.runtime.ports import ResizeRun, StartRun, StopRun
 from leitstand.runtime.spec import Checkpoint, RunSpec
 from tests.conformance.engine_cases import SECOND, LocalCase, SimulatedCase, alive, eventually
 
@@ -120,6 +120,67 @@ def test_many_runs_at_once_are_each_reported_once(case: SimulatedCase | LocalCas
         assert case.end(f"a-{n}.1").outcome == "exited"
     assert len(case.seen) == 400
     assert all(len(case.starts(f"a-{n}.1")) == 1 for n in range(200))
+
+
+# ── an engine that resizes ────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.fixture
+def resizing() -> SimulatedCase:
+    """The engines that say so: to each of them this applies."""
+    return SimulatedCase()
+
+
+def elastic(case: SimulatedCase, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
+    return msgspec.structs.replace(case.order(run, length_us, limit_us), nodes_most=4)
+
+
+def resize(run: str, number: int, tasks: int, at_us: int) -> ResizeRun:
+    return ResizeRun(run, number, tuple(Task(f"node-{n}") for n in range(1, tasks + 1)), at_us)
+
+
+def reports(case: SimulatedCase, run: str) -> list[tuple[int, int]]:
+    return [
+        (seen.number, seen.at_us) for seen in case.seen if isinstance(seen, RunResized) and seen.run == run
+    ]
+
+
+def test_a_run_goes_on_with_other_tasks_and_says_so(resizing: SimulatedCase) -> None:
+    resizing.send(elastic(resizing, "r.1", 100 * SECOND))
+    resizing.start("r.1")
+    resizing.send(resize("r.1", 1, 4, 21 * SECOND))
+    resizing.send(resize("r.1", 2, 2, 31 * SECOND))
+    resizing.until(lambda: len(reports(resizing, "r.1")) == 2, "both reports")
+    assert reports(resizing, "r.1") == [(1, 21 * SECOND), (2, 31 * SECOND)]
+    ended = resizing.end("r.1")  # 20 of 100 alone, 40 with four in ten seconds, 40 with two
+    assert (ended.outcome, ended.at_us) == ("exited", 51 * SECOND)
+    assert len(resizing.starts("r.1")) == len(resizing.ends("r.1")) == 1
+
+
+def test_an_order_that_was_carried_out_changes_nothing_and_one_of_a_run_that_is_over_neither(
+    resizing: SimulatedCase,
+) -> None:
+    resizing.send(elastic(resizing, "r.1", 100 * SECOND))
+    resizing.start("r.1")
+    for _ in range(2):
+        resizing.send(resize("r.1", 1, 2, 21 * SECOND))
+    assert resizing.end("r.1").at_us == 61 * SECOND
+    resizing.send(resize("r.1", 2, 3, 62 * SECOND), resize("nobody.1", 1, 3, 62 * SECOND))
+    assert resizing.engine.next_time() is None
+
+
+def test_a_resized_run_keeps_its_time_limit_and_is_stopped_like_others(resizing: SimulatedCase) -> None:
+    resizing.send(
+        elastic(resizing, "r.1", 900 * SECOND, 100 * SECOND), elastic(resizing, "s.1", 900 * SECOND)
+    )
+    resizing.start("s.1")
+    resizing.send(resize("r.1", 1, 2, 11 * SECOND), resize("s.1", 1, 2, 11 * SECOND), stop("s.1"))
+    assert resizing.end("s.1").outcome == "stopped"
+    assert (resizing.end("r.1").outcome, resizing.end("r.1").at_us) == ("time_limit", 101 * SECOND)
+
+
+def test_after_a_restart_a_resized_run_ends_when_it_would_have(resizing: SimulatedCase) -> None:
+    steps = ((SECOND, 1), (21 * SECOND, 4), (31 * SECOND, 2))
+    resizing.restart(msgspec.structs.replace(elastic(resizing, "r.1", 100 * SECOND), steps=steps))
+    assert resizing.end("r.1").at_us == 51 * SECOND
 
 
 def test_the_log_of_a_run_that_nobody_knows_is_a_key_error(case: SimulatedCase | LocalCase) -> None:

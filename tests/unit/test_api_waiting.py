@@ -75,6 +75,7 @@ def test_what_is_asked_for_arrives_in_the_core() -> None:
     asked = decoded(
         num_nodes=2,
         num_nodes_max=4,
+        elastic=True,
         resources={
             "accelerators": ["B200:8", "H200:8", "GPU:4"],
             "topology": {"required": "rack", "preferred": "block", "slice_level": "rack", "slice_nodes": 2},
@@ -94,7 +95,7 @@ def test_what_is_asked_for_arrives_in_the_core() -> None:
     )
     assert (seen.begin_us, seen.deadline_us) == (NOON_US, NOON_US + 2 * HOUR_US)
     assert seen.after == (Dependency("acme-1"), Dependency("acme-2", "failed"))
-    assert (seen.held, seen.array) == (True, 5)
+    assert (seen.held, seen.array, seen.elastic) == (True, 5, True)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,11 @@ def test_accelerators_are_a_type_and_a_count_or_part_of_one(text: str, shape: Re
         ({"after": ["acme-1"] * 100, "array": 1001}, "/after names 100 jobs for 1001"),
         ({"array": 10_001}, "/array is 10001; the limits are 0 to 10000"),
         ({"num_nodes": 3, "num_nodes_max": 2}, "/num_nodes_max is 2, less than num_nodes"),
+        (
+            {"elastic": True, "resources": {"gpus": 1}},
+            "/elastic needs num_nodes_max above num_nodes, which is 1",
+        ),
+        ({"elastic": True, "num_nodes_max": 2}, "/elastic needs whole GPUs on each node"),
         ({"resources": {"accelerators": ["H100:1.5"]}}, "/resources/accelerators has 'H100:1.5'"),
         ({"resources": {"accelerators": ["H100:0"]}}, "/resources/accelerators has 'H100:0'"),
         ({"resources": {"accelerators": ["0.0001"]}}, "the smallest part of a GPU is 0.001"),

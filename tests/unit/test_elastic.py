@@ -177,7 +177,8 @@ def test_with_a_run_its_units_go_and_nobody_takes_them_again() -> None:
     made = Cloud(core).at(0, elastic(2, 3)).until(400)
     rack = f.Resources(8, 2, level="rack")  # only that with its least size has room for it
     first = f.SubmitJob("b", "default", rack, max_duration_us=HOUR_US, expected_us=HOUR_US, priority=1)
-    made.at(400, first, day(4, 1, "b"))
+    made.at(400, first, day(4, 1, "b")).until(401)
+    assert made.reserved("b-2") == ("claim", 400), "the unit is being freed for the first of them"
     made.until(500)
     assert made.evicted == ["a-1"]
     assert made.running == ["b-1", "b-2"]

@@ -312,6 +312,8 @@ resources:
         "num_nodes_max": 8,
         "resources": {"topology": {"required": "rack", "slice_level": "rack", "slice_nodes": 2}},
     }
+    body = parse("run: x\nnum_nodes: {min: 2, max: 8, elastic: true}\n").body
+    assert body == {"run": "x", "num_nodes": 2, "num_nodes_max": 8, "elastic": True}
     assert parse("run: x\nafter: acme-1:failed\n").body["after"] == ["acme-1:failed"]
 
 

@@ -19,6 +19,7 @@ from leitstand.runtime.ports import Entry
 from leitstand.views import database
 from leitstand.views.database import FORM, Database
 from leitstand.views.reading import JobView, Page, Reading
+from leitstand.views.rows import decode_tasks
 from tests.unit.faults import files_that_cannot_grow
 
 S = 1_000_000
@@ -81,6 +82,24 @@ def test_a_job_shows_each_state_of_its_life(views: Database, reading: Reading) -
     assert (job.max_duration_us, job.exit_code, job.reason) == (60 * S, 0, "")
     assert runs[0].usage == f"{11 * S} {5 * S} {22 * S} 7"
     assert runs[0].tasks == b'[["node-1","3"]]'
+
+
+def test_the_run_of_an_elastic_job_shows_the_nodes_that_it_has_now(views: Database, reading: Reading) -> None:
+    first, second = Task.of("node-1", (0, 1)), Task.of("node-2", (0, 1))
+    facts: list[Fact] = [
+        f.JobSubmitted("acme-1", "acme", "default", Resources(2, 1, nodes_max=4), elastic=True),
+        f.RunPlaced("acme-1.1", "acme-1", (first,)),
+        f.RunStarted("acme-1.1", 2 * S),
+        f.RunResizeOrdered("acme-1.1", 1, (first, second), "growth"),
+        f.RunResized("acme-1.1", 1, 4 * S),
+    ]
+    views.apply(entries(*facts[:3]))
+    views.apply(entries(*facts[3:], after=3))  # the row was written before
+    found = reading.job("acme-1")
+    assert found is not None
+    assert (found.job.nodes, found.job.nodes_max, found.job.elastic) == (1, 4, 1)
+    assert decode_tasks(found.runs[0].tasks) == (first, second)
+    assert found.job.state == "running"
 
 
 def test_a_job_ends_rejected_cancelled_or_killed(views: Database, reading: Reading) -> None:

@@ -100,6 +100,8 @@ class Job(msgspec.Struct, frozen=True):
     array: ArrayAnswer | None
     pool: str
     site: str
+    num_nodes_max: int
+    elastic: bool
 
 
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
@@ -166,6 +168,8 @@ def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str, 
         ArrayAnswer(row.array, row.index, row.size) if row.array else None,
         row.pool,
         site,
+        row.nodes_max,
+        bool(row.elastic),
     )
 
 

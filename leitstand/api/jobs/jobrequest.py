@@ -308,8 +308,9 @@ class JobRequest(Input, frozen=True):
     2026-03-01T08:00:00Z, or from now on a duration like 2h. `after`: jobs that it waits for, JOB or JOB:ok to succeed,
     JOB:failed, JOB:any, where JOB is an id or its number alone; the id of an array stands for all of it. `held`: it
     waits until it is released. `array`: so many equal jobs, which find their number in LEITSTAND_ARRAY_INDEX.
-    `num_nodes_max`: it takes from `num_nodes` to so many nodes. `data_sites`: where the data lies that it reads; it may
-    run elsewhere."""
+    `num_nodes_max`: it takes from `num_nodes` to so many nodes, as many as fit when it starts; if it is `elastic`, its
+    tasks bear that others come and go, and it has now more, now fewer. `data_sites`: where the data lies that it reads;
+    it may run elsewhere."""
 
     run: list[str] | str
     name: str = ""
@@ -334,6 +335,7 @@ class JobRequest(Input, frozen=True):
     held: bool = False
     array: int = 0
     data_sites: list[str] = []
+    elastic: bool = False
 
     hidden: ClassVar[frozenset[str]] = frozenset({"envs", "secrets", "secret_values"})
     checks: ClassVar[Mapping[str, Check]] = {
@@ -365,6 +367,13 @@ class JobRequest(Input, frozen=True):
                 "num_nodes_max",
                 f"is {self.num_nodes_max}, less than num_nodes; the limit is {self.num_nodes}",
             )
+        if self.elastic and self.num_nodes_max <= self.num_nodes:
+            yield (
+                "elastic",
+                f"needs num_nodes_max above num_nodes, which is {self.num_nodes}; the limit is {NODES_MAX}",
+            )
+        if self.elastic and any(not gpus for _, gpus, _, _ in _kinds(self.resources)):
+            yield "elastic", "needs whole GPUs on each node; name them in resources"
         if len(self.after) * self.array > ARRAY_AFTER_MAX:
             yield (
                 "after",
@@ -413,6 +422,7 @@ def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], now: i
         array=asked.array,
         alternatives=tuple(alternatives),
         data_sites=tuple(asked.data_sites),
+        elastic=asked.elastic,
         **more,
     )
 
@@ -421,8 +431,7 @@ def _shapes(asked: JobRequest, cpus_milli_default: Callable[[], int]) -> list[Re
     """Every shape that serves the job, in its order of preference."""
     node, count, place = asked.resources, asked.num_nodes, asked.resources.topology or TopologyRequest()
     shapes = []
-    asked_gpus = [_gpus(text) for text in node.accelerators] or [("", node.gpus, 0, "")]
-    for kind, gpus, gpu_milli, mig in asked_gpus:
+    for kind, gpus, gpu_milli, mig in _kinds(node):
         if node.cpus is not None:
             cpus = cpus_milli(node.cpus)
         else:
@@ -451,6 +460,11 @@ def profiles(asked: JobRequest) -> list[tuple[str, str]]:
     """(type of GPU, MIG profile) of the alternatives that ask for an instance."""
     found = [_gpus(text) for text in asked.resources.accelerators]
     return [(kind, mig) for kind, _, _, mig in found if mig]
+
+
+def _kinds(node: NodeResources) -> list[tuple[str, int, int, str]]:
+    """As `_gpus`, of a node for each alternative."""
+    return [_gpus(text) for text in node.accelerators] or [("", node.gpus, 0, "")]
 
 
 def _gpus(text: str) -> tuple[str, int, int, str]:
