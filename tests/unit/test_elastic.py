@@ -4,8 +4,10 @@
 import msgspec
 import pytest
 
+from leitstand.api.jobs.nodes import nodes_of
 from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core.explaining.why import why
 from leitstand.core.rules import Rules
 from leitstand.core.state import Projection, State
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
@@ -183,6 +185,15 @@ def test_with_a_run_its_units_go_and_nobody_takes_them_again() -> None:
     assert made.evicted == ["a-1"]
     assert made.running == ["b-1", "b-2"]
     assert made.resized == [("a-1", 3, "growth")], "nobody is told to change who was told to end"
+
+
+def test_what_a_unit_still_holds_is_not_free_and_who_waits_for_it_knows_until_when() -> None:
+    made = grown(4, 4, entitled=(owed("b", 4),)).at(400, day(4, tenant="b")).until(410)
+    state = made.core.state
+    assert [(node.gpus_free, node.runs) for node in nodes_of(state)] == [(0, ["a-1.1"])] * 2
+    found = why(state, "b-1", made.now)
+    assert (found.binding.reason, found.start.kind) == ("freeing", "claim")
+    assert found.start.start_us == 430 * SECOND_US
 
 
 def test_what_is_being_freed_is_awaited_before_other_units_go() -> None:

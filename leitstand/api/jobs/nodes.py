@@ -91,7 +91,7 @@ def nodes_of(state: State) -> list[NodeAnswer]:
     runs: dict[str, dict[str, None]] = {node: {} for node in state.nodes}
     taken = dict.fromkeys(state.nodes, 0)
     for run in state.runs.values():
-        for task in run.tasks:
+        for task in (*run.tasks, *run.leaving):
             runs[task.node][run.id] = None
             taken[task.node] += len(task.gpus)
     return [

@@ -274,6 +274,12 @@ class Reading:
             for run in self.state.runs.values()
             if run.stopping and any(task.node in nodes for task in run.tasks)
         ]
+        ends += [
+            one.at_us + sharing.grace_us + sharing.stop_us
+            for run in self.state.runs.values()
+            for one in (run.sizes.pending if run.sizes is not msgspec.UNSET else ())
+            if any(task.node in nodes for task in one.leaving)
+        ]
         return max([self.now, *ends])
 
 
