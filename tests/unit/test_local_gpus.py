@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from leitstand.core.facts import NodeAdded, SiteAdded
+from leitstand.core.facts import NodeAdded, SiteAdded, Task
+from leitstand.core.places.mig import Mig, Partition
 from leitstand.engines.local import gpus
 
 
@@ -20,7 +21,15 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     play_nvml(monkeypatch, [])
 
 
-def play_nvml(monkeypatch: pytest.MonkeyPatch, uuids: list[str], fault: bool = False) -> None:
+def play_nvml(
+    monkeypatch: pytest.MonkeyPatch,
+    uuids: list[str],
+    fault: bool = False,
+    name: str = "NVIDIA H100 80GB HBM3",
+    mig: dict[int, list[tuple[str, int]]] | None = None,
+) -> None:
+    """`mig`: of GPUs in MIG mode the profiles and starts of their instances, in the order of their numbers."""
+
     class NVMLError(Exception):
         pass
 
@@ -28,15 +37,37 @@ def play_nvml(monkeypatch: pytest.MonkeyPatch, uuids: list[str], fault: bool = F
         if fault:
             raise NVMLError("Driver Not Loaded")
 
+    modes = mig or {}
+
+    def instance(gpu: int, number: int) -> tuple[int, int]:
+        if number >= len(modes[gpu]):
+            raise NVMLError("Not Found")
+        return gpu, number
+
+    def name_of(device: Any) -> bytes | str:
+        if isinstance(device, tuple):
+            return f"{name} MIG {modes[device[0]][device[1]][0]}"
+        return name.encode()  # older bindings give bytes
+
+    def place(found: tuple[int, int]) -> Any:
+        return SimpleNamespace(placement=SimpleNamespace(start=modes[found[0]][found[1]][1], size=0))
+
     played: Any = SimpleNamespace(
         NVMLError=NVMLError,
         nvmlInit=init,
         nvmlShutdown=lambda: None,
         nvmlDeviceGetCount=lambda: len(uuids),
         nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetUUID=lambda index: uuids[index],
-        nvmlDeviceGetName=lambda index: b"NVIDIA H100 80GB HBM3",  # older bindings give bytes
+        nvmlDeviceGetUUID=lambda one: f"MIG-{one[0]}-{one[1]}" if isinstance(one, tuple) else uuids[one],
+        nvmlDeviceGetName=name_of,
     )
+    if mig is not None:
+        played.nvmlDeviceGetMigMode = lambda gpu: (int(gpu in modes), int(gpu in modes))
+        played.nvmlDeviceGetMaxMigDeviceCount = lambda gpu: 7
+        played.nvmlDeviceGetMigDeviceHandleByIndex = instance
+        played.nvmlDeviceGetGpuInstanceId = lambda found: found[1]
+        played.nvmlDeviceGetGpuInstanceById = lambda gpu, number: (gpu, number)
+        played.nvmlGpuInstanceGetInfo = place
     monkeypatch.setitem(sys.modules, "pynvml", played)
 
 
@@ -105,3 +136,42 @@ def test_a_driver_that_is_not_loaded_means_no_gpus(monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_shared_is_refused_with_the_numbers(count: int, nodes: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         gpus.discover(count, nodes)
+
+
+def test_mig_instances_that_are_there_are_offered_and_named_by_their_uuid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play_nvml(monkeypatch, ["GPU-a", "GPU-b"], mig={1: [("3g.40gb", 4), ("3g.40gb", 0)]})
+    site = gpus.discover(None, 1)
+    (fact,) = [one for one in site.facts() if isinstance(one, NodeAdded)]
+    assert (fact.gpus, fact.mig) == (2, Mig(fixed=(Partition(1, ("3g.40gb@0", "3g.40gb@4")),)))
+    assert site.visible(Task("node-1", "1")) == ("0",)
+    assert site.visible(Task("node-1", "2:f0/8")) == ("MIG-1-0",)
+    assert site.visible(Task("node-1", "2:f/8")) == ("MIG-1-1",)
+    for gone in (Task("node-1", "2:3/8"), Task("node-1", "1:f/8"), Task("node-2", "2:f/8")):
+        with pytest.raises(KeyError):
+            site.visible(gone)
+
+
+def test_instances_count_on_the_node_that_has_their_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    play_nvml(monkeypatch, ["GPU-a", "GPU-b"], mig={1: [("7g.80gb", 0)]})
+    found = [one.mig for one in gpus.discover(None, 2).facts() if isinstance(one, NodeAdded)]
+    assert found == [None, Mig(fixed=(Partition(0, ("7g.80gb@0",)),))]
+
+
+def test_a_gpu_in_mig_mode_without_instances_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    play_nvml(monkeypatch, ["GPU-a"], mig={0: []})
+    (fact,) = [one for one in gpus.discover(None, 1).facts() if isinstance(one, NodeAdded)]
+    assert fact.mig == Mig(fixed=(Partition(0, ()),))
+
+
+def test_instances_that_nobody_knows_are_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    play_nvml(monkeypatch, ["GPU-a"], mig={0: [("1c.3g.40gb", 0), ("3g.40gb", 4)]})
+    (fact,) = [one for one in gpus.discover(None, 1).facts() if isinstance(one, NodeAdded)]
+    assert fact.mig == Mig(fixed=(Partition(0, ("3g.40gb@4",)),))
+    assert "instance 1c.3g.40gb@0 is not offered" in caplog.text
+    play_nvml(monkeypatch, ["GPU-a"], name="NVIDIA X9", mig={0: [("3g.40gb", 0)]})
+    assert [one.gpus for one in gpus.discover(None, 1).facts() if isinstance(one, NodeAdded)] == [0]
+    assert "(NVIDIA X9) is in MIG mode and not offered" in caplog.text

@@ -95,7 +95,7 @@ def ours(task: Described) -> dict[str, str]:
     name, _, folder = marker(task.folder).partition("=")
     ours = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # NVML counts that way
-        "CUDA_VISIBLE_DEVICES": ",".join(task.site.devices(placed.node)[gpu] for gpu in placed.gpus),
+        "CUDA_VISIBLE_DEVICES": ",".join(task.site.visible(placed)),
         "MASTER_ADDR": MASTER_ADDR,
         "MASTER_PORT": str(task.port),
         "WORLD_SIZE": tasks,  # one process per task

@@ -3,16 +3,19 @@
 
 Called by the writer, which puts `LocalSite.facts()` before the core, and by the engine, which needs the devices.
 A logical GPU is a number that is counted and nothing more; `logical`, `gpu_type` and `LEITSTAND_GPUS_LOGICAL` say so.
+MIG instances that the driver reports are offered as they are; nobody here makes any.
 """
 
 import logging
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from leitstand.core.facts import NodeAdded, SiteAdded
+from leitstand.core.facts import NodeAdded, SiteAdded, Task
+from leitstand.core.places.mig import Mig, Partition, model_of, placement
+from leitstand.core.places.slots import geometry_of
 
 SITE: Final = "local"
 ENGINE: Final = "local"
@@ -21,21 +24,39 @@ LOGICAL: Final = "logical"
 _log = logging.getLogger(__name__)
 
 
+class Instance(msgspec.Struct, frozen=True):
+    """A MIG instance: profile and first slice (`3g.40gb@4`), and its UUID."""
+
+    placement: str
+    uuid: str
+
+
 class Gpu(msgspec.Struct, frozen=True):
-    """A real GPU: NVML's index on this machine, UUID and product name."""
+    """A real GPU: NVML's index on this machine, UUID and product name; `instances`: None if it is not in MIG mode."""
 
     index: int
     uuid: str
     name: str
+    instances: tuple[Instance, ...] | None = None
 
 
 class LocalNode(msgspec.Struct, frozen=True):
-    """`devices[i]` is what `CUDA_VISIBLE_DEVICES` calls GPU i of this node."""
+    """`devices[i]` is what `CUDA_VISIBLE_DEVICES` calls GPU i of this node; `instances`: by GPU of the node, of those
+    in MIG mode."""
 
     node: str
     devices: tuple[str, ...]
     cpus_milli: int
     memory_mib: int
+    instances: dict[int, tuple[Instance, ...]] = {}
+
+    @property
+    def mig(self) -> Mig | None:
+        """As the core is told."""
+        fixed = [
+            Partition(gpu, tuple(one.placement for one in found)) for gpu, found in self.instances.items()
+        ]
+        return Mig(fixed=tuple(fixed)) if fixed else None
 
 
 class LocalSite(msgspec.Struct, frozen=True):
@@ -54,6 +75,18 @@ class LocalSite(msgspec.Struct, frozen=True):
         """Devices of a node; empty for a node that is not of this site."""
         return next((one.devices for one in self.nodes if one.node == node), ())
 
+    def visible(self, task: Task) -> tuple[str, ...]:
+        """What `CUDA_VISIBLE_DEVICES` names for a task; KeyError or IndexError for what is not there."""
+        if not task.slot:
+            devices = self.devices(task.node)
+            return tuple(devices[gpu] for gpu in task.gpus)
+        model = model_of(self.gpu_type)
+        of_node = next((one.instances for one in self.nodes if one.node == task.node), {})
+        for one in of_node.get(task.gpus[0], ()) if model is not None else ():
+            if (task.slot,) in geometry_of(model, (one.placement,)).placements.values():
+                return (one.uuid,)
+        raise KeyError(task.mask)
+
     def _fact(self, node: LocalNode) -> NodeAdded:
         return NodeAdded(
             node=node.node,
@@ -62,6 +95,7 @@ class LocalSite(msgspec.Struct, frozen=True):
             cpus_milli=node.cpus_milli,
             memory_mib=node.memory_mib,
             gpu_type=self.gpu_type,
+            mig=node.mig,
         )
 
 
@@ -80,6 +114,7 @@ def discover(gpus: int | None, nodes: int) -> LocalSite:
         raise ValueError(f"nodes: {nodes} nodes leave no CPU or memory for each of them; take fewer")
     real = real_gpus() if gpus is None else []
     if real:
+        real = _known(real)
         devices = [str(gpu.index) for gpu in real]
     else:
         cores = max(1, cpus_milli // 1000)
@@ -93,19 +128,50 @@ def discover(gpus: int | None, nodes: int) -> LocalSite:
     parts = [devices[rank * share : (rank + 1) * share] for rank in range(nodes)]
     if not real:  # each logical node counts its own from 0
         parts = [devices[:share]] * nodes
+    found = {str(gpu.index): gpu.instances for gpu in real if gpu.instances is not None}
     return LocalSite(
         logical=not real,
         gpu_type=real[0].name if real else LOGICAL,
         nodes=tuple(
-            LocalNode(f"node-{rank}", tuple(part), cpus_milli // nodes, memory_mib // nodes)
+            LocalNode(
+                f"node-{rank}",
+                tuple(part),
+                cpus_milli // nodes,
+                memory_mib // nodes,
+                {gpu: found[device] for gpu, device in enumerate(part) if device in found},
+            )
             for rank, part in enumerate(parts, start=1)
         ),
     )
 
 
+def _known(real: list[Gpu]) -> list[Gpu]:
+    """GPUs in MIG mode with those of their instances that the table knows; without any if it knows nothing of the
+    model: such a GPU cannot be used whole either."""
+    model = model_of(real[0].name)
+    found = []
+    for gpu in real:
+        if gpu.instances is None:
+            found.append(gpu)
+            continue
+        known = [one for one in gpu.instances if model is not None and placement(one.placement, model)]
+        for one in gpu.instances:
+            if one not in known:
+                _log.warning(
+                    "GPU %d: instance %s is not offered: no such profile is known", gpu.index, one.placement
+                )
+        if model is None:
+            _log.warning(
+                "GPU %d (%s) is in MIG mode and not offered: its profiles are not known", gpu.index, gpu.name
+            )
+        else:
+            found.append(msgspec.structs.replace(gpu, instances=tuple(known)))
+    return found
+
+
 def real_gpus() -> list[Gpu]:
     """GPUs that NVML sees, by index, restricted to `CUDA_VISIBLE_DEVICES` where our own environment sets it; [] where
-    there is no NVML. MIG instances are not told apart: a GPU counts as one."""
+    there is no NVML. MIG instances that are there are told."""
     try:
         import pynvml
     except ImportError:
@@ -128,7 +194,28 @@ def real_gpus() -> list[Gpu]:
 def _gpu(nvml: "object", index: int) -> Gpu:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
     uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)  # type: ignore[attr-defined]
-    return Gpu(index, _text(uuid), _text(name))
+    return Gpu(index, _text(uuid), _text(name), _instances(nvml, handle))
+
+
+def _instances(nvml: Any, handle: Any) -> tuple[Instance, ...] | None:
+    """The MIG instances of a GPU, by their first slices; None if it is not in MIG mode, or cannot be."""
+    try:
+        current, _ = nvml.nvmlDeviceGetMigMode(handle)
+    except (AttributeError, nvml.NVMLError):  # an old binding; a GPU without MIG
+        return None
+    if not current:
+        return None
+    found: dict[int, Instance] = {}
+    for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            device = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+        except nvml.NVMLError:  # no instance with this number
+            continue
+        instance = nvml.nvmlDeviceGetGpuInstanceById(handle, nvml.nvmlDeviceGetGpuInstanceId(device))
+        start = nvml.nvmlGpuInstanceGetInfo(instance).placement.start
+        name = _text(nvml.nvmlDeviceGetName(device)).rpartition(" ")[2]
+        found[start] = Instance(f"{name}@{start}", _text(nvml.nvmlDeviceGetUUID(device)))
+    return tuple(found[start] for start in sorted(found))
 
 
 def _text(value: str | bytes) -> str:

@@ -95,11 +95,13 @@ def gather(order: StartRun, around: Surroundings, site: LocalSite) -> Gathered:
             "workdir_missing", f"the archive {spec.workdir} of its working directory is no longer there"
         )
     for task in order.tasks:
-        gpus = task.gpus
-        if gpus and gpus[-1] >= len(site.devices(task.node)):
+        try:
+            site.visible(task)
+        except LookupError:
+            what = f"GPUs {list(task.gpus)}" if not task.slot else f"the MIG instance {task.mask}"
             raise CannotStart(
-                "gpus_missing", f"this machine no longer offers GPUs {list(gpus)} of {task.node}"
-            )
+                "gpus_missing", f"this machine no longer offers {what} of {task.node}"
+            ) from None
     secrets = {variable: _secret(variable, name, order, around) for variable, name in spec.secrets.items()}
     identity = around.tenants.identity(order.tenant) if around.tenants else None
     return Gathered(spec, workdir, secrets, identity)
