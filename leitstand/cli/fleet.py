@@ -33,6 +33,10 @@ def nodes(json_wanted: bool) -> None:
     ]
     print_table(headers, [_node_row(node) for node in rows], t("No nodes."))
     _say_logical(rows)
+    for node in rows:
+        if node.get("mig"):
+            fit = ", ".join(f"{name}: {count}" for name, count in node["mig"].items())
+            click.echo(t("{node}: MIG instances that fit, each alone: {fit}", node=node["id"], fit=fit))
 
 
 @click.command(help=t("List the sites."))

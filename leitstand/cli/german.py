@@ -159,6 +159,7 @@ GERMAN: Final[dict[str, str]] = {
     "No nodes.": "Keine Knoten.",
     "No sites.": "Keine Standorte.",
     "No tenants.": "Keine Mandanten.",
+    "{node}: MIG instances that fit, each alone: {fit}": "{node}: MIG-Instanzen, die passen, jede für sich: {fit}",
     "Nothing was used yet.": "Noch nichts verbraucht.",
     "logical": "logisch",
     "Logical GPUs are counted, not real: jobs get their numbers, no device.": "Logische GPUs sind gezählt, "

@@ -199,4 +199,5 @@ def _price(answer: dict[str, Any]) -> str:
 
 
 def _gpus(task: dict[str, Any]) -> str:
-    return ",".join(str(gpu) for gpu in task["gpus"]) or "-"
+    slices = f" [{task['slices']}]" if task.get("slices") else ""
+    return (",".join(str(gpu) for gpu in task["gpus"]) or "-") + slices

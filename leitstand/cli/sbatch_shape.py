@@ -121,7 +121,10 @@ class _Counts:
             return f"{self.kind}:{gpus}"
         if gpus != 1:
             what = t("a task has one MIG instance, not {count}; say --nodes for more tasks", count=gpus)
-            self.teller.fault(next(iter(self.given.values())), what)
+            names = [
+                name for name in ("gres", "gpus-per-node", "gpus-per-task", "gpus") if name in self.given
+            ]
+            self.teller.fault(self.given[names[0]], what)
         return profile[1]
 
     def memory(self, cpus: int, gpus: int) -> float:

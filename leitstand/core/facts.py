@@ -102,6 +102,15 @@ class Task(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknow
         return int(rest.partition("/")[0], 16) if is_instance else 0
 
     @property
+    def slices(self) -> str:
+        """The slices of a MIG instance for people, `4-7/8`; '' if the task has none."""
+        if not self.slot:
+            return ""
+        every = int(self.mask.partition("/")[2])
+        own = self.slot & ((1 << every) - 1)
+        return f"{(own & -own).bit_length() - 1}-{own.bit_length() - 1}/{every}"
+
+    @property
     def slot_milli(self) -> int:
         """What a MIG instance is of its GPU, in thousandths, rounded up: its share of the slices."""
         slices = int(self.mask.partition("/")[2] or 0)

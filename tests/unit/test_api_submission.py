@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from leitstand.core.facts import TenantAdded
+from leitstand.core.facts import NodeAdded, TenantAdded
+from leitstand.core.places.mig import Mig, Partition
 from leitstand.runtime.spec import RunSpec
 from tests.unit.faces_story import Plant, problem
 
@@ -120,3 +121,33 @@ def test_a_retry_of_what_was_planned_is_the_same_job_although_the_plan_is_anothe
     headers = {"If-Match": f'"{expected}"', "Idempotency-Key": "k"}
     ids = [plant.ask("POST", "/v1/jobs", json=body, headers=headers).json()["id"] for _ in range(2)]
     assert ids == ["operator-1", "operator-1"]
+
+
+# ── MIG instances ─────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_mig_profile_that_no_gpu_has_is_refused_with_those_there_are(plant: Plant) -> None:
+    for ask in (plant.submit, lambda **body: plant.ask("POST", "/v1/plan", json={"run": ["true"], **body})):
+        said = problem(ask(resources={"accelerators": ["H100:3g.41gb"]}), 400, "invalid-request")
+        (fault,) = said["errors"]
+        assert fault["where"] == "/resources/accelerators"
+        assert fault["what"].startswith("H100 has no MIG profile '3g.41gb'; there are 1g.10gb, ")
+    assert not plant.writer.core.state.jobs
+
+
+def test_where_no_gpu_is_in_mig_mode_that_is_said_and_what_gpus_here_have(plant: Plant) -> None:
+    asked = {"resources": {"accelerators": ["3g.40gb"]}}
+    said = problem(plant.submit(**asked), 422, "no_such_capacity")
+    assert "asks for a MIG profile that no GPU where it may run can be cut into" in said["detail"]
+    assert said["hint"] == "MIG profiles that GPUs here have: none"
+    plant.writer.cycle(
+        NodeAdded("a30", "here", 1, 8000, 0, "NVIDIA A30", mig=Mig(fixed=(Partition(0, ("2g.12gb@2",)),)))
+    )
+    assert problem(plant.submit(**asked), 422, "no_such_capacity")["hint"].endswith("have: 2g.12gb")
+
+
+def test_an_instance_is_shown_with_its_gpu_its_slices_and_what_else_fits(plant: Plant) -> None:
+    plant.writer.cycle(NodeAdded("h100", "here", 2, 8000, 0, "NVIDIA H100 80GB HBM3", mig=Mig(True)))
+    job = plant.submit(resources={"accelerators": ["H100:3g.40gb"]}).json()
+    assert job["runs"][0]["tasks"] == [{"node": "h100", "gpus": [0], "slices": "4-7/8"}]
+    node = next(one for one in plant.ask("GET", "/v1/nodes").json()["items"] if one["id"] == "h100")
+    assert (node["gpus"], node["gpus_free"]) == (2, 1)
+    assert (node["mig"]["3g.40gb"], node["mig"]["7g.80gb"], node["mig"]["1g.10gb"]) == (3, 1, 11)

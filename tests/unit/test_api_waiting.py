@@ -106,6 +106,9 @@ def test_what_is_asked_for_arrives_in_the_core() -> None:
         ("H100:0.5", Resources(0, 1, gpu_type="H100", gpu_milli=500)),
         ("0.25", Resources(0, 1, gpu_milli=250)),
         ("gpu:1", Resources(1)),
+        ("H100:3g.40gb", Resources(0, 1, gpu_type="H100", mig="3g.40gb")),
+        ("1G.10GB+ME", Resources(0, 1, mig="1g.10gb+me")),
+        ("GPU:2g.20gb:1", Resources(0, 1, mig="2g.20gb")),
     ],
 )
 def test_accelerators_are_a_type_and_a_count_or_part_of_one(text: str, shape: Resources) -> None:
@@ -116,6 +119,11 @@ def test_accelerators_are_a_type_and_a_count_or_part_of_one(text: str, shape: Re
     ("body", "said"),
     [
         ({"begin": "soon"}, "/begin 'soon' is neither a time"),
+        (
+            {"resources": {"accelerators": ["H100:3g.40gb:2"]}},
+            "a task has one MIG instance: H100:3g.40gb, and num_nodes",
+        ),
+        ({"resources": {"accelerators": ["H100:3g"]}}, "write it like H100:8, H100:0.5, H100:3g.40gb or 8"),
         ({"begin": "2026-03-01T08:00:00"}, "/begin '2026-03-01T08:00:00' is not a time with its zone"),
         ({"deadline": "2026-13-01T08:00:00Z"}, "/deadline '2026-13-01T08:00:00Z' is not a time"),
         ({"after": ["acme"]}, "/after has 'acme'; write it like acme-42"),

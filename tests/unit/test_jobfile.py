@@ -106,6 +106,20 @@ def test_gpu_types_are_asked_for_in_the_order_of_preference(text: str, accelerat
     assert job.notices == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "accelerators"),
+    [
+        ("H100:3g.40gb", ["H100:3g.40gb"]),
+        ("3g.40gb:1", ["3g.40gb"]),
+        ("[H100:1g.10gb+me, A30:1g.6gb]", ["H100:1g.10gb+me", "A30:1g.6gb"]),
+    ],
+)
+def test_a_mig_instance_is_asked_for_by_its_profile(text: str, accelerators: list[str]) -> None:
+    assert parse(f"run: x\nresources:\n  accelerators: {text}\n").body["resources"] == {
+        "accelerators": accelerators
+    }
+
+
 def test_sites_and_jurisdiction_are_asked_for() -> None:
     job = parse("run: x\nresources: {sites: [aachen, dresden], jurisdiction: DE}\ndata_sites: graz\n")
     assert job.body["resources"] == {"sites": ["aachen", "dresden"], "jurisdiction": "DE"}
@@ -126,6 +140,8 @@ def test_sites_and_jurisdiction_are_asked_for() -> None:
         ("H100:80GB:8", "a type and a count"),
         ("[[1]]", "not a list"),
         ("{}", "different counts"),
+        ("H100:3g.40gb:2", "a task has one MIG instance; say num_nodes: 2"),
+        ("[H100:3g.40gb, H100:1]", "a MIG instance like H100:3g.40gb, in every alternative"),
     ],
 )
 def test_what_is_no_number_of_gpus_is_refused(text: str, said: str) -> None:

@@ -328,6 +328,20 @@ def test_a_reservation_of_a_gpu_that_is_cut_as_needed_holds_it_whole() -> None:
     assert cloud.started("a-3") == [7200]
 
 
+def test_found_a_gang_that_waits_for_one_gpu_holds_one_gpu_and_no_instance_of_another() -> None:
+    """Its second task was to go beside the first, on a GPU that nobody has cut yet: that is no instance to name."""
+    cloud = Cloud(fleet((2, Mig(True)), rules=RULES, colocate=True))
+    whole = f.SubmitJob("a", "default", f.Resources(1), max_duration_us=HOUR_US, expected_us=HOUR_US)
+    cloud.at(0, whole, whole).until(1)
+    cloud.at(60, instance("2g.20gb", nodes=2, hours=8), instance("3g.40gb", hours=8)).until(61)
+    made = cloud.core.state.reservations
+    assert [task.mask for task in made["a-3"].tasks] == ["1", "1"]
+    assert (cloud.reserved("a-3"), cloud.reserved("a-4")) == (("promise", 3600), ("promise", 3600))
+    cloud.until(3 * 3600)
+    assert not cloud.all(f.PromiseBroken)
+    assert masks(cloud.core)["a-3"] == ["n0 1:30/8", "n0 1:3/8"]
+
+
 def test_who_calls_a_guarantee_takes_one_instance_of_a_partitioned_gpu() -> None:
     cloud = Cloud(fleet((1, Mig(False, (HALVES,))), (1, Mig(False, (HALVES,))), rules=RULES))
     cloud.core.cycle(0, [EntitlementsChanged("shared", (owed("a", 1),))])

@@ -15,6 +15,7 @@ from leitstand.api.context import Faces
 from leitstand.api.identity.names import PersonAnswer
 from leitstand.api.jobs.messages import sentence
 from leitstand.core.explaining.why import Reading
+from leitstand.core.facts import Task
 from leitstand.views.reading import JobView
 from leitstand.views.rows import JobRow, RunRow, decode_after, decode_tasks
 
@@ -29,11 +30,18 @@ class Shape(msgspec.Struct, frozen=True):
     memory_gb: float
 
 
-class TaskAnswer(msgspec.Struct, frozen=True):
-    """One task of a placed job; its place in the list is its node rank."""
+class TaskAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One task of a placed job; its place in the list is its node rank. `slices`: of its GPU, if it has no more than a
+    MIG instance, as `first-last/all`."""
 
     node: str
     gpus: tuple[int, ...]
+    slices: str = ""
+
+
+def task_answer(task: Task) -> TaskAnswer:
+    """The answer for one task."""
+    return TaskAnswer(task.node, task.gpus, task.slices)
 
 
 class RunAnswer(msgspec.Struct, frozen=True):
@@ -177,7 +185,7 @@ def _run(run: RunRow) -> RunAnswer:
     return RunAnswer(
         run.run,
         run.state,
-        tuple(TaskAnswer(task.node, task.gpus) for task in decode_tasks(run.tasks)),
+        tuple(task_answer(task) for task in decode_tasks(run.tasks)),
         None if run.started_us is None else moment(run.started_us),
         None if run.ended_us is None else moment(run.ended_us),
         run.outcome,

@@ -8,11 +8,13 @@ from litestar import Request, get
 
 from leitstand.api.context import faces_of
 from leitstand.api.permission import PLATFORM, inside, permit
+from leitstand.core.fleet import Node
 from leitstand.core.state import State
 
 
 class NodeAnswer(msgspec.Struct, frozen=True):
-    """A node. `logical`: its GPUs are counted, not real; `runs`: what is placed on it."""
+    """A node. `logical`: its GPUs are counted, not real; `gpus_free`: those of which nobody uses anything; `runs`: what
+    is placed on it; `mig`: how many more instances of each MIG profile fit, alone."""
 
     id: str
     site: str
@@ -25,6 +27,7 @@ class NodeAnswer(msgspec.Struct, frozen=True):
     cpus: float
     memory_gb: float
     runs: list[str]
+    mig: dict[str, int]
 
 
 class Nodes(msgspec.Struct, frozen=True):
@@ -93,7 +96,7 @@ def nodes_of(state: State) -> list[NodeAnswer]:
     for run in state.runs.values():
         for task in (*run.tasks, *run.leaving):
             runs[task.node][run.id] = None
-            taken[task.node] += len(task.gpus)
+            taken[task.node] |= task.bits
     return [
         NodeAnswer(
             node.id,
@@ -103,10 +106,22 @@ def nodes_of(state: State) -> list[NodeAnswer]:
             node.site in state.sites and state.sites[node.site].logical,
             node.in_service,
             node.gpus,
-            max(node.gpus - taken[node.id], 0) if node.in_service else 0,
+            max(node.gpus - taken[node.id].bit_count(), 0) if node.in_service else 0,
             node.cpus_milli / 1000,
             node.memory_mib / 1024,
             list(runs[node.id]),
+            _instances(state, node) if node.in_service else {},
         )
         for node in state.nodes.values()
     ]
+
+
+def _instances(state: State, node: Node) -> dict[str, int]:
+    free = state.pools[node.pool].free
+    if free.slots is None:
+        return {}
+    whole = free.gpus[node.position].bit_count()
+    rooms = {
+        name: free.slots.room(node.position, name, whole) for name in free.slots.profiles(1 << node.position)
+    }
+    return {name: room for name, room in rooms.items() if room}

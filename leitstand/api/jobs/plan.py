@@ -11,7 +11,7 @@ from leitstand.api import decode
 from leitstand.api.auth import Identity
 from leitstand.api.context import Faces, faces_of
 from leitstand.api.context import refusal as refusal_of
-from leitstand.api.jobs.answers import TaskAnswer
+from leitstand.api.jobs.answers import TaskAnswer, task_answer
 from leitstand.api.jobs.changes import Change, change_of
 from leitstand.api.jobs.jobrequest import JobRequest, observation
 from leitstand.api.jobs.messages import refusal
@@ -88,7 +88,7 @@ async def plan(request: Request[Any, Any, Any]) -> PlanAnswer:
         f"it {refusal(made.reason, made.asked, made.limit, made.resource)}" if made.reason else "",
         made.starts_now,
         made.waits_for,
-        [TaskAnswer(task.node, task.gpus) for task in made.tasks],
+        [task_answer(task) for task in made.tasks],
         made.jobs_ahead,
         _price(made),
         _parts(faces.follower.state, asked.tenant, made),

@@ -242,11 +242,13 @@ class Slots:
             return None
         return Choice((whole & -whole).bit_length() - 1, best[1], cuttable, True)
 
-    def profiles(self) -> list[str]:
-        """The profiles that some GPU has, by name."""
+    def profiles(self, nodes: int = -1) -> list[str]:
+        """The profiles that some GPU of these nodes has, by name."""
         found: dict[str, None] = {}
-        for geometry in (*(geometry for geometry, _ in self.states), *self._nodes):
-            found.update(dict.fromkeys(geometry.placements))
+        for (geometry, _), at in self.states.items():
+            found.update(dict.fromkeys(geometry.placements if at & nodes else ()))
+        for geometry, at in self._nodes.items():
+            found.update(dict.fromkeys(geometry.placements if at & nodes else ()))
         return sorted(found)
 
     def left(self, position: int) -> int:
@@ -328,6 +330,6 @@ def reserved(
     """What a reservation of these places holds: instances of GPUs that are cut, which are named, and whole GPUs, of
     which only the number counts."""
     return tuple(
-        Task(names[at], "1") if choice.whole else choice.task(names[at])
+        choice.task(names[at]) if choice.gpu in slots.gpus.get(at, ()) else Task(names[at], "1")
         for at, choice in cut(slots, places, None, profile)
     )
