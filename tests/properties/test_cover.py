@@ -50,19 +50,23 @@ def build(
     return tree
 
 
-def occupied(node: Node, chosen: Iterable[Held]) -> int:
-    """occ(node, chosen), by definition."""
+def share_of(node: Node, guaranteed: bool) -> int:
+    return node.guarantee if guaranteed else node.deserved
+
+
+def occupied(node: Node, chosen: Iterable[Held], guaranteed: bool = False) -> int:
+    """occ(node, chosen), by definition: where capacity was lost, what is not lent counts up to the share."""
     chosen = list(chosen)
     if node.children:
-        used = sum(occupied(child, chosen) for child in node.children.values())
+        used = sum(occupied(child, chosen, guaranteed) for child in node.children.values())
     else:
         used = sum(held.charge for held in chosen if held.leaf is node)
-    return max(used, node.floor)
+    return max(used, min(node.floor, share_of(node, guaranteed)))
 
 
 def cover(node: Node, running: list[Held], guaranteed: bool = False) -> list[Held]:
     """The cover of `running` at `node`, by definition."""
-    share = node.guarantee if guaranteed else node.deserved
+    share = share_of(node, guaranteed)
     chosen: list[Held] = []
     if not node.children:
         own = [held for held in running if held.leaf is node]
@@ -74,7 +78,7 @@ def cover(node: Node, running: list[Held], guaranteed: bool = False) -> list[Hel
         chosen += cover(child, running, guaranteed)
     below = [held for held in running if node in held.leaf.path() and held not in chosen]
     for held in sorted(below, key=lambda held: held.order):
-        if stands(held, chosen) and occupied(node, [*chosen, held]) <= share:
+        if stands(held, chosen) and occupied(node, [*chosen, held], guaranteed) <= share:
             chosen.append(held)
     return chosen
 
@@ -162,6 +166,19 @@ def test_what_is_kept_follows_what_changes(shape, capacity, running, ends) -> No
         if index % 3:
             kept.note(changes)  # or nobody tells
         tree.settle()
+        kept.refresh()
         fresh = Cover(tree)
         for node in tree.nodes.values():
             assert kept.amount(node) == fresh.amount(node)
+
+
+def test_where_capacity_was_lost_what_is_not_lent_leaves_the_share_to_runs() -> None:
+    """P is guaranteed 8 and lends nothing; 4 are left. Its projects deserve 2 each, a runs 3 and b 1: covered are 3."""
+    tree = build(
+        [("a", 8, 1, -1, 0), ("a/y", 0, 1, -1, 0)], 4, [("a/y", 3, 0, False, 0), ("a/x/p", 1, 0, False, 2)]
+    )
+    tree.wait(tree.node("a/x/p"), 3)
+    tree.settle()
+    node = tree.node("a")
+    assert (node.deserved, tree.node("a/y").deserved, node.floor) == (4, 2, 8)
+    assert sorted(Cover(tree).runs(node)) == ["j0", "j1"]

@@ -62,6 +62,8 @@ def serves(state: State, now: int, job: Job, remedy: Remedy, value: int) -> str:
     """What a cycle now does first, with the change: '' nothing, 'start' for the job, 'claim' for what is freed for it,
     or 'other'."""
     core = Core(changed(state, now, job, remedy, value))
+    for plan in core._plans():
+        plan.heads.forget()  # the job is looked at as one that begins to wait
     done = ""
     for fact in core.cycle(now, []):
         if isinstance(fact, f.RunPlaced) or (isinstance(fact, f.CapacityReserved) and fact.kind == "claim"):

@@ -476,6 +476,7 @@ class Fair:
         tree = self.standing.tree
         if self._cover is None or self._cover.edition != tree.edition:
             self._cover = Cover(tree)
+        self._cover.refresh()
         return self._cover
 
     def run_of(self, held: Held) -> Yielding | None:

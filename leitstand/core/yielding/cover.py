@@ -89,10 +89,27 @@ class Cover:
         self._amounts: dict[Node, tuple[int, Amount]] = {}
         self._runs: dict[Node, tuple[int, dict[str, Held]]] = {}
         self._empty: dict[Node, int] = {}  # what nodes occupy if nothing runs; 0 is left out
-        for node in sorted(tree.nodes.values(), key=lambda node: -node.depth):
-            below = sum(self._empty.get(child, 0) for child in node.children.values())
-            if max(below, node.floor):
-                self._empty[node] = max(below, node.floor)
+        self._nodes: list[Node] = []  # where that may be anything, the deepest first
+        if tree.floors:
+            some = (node for one in tree.nodes.values() if one.floor for node in one.path())
+            self._nodes = sorted(dict.fromkeys(some), key=lambda node: -node.depth)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Shares may have changed: where capacity was lost, what is not lent counts no more than the share."""
+        empty: dict[Node, int] = {}
+        for node in self._nodes:
+            below = sum(empty.get(child, 0) for child in node.children.values())
+            if max(below, self.floor(node)):
+                empty[node] = max(below, self.floor(node))
+        if empty != self._empty:
+            self._empty = empty
+            self._amounts.clear()
+            self._runs.clear()
+
+    def floor(self, node: Node) -> int:
+        """What of the guarantee of the node is not lent, as far as it goes into its share."""
+        return min(node.floor, self.share(node))
 
     def share(self, node: Node) -> int:
         """What the node may cover."""
@@ -154,7 +171,7 @@ class Cover:
 
     def _add_beside(self, node: Node, chosen: dict[str, Held], rest: list[Held]) -> None:
         """Of the rest those that fit beside the chosen and beside what is not lent below `node`."""
-        occupancy, share = _Occupancy(node, self._empty), self.share(node)
+        occupancy, share = _Occupancy(node, self, self._empty), self.share(node)
         for held in chosen.values():
             occupancy.add(held)
         for held in rest:
@@ -260,7 +277,7 @@ class Cover:
             return True
         if node not in self._empty:
             return self.amount(node)[0] + job.charge <= share
-        occupancy = _Occupancy(node, self._empty)
+        occupancy = _Occupancy(node, self, self._empty)
         for held in self.runs(node).values():
             occupancy.add(held)
         return occupancy.add(job, share)
@@ -292,8 +309,9 @@ class Cover:
 class _Occupancy:
     """What a set of runs occupies below `node`, run by run."""
 
-    def __init__(self, node: Node, empty: Mapping[Node, int]) -> None:
+    def __init__(self, node: Node, cover: Cover, empty: Mapping[Node, int]) -> None:
         self.node = node
+        self.floor = cover.floor
         self.empty = empty
         self.used: dict[Node, int] = {}
         self.total = empty.get(node, 0)
@@ -304,7 +322,8 @@ class _Occupancy:
         at, more = held.leaf, held.charge
         while True:
             used = self._used(at) + more
-            more = max(used, at.floor) - max(used - more, at.floor)
+            floor = self.floor(at)
+            more = max(used, floor) - max(used - more, floor)
             steps.append((at, used))
             if at is self.node:
                 break
