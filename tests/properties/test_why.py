@@ -45,12 +45,20 @@ def paused(scene: Scene, at: int) -> tuple[Core, int]:
 
 def settled(core: Core, now: int) -> Core:
     """Another core with the same state that has planned all that it can at `now`."""
-    other = Core(copied(core.state))
+    other = looking(copied(core.state))
     for _ in range(50):
         if not other.cycle(now, []):
             break
-        other = Core(copied(other.state))
+        other = looking(copied(other.state))
     return other
+
+
+def looking(state: State) -> Core:
+    """A core that looks at everybody in its first cycle, like at a tick: a job that was changed begins to wait."""
+    core = Core(state)
+    for plan in core._plans():
+        plan.heads.forget()
+    return core
 
 
 def copied(state: State) -> State:
@@ -61,15 +69,14 @@ def copied(state: State) -> State:
 def serves(state: State, now: int, job: Job, remedy: Remedy, value: int) -> str:
     """What a cycle now does first, with the change: '' nothing, 'start' for the job, 'claim' for what is freed for it,
     or 'other'."""
-    core = Core(changed(state, now, job, remedy, value))
-    for plan in core._plans():
-        plan.heads.forget()  # the job is looked at as one that begins to wait
-    done = ""
+    core = looking(changed(state, now, job, remedy, value))
+    done, asked = "", False  # whether others were told to end for it
     for fact in core.cycle(now, []):
         if isinstance(fact, f.RunPlaced) or (isinstance(fact, f.CapacityReserved) and fact.kind == "claim"):
             if fact.job != job.id:
                 return done or "other"
-            done = "start" if isinstance(fact, f.RunPlaced) else "claim"
+            done = "start" if isinstance(fact, f.RunPlaced) and not asked else "claim"
+        asked = asked or (isinstance(fact, f.RunStopOrdered | f.RunResizeOrdered) and fact.job == job.id)
     return done
 
 
