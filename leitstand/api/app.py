@@ -14,7 +14,18 @@ from leitstand.api import health, schema
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
 from leitstand.api.context import Faces
 from leitstand.api.identity import routes as identity
-from leitstand.api.jobs import blobs, events, explanation, jobs, logs, maintenance, nodes, plan, usage
+from leitstand.api.jobs import (
+    blobs,
+    bookings,
+    events,
+    explanation,
+    jobs,
+    logs,
+    maintenance,
+    nodes,
+    plan,
+    usage,
+)
 from leitstand.api.onboarding import agreement, applications, reviews
 from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
@@ -53,6 +64,9 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     maintenance.list_maintenance,
     maintenance.plan_maintenance,
     maintenance.cancel_maintenance,
+    bookings.list_bookings,
+    bookings.book,
+    bookings.cancel_booking,
     agreement.agreement,
     applications.file_application,
     applications.list_applications,

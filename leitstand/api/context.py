@@ -169,8 +169,8 @@ def refusal(settled: Settled) -> Problem:
             return disk_full()
         case "request_reused":
             return Problem(
-                409, "request-reused", f"the Idempotency-Key was used with another body, for job {detail}",
-                hint="use a fresh key for another job",
+                409, "request-reused", f"the Idempotency-Key was used with another body, for {detail}",
+                hint="use a fresh key",
             )  # fmt: skip
         case "unknown_job":
             return Problem(404, "unknown-job", f"there is no live job {detail}")
@@ -189,6 +189,7 @@ def refusal(settled: Settled) -> Problem:
             | "unknown_application"
             | "unknown_commitment"
             | "unknown_maintenance"
+            | "unknown_booking"
         ):
             what = settled.refused.removeprefix("unknown_") + (f" {detail!r}" if detail else "")
             return Problem(404, settled.refused.replace("_", "-"), f"there is no {what}")

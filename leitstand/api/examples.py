@@ -146,6 +146,19 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         },
         "an emergency": {"value": {"nodes": ["n7"], "reason": "power", "emergency": True}},
     },
+    "BookingRequest": {
+        "course": {
+            "summary": "A rack for a day, to see first whether it can be had",
+            "value": {
+                "resources": {"accelerators": ["H100:8"], "topology": {"required": "rack"}},
+                "num_nodes": 16,
+                "from_at": "2026-11-27T07:00:00Z",
+                "until_at": "2026-11-27T19:00:00Z",
+                "project": "training",
+                "dry_run": True,
+            },
+        }
+    },
     "CommitmentRequest": _one(
         {
             "node": "industry",
@@ -199,6 +212,9 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
             "array": {"id": "acme-40", "index": 2, "size": 10},
             "pool": "aachen-h200",
             "site": "",
+            "num_nodes_max": 0,
+            "elastic": False,
+            "booking": "",
         }
     ),
     "PlanAnswer": _one(

@@ -4,6 +4,7 @@
 from typing import Final
 
 from leitstand.cli.german_access import ACCESS
+from leitstand.cli.german_bookings import BOOKINGS
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
@@ -432,4 +433,6 @@ GERMAN: Final[dict[str, str]] = {
     **SHARES,
     # maintenance
     **MAINTENANCE,
+    # bookings
+    **BOOKINGS,
 }

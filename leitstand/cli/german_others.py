@@ -106,6 +106,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "unknown-user": "Diese Person gibt es nicht.",
     "unknown-project": "Dieses Projekt gibt es nicht.",
     "unknown-application": "Diesen Antrag gibt es nicht.",
+    "unknown-booking": "Diese Buchung gibt es nicht, oder nicht mehr.",
     "unknown-maintenance": "Dieses Wartungsfenster gibt es nicht, oder nicht mehr.",
     "unknown-commitment": "Diese Zusage gibt es nicht, oder nicht mehr.",
     "unknown-token": "Diesen Token gibt es nicht.",
@@ -115,7 +116,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "access-denied": "Die Anmeldung wurde abgelehnt.",
     "expired": "Diese Anmeldung ist vorbei.",
     "changed": "Das wurde inzwischen geändert; sehen Sie es noch einmal an.",
-    "request-reused": "Unter diesem Idempotency-Key wurde schon ein anderer Job eingereicht.",
+    "request-reused": "Unter diesem Idempotency-Key wurde schon etwas anderes eingereicht.",
     "disk-full": "Der freie Plattenplatz liegt unter der Reserve; laufende Jobs laufen weiter.",
     "writer-away": "Der entscheidende Prozess ist gerade nicht da; er startet von selbst neu.",
 }

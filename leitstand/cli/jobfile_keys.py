@@ -73,6 +73,7 @@ HINTS: Final = {
     "nodes": "num_nodes",
     "on_events": "on",
     "reasons": "on",
+    "reservation": "booking",
     "retries": "retry",
     "script": "run",
     "time_limit": "max_duration",

@@ -20,7 +20,7 @@ ARGV_BYTES_MAX: Final = 256 * 1024
 _ARGV: Final = "leitstand.argv"
 _FIELDS: Final = (
     *("name", "tenant", "project", "num_nodes", "max_duration", "expected_duration", "priority"),
-    *("begin", "deadline", "array"),
+    *("begin", "deadline", "array", "booking"),
 )
 _SHAPE: Final = ("gpus", "cpus", "memory_gb")
 
@@ -98,6 +98,7 @@ _OPTIONS: Final = (
         metavar="JOB[:HOW]",
         help=t("Not before this job has ended; HOW: ok, any or failed.  [default: ok]"),
     ),
+    click.option("--booking", metavar="ID", help=t("It runs in this booking alone, and ends with it.")),
     click.option("--hold", "held", is_flag=True, help=t("It waits until it is released.")),
     click.option(
         "--array", type=click.IntRange(1, 10_000), metavar="N", help=t("So many equal jobs, numbered from 0.")

@@ -77,6 +77,10 @@ COMMANDS: dict[str, Lazy] = {
         "leitstand.cli.maintenance:maintenance",
         "List, plan and cancel maintenance: times in which nodes are out of service.",
     ),
+    "bookings": Lazy(
+        "leitstand.cli.bookings:bookings",
+        "List, show, book and cancel bookings: capacity from a time to a time.",
+    ),
     "commitments": Lazy(
         "leitstand.cli.entitlements:commitments",
         "List, make and end commitments: guarantees with a time window and a price.",

@@ -51,6 +51,8 @@ _SUBJECTS: Final[dict[type[f.Fact], str]] = {
     a.SecretSet: "name",
     a.SecretDeleted: "name",
     a.RecordsErased: "subject",
+    f.BookingMade: "booking",
+    f.BookingCancelled: "booking",
     f.RulesSet: "digest",
     f.NodeAdded: "node",
     f.NodeRemoved: "node",
@@ -62,6 +64,7 @@ _OF_NO_TENANT: Final = frozenset({a.ApplicationFiled})
 _INHERITING: Final[dict[type[f.Fact], type[f.Fact]]] = {
     a.TokenRevoked: a.TokenIssued,
     a.CommitmentEnded: a.CommitmentMade,
+    f.BookingCancelled: f.BookingMade,
     a.InvitationAccepted: a.InvitationIssued,
     a.InvitationWithdrawn: a.InvitationIssued,
 }

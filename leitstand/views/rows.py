@@ -68,6 +68,7 @@ class JobRow(msgspec.Struct, gc=False):
     lacks: bytes = b"[]"
     nodes_max: int = 0
     elastic: int = 0
+    booking: str = ""
 
 
 class RunRow(msgspec.Struct, gc=False):
@@ -133,7 +134,7 @@ def _job_submitted(rows: Rows, entry: Entry, fact: f.JobSubmitted) -> JobRow:
         entry.seq, fact.job, fact.tenant, fact.project, asked.gpus, asked.nodes, asked.cpus_milli, asked.memory_mib,
         fact.priority, fact.spec, entry.at, fact.begin_us, fact.deadline_us, encode_after(fact.after), fact.array,
         fact.index, fact.size, fact.checkpoint_every_us, held=int(fact.held), max_duration_us=fact.max_duration_us,
-        user=fact.user, nodes_max=asked.nodes_max, elastic=int(fact.elastic),
+        user=fact.user, nodes_max=asked.nodes_max, elastic=int(fact.elastic), booking=fact.booking,
     )  # fmt: skip
     rows.add_job(row)
     return row

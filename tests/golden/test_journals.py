@@ -52,8 +52,8 @@ GOLDEN = {
     ),
     "bookings.jsonl": (
         4,
-        "918c61891468316ff79ed5dc1f91462d395d2ba18b6d8c62b458fe42c5411b30",
-        "732e7bd2a4d541e4517f875fe5895db96b9bd8cfed67331e98e05714020484d4",
+        "e01cd79cdec960a01ea49f497bfde81d74750204bf73b6027a007c4319c5cbce",
+        "d1d3824bb8dced4805df01b9b9cbced51baa194b39c3a75047c1b2f5bf2c03af",
     ),
     "maintenance.jsonl": (
         4,

@@ -47,9 +47,9 @@ def plans(draw: Any) -> list[Plan]:
             job = submission(draw, f"x/{tenant}/{project}")
             retries = draw(st.sampled_from([0, 1]))
             when = draw(st.integers(at, end + 5)) * MINUTE_US
-            found.append((when, msgspec.structs.replace(job, booking=f"k{number}", retries=retries)))
+            found.append((when, msgspec.structs.replace(job, booking=f"r{number}", retries=retries)))
         if draw(st.integers(0, 3)) == 0:
-            found.append((draw(st.integers(at, end)) * MINUTE_US, f.BookingCancelled(f"k{number}")))
+            found.append((draw(st.integers(at, end)) * MINUTE_US, f.BookingCancelled(f"r{number}")))
     return found
 
 

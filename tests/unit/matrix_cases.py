@@ -119,6 +119,13 @@ def roles_of(path: str, *, in_body: bool) -> Make:
     return make
 
 
+def of_booking(path: str) -> Make:
+    def make(things: Things) -> Iterator[Ask]:
+        yield Ask(Target("project", things.tenant, "default"), path.format(things.booking))
+
+    return make
+
+
 def of_invitation(path: str) -> Make:
     def make(things: Things) -> Iterator[Ask]:
         yield Ask(Target("tenant", things.tenant), path.format(things.invitation))
@@ -179,6 +186,11 @@ CASES: dict[str, Make] = {
     "GET /v1/maintenance": of_platform("/v1/maintenance"),
     "POST /v1/maintenance": of_platform("/v1/maintenance", "", {"nodes": ["node-2"], "dry_run": True}),
     "POST /v1/maintenance/{}/cancel": of_platform("/v1/maintenance/m1/cancel"),
+    "GET /v1/bookings": of_platform("/v1/bookings"),
+    "POST /v1/bookings": of_projects(
+        "/v1/bookings", "", {"resources": {"gpus": 1}, "until_at": "2030-01-01T00:00:00Z", "dry_run": True}
+    ),
+    "POST /v1/bookings/{}/cancel": of_booking("/v1/bookings/{}/cancel"),
     "GET /v1/commitments": of_tenant("/v1/commitments", "tenant={}"),
     "POST /v1/commitments": of_platform(
         "/v1/commitments", "", {"node": "public", "amount": 1, "to_at": "2030-01-01T00:00:00Z"}

@@ -28,7 +28,16 @@ from leitstand.core.acts import (
     TokenIssued,
     UserAdded,
 )
-from leitstand.core.facts import Resources, RunEnded, RunStarted, SubmitJob, TenantAdded
+from leitstand.core.facts import (
+    BookingMade,
+    Resources,
+    RulesSet,
+    RunEnded,
+    RunStarted,
+    SubmitJob,
+    TenantAdded,
+)
+from leitstand.core.rules import Rules
 from leitstand.runtime.spec import RunSpec
 from leitstand.stores.legal import LegalIdentity
 from leitstand.stores.people import Person
@@ -66,6 +75,7 @@ class Things(NamedTuple):
     tokens: dict[str, str]
     invitation: str
     application: str
+    booking: str = ""
 
 
 class Answer(NamedTuple):
@@ -89,6 +99,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.plant = Plant(folder)
+        self.plant.writer.cycle(RulesSet(Rules(discipline="fair"), ""))  # which alone knows bookings
         self.faces = self.plant.faces
         self.faces.signins = self.faces.filings = SignIns(*[Rate(10**6, 1)] * 3)
         self._users = 0
@@ -111,6 +122,7 @@ class World:
             dict.fromkeys(("tenant_admin", "member"), "k999"),
             "i999",
             "a999",
+            "r999",
         )
         self.askers = self._everybody()
         self.plant.writer.cycle(TenantSuspended(SUSPENDED, "terms"))
@@ -154,7 +166,15 @@ class World:
         tokens = {
             role: self.faces.follower.state.people.users[user].tokens[0] for role, user in users.items()
         }
-        return Things(tenant, lab, jobs, users, tokens, invitation, "")
+        return Things(tenant, lab, jobs, users, tokens, invitation, "", self._book(tenant))
+
+    def _book(self, tenant: str) -> str:
+        """In 90 days, so that nothing of what the cells ask meets it."""
+        begin = self.plant.writer.now + 90 * 86_400 * S
+        asked = BookingMade("", tenant, "default", Resources(1), begin, begin + 1_200 * S)
+        self.plant.writer.cycle(asked)
+        assert self.plant.writer.core.answers[0].made, self.plant.writer.core.answers
+        return self.plant.writer.core.answers[0].made
 
     def _commit(self, node: str) -> None:
         until = self.plant.writer.now + YEAR_US

@@ -86,14 +86,14 @@ def rejected(core: Core, seconds: int, asked: f.SubmitJob) -> tuple[str, int, in
     return fact.reason, fact.asked, fact.limit, fact.resource
 
 
-def nodes_of(core: Core, id: str = "k1") -> list[str]:
+def nodes_of(core: Core, id: str = "r1") -> list[str]:
     return [task.node for task in core.state.bookings.of[id].tasks]
 
 
 # ── it stands as a promise ────────────────────────────────────────────────────────────────────────────────────────
 def test_nobody_else_starts_who_would_last_into_a_booking() -> None:
     core = fair(4)
-    assert act(core, M, booking(60, 120)) == "k1"
+    assert act(core, M, booking(60, 120)) == "r1"
     assert placed(at(core, 2 * M, job(4, 59))) == {}
     assert list(placed(at(core, 2 * M, job(4, 58)))) == ["acme-2.1"]
     again(core)
@@ -119,11 +119,11 @@ def test_a_run_in_its_place_is_told_to_end_in_time_and_waits_again() -> None:
     at(core, 0, job(4, 600, tenant="beta", checkpoint_every_us=7 * MINUTE_US))
     at(core, 1, started("beta-1.1", 1))
     act(core, M, booking(60, 120))
-    assert core.state.bookings.of["k1"].yields == ("beta-1.1",)
+    assert core.state.bookings.of["r1"].yields == ("beta-1.1",)
     again(core)
     assert stops(at(core, 58 * M)) == []
     assert core.next_wake() == 59 * M * SECOND_US
-    assert stops(at(core, 59 * M)) == [("beta-1.1", "recall", "k1")]
+    assert stops(at(core, 59 * M)) == [("beta-1.1", "recall", "r1")]
     facts = at(core, 59 * M + 20, f.RunEnded("beta-1.1", (59 * M + 20) * SECOND_US, "stopped"))
     assert "JobRequeued" in names(facts)
     assert placed(facts) == {}
@@ -135,18 +135,18 @@ def test_no_more_runs_yield_than_are_in_the_way() -> None:
     core = fair(4)
     at(core, 0, job(2, 600), job(2, 600, tenant="beta"))
     act(core, M, booking(60, 120, gpus=2))
-    assert len(core.state.bookings.of["k1"].yields) == 1
+    assert len(core.state.bookings.of["r1"].yields) == 1
 
 
 def test_what_a_booking_frees_when_it_is_cancelled_is_free_for_all() -> None:
     core = fair(4)
     at(core, 0, job(4, 600, tenant="beta"))
     act(core, M, booking(60, 120))
-    at(core, 2 * M, f.BookingCancelled("k1"))
+    at(core, 2 * M, f.BookingCancelled("r1"))
     again(core)
     assert stops(at(core, 59 * M)) == []
     assert core.state.pools["shared"].standing.cuts == {}  # type: ignore[union-attr]
-    assert act(core, 60 * M, booking(70, 120)) == "k2"
+    assert act(core, 60 * M, booking(70, 120)) == "r2"
 
 
 def test_to_shares_it_is_a_pinned_run_of_its_owner() -> None:
@@ -160,7 +160,7 @@ def test_to_shares_it_is_a_pinned_run_of_its_owner() -> None:
     assert (leaf.running, leaf.pinned) == (0, 4000)
     at(core, 60 * M)
     assert (leaf.running, leaf.pinned) == (4000, 4000)
-    at(core, 61 * M, job(2, booking="k1"))
+    at(core, 61 * M, job(2, booking="r1"))
     assert (leaf.running, leaf.pinned) == (4000, 4000)
     again(core)
     at(core, 120 * M)
@@ -182,14 +182,14 @@ def test_it_is_refused_where_all_guarantees_could_not_be_called_beside_it() -> N
     assert why == "conflict"
     assert "2 more would be guaranteed, promised or booked than are there" in detail
     assert "no later time" in detail
-    assert act(core, M, booking(60, 120, gpus=2)) == "k1"
+    assert act(core, M, booking(60, 120, gpus=2)) == "r1"
     assert refused(core, M, booking(100, 140, gpus=2))[0] == "conflict"
 
 
 def test_its_own_guarantee_is_used_first() -> None:
     core = fair(4, 4)
     guaranteed(core, ("beta", 4000, -1), ("acme", 4000, -1))
-    assert act(core, M, booking(60, 120)) == "k1"
+    assert act(core, M, booking(60, 120)) == "r1"
     assert refused(core, M, booking(60, 120))[0] == "conflict"
 
 
@@ -201,7 +201,7 @@ def test_it_is_refused_over_a_borrow_limit() -> None:
         "conflict",
         True,
     )
-    assert act(core, M, booking(60, 120, gpus=2)) == "k1"
+    assert act(core, M, booking(60, 120, gpus=2)) == "r1"
     why, detail = refused(core, M, booking(60, 120, gpus=2))
     assert (why, "1 more would be guaranteed, promised or booked than industry/acme may use" in detail) == (
         "conflict",
@@ -215,7 +215,7 @@ def test_a_second_one_is_told_from_when_on_it_can_be_had() -> None:
     why, detail = refused(core, M, booking(90, 150, tenant="beta"))
     assert why == "conflict"
     assert f"it can be had from {120 * MINUTE_US} µs on" in detail
-    assert act(core, M, booking(120, 150, tenant="beta")) == "k2"
+    assert act(core, M, booking(120, 150, tenant="beta")) == "r2"
 
 
 def test_it_has_no_place_in_maintenance_and_maintenance_none_in_it() -> None:
@@ -223,9 +223,9 @@ def test_it_has_no_place_in_maintenance_and_maintenance_none_in_it() -> None:
     act(core, M, a.MaintenancePlanned("", 60 * MINUTE_US, 90 * MINUTE_US, ("n0",)))
     why, detail = refused(core, M, booking(70, 130))
     assert (why, f"from {90 * MINUTE_US} µs on" in detail) == ("conflict", True)
-    assert act(core, M, booking(90, 130)) == "k1"
+    assert act(core, M, booking(90, 130)) == "r1"
     why, detail = refused(core, 2 * M, a.MaintenancePlanned("", 100 * MINUTE_US, 110 * MINUTE_US, ("n0",)))
-    assert (why, "k1" in detail) == ("conflict", True)
+    assert (why, "r1" in detail) == ("conflict", True)
     assert f"from {130 * MINUTE_US} µs on" in detail
 
 
@@ -234,7 +234,7 @@ def test_runs_inside_a_guarantee_are_not_in_its_way_and_it_not_in_theirs() -> No
     guaranteed(core, ("beta", 4000, -1))
     at(core, 0, job(4, 600, tenant="beta"), job(4, 600))
     act(core, M, booking(60, 120))
-    assert core.state.bookings.of["k1"].yields == ("acme-1.1",)
+    assert core.state.bookings.of["r1"].yields == ("acme-1.1",)
 
 
 def test_a_commitment_that_would_endanger_it_is_refused() -> None:
@@ -242,7 +242,7 @@ def test_a_commitment_that_would_endanger_it_is_refused() -> None:
     act(core, M, booking(60, 120))
     asked = a.CommitmentMade("", "shared", "industry/beta", 6000, 90 * MINUTE_US, 200 * MINUTE_US)
     why, detail = refused(core, 2 * M, asked)
-    assert (why, "k1" in detail) == ("conflict", True)
+    assert (why, "r1" in detail) == ("conflict", True)
     assert act(core, 2 * M, msgspec.structs.replace(asked, from_us=120 * MINUTE_US)) == "c1"
 
 
@@ -251,14 +251,14 @@ def test_a_commitment_that_begins_in_its_window_counts() -> None:
     act(core, M, a.CommitmentMade("", "shared", "industry/beta", 6000, 90 * MINUTE_US, 200 * MINUTE_US))
     why, detail = refused(core, 2 * M, booking(60, 120))
     assert (why, f"it can be had from {200 * MINUTE_US} µs on" in detail) == ("conflict", True)
-    assert act(core, 2 * M, booking(20, 90)) == "k1"
+    assert act(core, 2 * M, booking(20, 90)) == "r1"
 
 
 # ── who runs in it ────────────────────────────────────────────────────────────────────────────────────────────────
 def test_jobs_that_name_it_start_inside_by_priority_and_count_nothing() -> None:
     core = fair(4, 4)
     act(core, M, booking(60, 120))
-    asked = [job(3, booking="k1"), job(3, booking="k1", priority=1), job(1, booking="k1")]
+    asked = [job(3, booking="r1"), job(3, booking="r1", priority=1), job(1, booking="r1")]
     assert placed(at(core, 2 * M, *asked)) == {}
     assert [core.state.jobs[f"acme-{n}"].charge_milli for n in (1, 2, 3)] == [0, 0, 0]
     facts = at(core, 60 * M)
@@ -273,7 +273,7 @@ def test_jobs_that_name_it_start_inside_by_priority_and_count_nothing() -> None:
 def test_nobody_takes_who_runs_inside() -> None:
     core = fair(4, rules=FAIR)
     act(core, M, booking(10, 60))
-    at(core, 2 * M, job(4, 50, booking="k1"))
+    at(core, 2 * M, job(4, 50, booking="r1"))
     at(core, 10 * M)
     for minute in range(11, 30):
         assert stops(at(core, minute * M, job(4, 10, tenant="beta", priority=9))) == []
@@ -283,7 +283,7 @@ def test_what_shares_a_gpu_inside_shares_it_with_nobody_outside() -> None:
     core = fair(2)
     act(core, M, booking(60, 120, gpus=1))
     half = f.Resources(0, 1, gpu_milli=400)
-    inside = f.SubmitJob("acme", "default", half, max_duration_us=50 * MINUTE_US, booking="k1")
+    inside = f.SubmitJob("acme", "default", half, max_duration_us=50 * MINUTE_US, booking="r1")
     at(core, 60 * M, inside, inside, inside)
     assert len({core.state.runs[f"acme-{n}.1"].tasks for n in (1, 2)}) == 1
     assert core.state.jobs["acme-3"].state == "pending"
@@ -298,7 +298,7 @@ def test_what_shares_a_gpu_inside_shares_it_with_nobody_outside() -> None:
 def test_a_run_inside_ends_with_the_booking_in_time_and_who_waits_ends_refused() -> None:
     core = fair(4)
     act(core, M, booking(60, 120))
-    at(core, 60 * M, job(4, 600, booking="k1"), job(4, 10, booking="k1"), job(4, 10, booking="k1", held=True))
+    at(core, 60 * M, job(4, 600, booking="r1"), job(4, 10, booking="r1"), job(4, 10, booking="r1", held=True))
     at(core, 60 * M, started("acme-1.1", 60 * M))
     assert core.state.pools["shared"].standing.tree.held["acme-1"].until_us == 120 * MINUTE_US  # type: ignore[union-attr]
     assert stops(at(core, 118 * M)) == []
@@ -319,9 +319,9 @@ def test_a_run_inside_ends_with_the_booking_in_time_and_who_waits_ends_refused()
 def test_a_run_that_comes_back_after_the_booking_is_over_does_not_wait_again() -> None:
     core = fair(4)
     act(core, M, booking(60, 120))
-    at(core, 60 * M, job(4, 600, booking="k1", retries=3))
+    at(core, 60 * M, job(4, 600, booking="r1", retries=3))
     at(core, 61 * M, started("acme-1.1", 60 * M))
-    at(core, 62 * M, f.BookingCancelled("k1"))
+    at(core, 62 * M, f.BookingCancelled("r1"))
     assert core.state.runs["acme-1.1"].stopping == "booking"
     facts = at(core, 62 * M + 1, f.RunEnded("acme-1.1", (62 * M + 1) * SECOND_US, "lost"))
     assert [(fact.state, fact.reason) for fact in facts if isinstance(fact, f.JobEnded)] == [
@@ -333,7 +333,7 @@ def test_a_run_that_comes_back_after_the_booking_is_over_does_not_wait_again() -
 def test_a_run_inside_that_failed_runs_again_inside() -> None:
     core = fair(4, 4)
     act(core, M, booking(60, 120))
-    at(core, 60 * M, job(4, 30, booking="k1", retries=1))
+    at(core, 60 * M, job(4, 30, booking="r1", retries=1))
     at(core, 61 * M, started("acme-1.1", 60 * M))
     facts = at(core, 62 * M, ended("acme-1.1", 62 * M, exit_code=1))
     assert [task[0] for task in placed(facts)["acme-1.2"]] == nodes_of(core)
@@ -345,7 +345,7 @@ def test_a_run_outside_that_is_late_does_not_block_it_for_ever() -> None:
     at(core, 1, started("beta-1.1", 1))
     act(core, M, booking(60, 120))
     at(core, 59 * M)
-    assert placed(at(core, 60 * M, job(4, 10, booking="k1"))) == {}
+    assert placed(at(core, 60 * M, job(4, 10, booking="r1"))) == {}
     facts = at(core, 61 * M, f.RunEnded("beta-1.1", 61 * M * SECOND_US, "stopped"))
     assert list(placed(facts)) == ["acme-1.1"]
 
@@ -353,11 +353,11 @@ def test_a_run_outside_that_is_late_does_not_block_it_for_ever() -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (job(1, booking="k9"), ("unknown_booking", 0, 0, "")),
-        (job(1, tenant="beta", booking="k1"), ("unknown_booking", 0, 0, "")),
-        (job(5, booking="k1"), ("booking", 5, 4, "gpus")),
-        (ask(4, 2, booking="k1", max_duration_us=MINUTE_US), ("booking", 2, 1, "nodes")),
-        (job(1, booking="k1", memory_mib=2**40), ("booking", 2**40, 512_000, "memory_mib")),
+        (job(1, booking="r9"), ("unknown_booking", 0, 0, "")),
+        (job(1, tenant="beta", booking="r1"), ("unknown_booking", 0, 0, "")),
+        (job(5, booking="r1"), ("booking", 5, 4, "gpus")),
+        (ask(4, 2, booking="r1", max_duration_us=MINUTE_US), ("booking", 2, 1, "nodes")),
+        (job(1, booking="r1", memory_mib=2**40), ("booking", 2**40, 512_000, "memory_mib")),
     ],
 )
 def test_a_job_that_could_not_run_in_it_is_refused(
@@ -371,12 +371,12 @@ def test_a_job_that_could_not_run_in_it_is_refused(
 def test_other_projects_may_be_named() -> None:
     core = fair(4)
     act(core, 0, a.ProjectAdded("acme", "lab"))
-    inside = msgspec.structs.replace(job(1, booking="k1"), project="lab")
+    inside = msgspec.structs.replace(job(1, booking="r1"), project="lab")
     act(core, M, booking(60, 120))
     assert rejected(core, M, inside)[0] == "unknown_booking"
-    at(core, 2 * M, f.BookingCancelled("k1"))
+    at(core, 2 * M, f.BookingCancelled("r1"))
     act(core, 2 * M, booking(60, 120, projects=("lab",)))
-    at(core, 3 * M, msgspec.structs.replace(inside, booking="k2"))
+    at(core, 3 * M, msgspec.structs.replace(inside, booking="r2"))
     assert list(placed(at(core, 60 * M))) == ["acme-2.1"]
 
 
@@ -396,7 +396,7 @@ def test_all_of_its_window_is_paid_and_jobs_inside_are_not_charged_again() -> No
     budget(core, 10)
     act(core, M, booking(60, 180))
     assert amounts(core) == (0, 8)
-    at(core, 60 * M, job(4, 30, booking="k1"))
+    at(core, 60 * M, job(4, 30, booking="r1"))
     at(core, 60 * M, started("acme-1.1", 60 * M))
     facts = at(core, 70 * M, ended("acme-1.1", 70 * M))
     (used,) = [fact for fact in facts if isinstance(fact, f.UsageMetered)]
@@ -412,7 +412,7 @@ def test_one_that_no_budget_can_pay_is_refused() -> None:
     why, detail = refused(core, M, booking(60, 180))
     assert why == "conflict"
     assert f"it costs {8 * HOUR_US} GPU·µs" in detail
-    assert act(core, M, booking(60, 120)) == "k1"
+    assert act(core, M, booking(60, 120)) == "r1"
     assert amounts(core) == (0, 4)
     assert refused(core, M, booking(120, 180))[0] == "conflict"
 
@@ -426,7 +426,7 @@ def test_cancelling_costs_the_more_the_later(minute: int, paid: int) -> None:
     for moment in (119, 120):
         if moment < minute:
             at(core, moment * M)
-    at(core, minute * M, f.BookingCancelled("k1"))
+    at(core, minute * M, f.BookingCancelled("r1"))
     assert amounts(core) == (paid, 0)
     assert core.state.bookings.of == {}
     again(core)
@@ -437,7 +437,7 @@ def test_one_that_nobody_uses_is_released_if_it_says_so() -> None:
     budget(core, 10)
     act(core, M, booking(60, 180, release_idle_us=15 * MINUTE_US))
     at(core, 59 * M)
-    at(core, 60 * M, job(1, 10, booking="k1"))
+    at(core, 60 * M, job(1, 10, booking="r1"))
     at(core, 61 * M, started("acme-1.1", 60 * M))
     at(core, 70 * M, ended("acme-1.1", 70 * M))
     assert core.state.bookings.of
@@ -451,7 +451,7 @@ def test_one_that_nobody_uses_is_released_if_it_says_so() -> None:
 def test_its_gpus_come_with_their_cpu_and_memory() -> None:
     core = fair(4, 8)
     act(core, M, booking(60, 120, gpus=2))
-    made = core.state.bookings.of["k1"].resources
+    made = core.state.bookings.of["r1"].resources
     assert (made.cpus_milli, made.memory_mib) == (2 * 8_000, 2 * 64_000)
 
 
@@ -459,13 +459,13 @@ def test_without_a_begin_it_begins_as_soon_as_everybody_can_have_left() -> None:
     core = fair(4)
     at(core, 0, job(4, 600, tenant="beta"))
     act(core, M, booking(0, 60))
-    assert core.state.bookings.of["k1"].from_us == 7 * MINUTE_US
+    assert core.state.bookings.of["r1"].from_us == 7 * MINUTE_US
 
 
 def test_asked_again_with_the_same_key_it_is_the_same() -> None:
     core = fair(4)
-    assert act(core, M, booking(60, 120, request="r", request_digest="d")) == "k1"
-    assert act(core, 2 * M, booking(60, 120, request="r", request_digest="d")) == "k1"
+    assert act(core, M, booking(60, 120, request="r", request_digest="d")) == "r1"
+    assert act(core, 2 * M, booking(60, 120, request="r", request_digest="d")) == "r1"
     assert len(core.state.bookings.of) == 1
     assert refused(core, 3 * M, booking(60, 130, request="r", request_digest="e"))[0] == "request_reused"
 
@@ -487,7 +487,7 @@ def test_asked_again_with_the_same_key_it_is_the_same() -> None:
         (booking(60, 120, gpus=9), "conflict", "could ever hold it"),
         (booking(60, 120, level="rack"), "conflict", "unknown_level"),
         (booking(60, 120, projects=("default",) * 65), "invalid", "65 other projects"),
-        (f.BookingCancelled("k7"), "unknown_booking", "k7"),
+        (f.BookingCancelled("r7"), "unknown_booking", "r7"),
     ],
 )
 def test_what_is_no_booking_is_refused(asked: f.Observation, why: str, says: str) -> None:
@@ -515,7 +515,7 @@ def test_other_disciplines_know_no_bookings_and_end_those_that_are(discipline: s
     core = fair(4)
     budget(core, 10)
     act(core, M, booking(60, 120))
-    at(core, 2 * M, job(1, booking="k1"))
+    at(core, 2 * M, job(1, booking="r1"))
     facts = at(core, 3 * M, f.RulesSet(Rules(discipline=discipline), ""))
     assert [fact.cause for fact in facts if isinstance(fact, f.BookingEnded)] == ["rules"]
     assert core.state.jobs == {}
@@ -525,8 +525,8 @@ def test_other_disciplines_know_no_bookings_and_end_those_that_are(discipline: s
 def test_a_booking_holds_nothing_but_what_it_says() -> None:
     core = fair(8)
     act(core, M, booking(60, 120, gpus=3))
-    at(core, 60 * M, job(2, 10, booking="k1"))
-    known: Booking = core.state.bookings.of["k1"]
+    at(core, 60 * M, job(2, 10, booking="r1"))
+    known: Booking = core.state.bookings.of["r1"]
     assert left(core.state, known) == {0: (1, 8_000 * 3, 64_000 * 3)}
     facts = at(core, 61 * M, *[job(1, 30, tenant="beta") for _ in range(8)])
     assert len(placed(facts)) == 5
@@ -554,7 +554,7 @@ def test_another_node_of_its_rack_takes_the_place_of_one_that_failed() -> None:
     core = racked("r0", "r1", "r0", "r0")
     act(core, M, booking(60, 120, gpus=8, nodes=2, level="rack"))
     before = nodes_of(core)
-    at(core, 60 * M, job(4, 50, booking="k1"), job(4, 50, booking="k1"))
+    at(core, 60 * M, job(4, 50, booking="r1"), job(4, 50, booking="r1"))
     at(core, 61 * M, *[started(run, 60 * M) for run in core.state.runs])
     (moved,) = [fact for fact in at(core, 62 * M, failed(before[0])) if isinstance(fact, f.BookingMoved)]
     after = [task.node for task in moved.tasks]
@@ -574,9 +574,9 @@ def test_who_is_on_the_only_node_that_can_take_the_place_yields() -> None:
     at(core, 60 * M)
     facts = at(core, 62 * M, failed(before))
     assert said(facts)[:3] == ["NodeRemoved", "BookingMoved", "RunStopOrdered"]
-    assert stops(facts) == [("beta-1.1", "recall", "k1")]
+    assert stops(facts) == [("beta-1.1", "recall", "r1")]
     again(core)
-    at(core, 62 * M + 1, job(4, 10, booking="k1"))
+    at(core, 62 * M + 1, job(4, 10, booking="r1"))
     facts = at(core, 63 * M, f.RunEnded("beta-1.1", 63 * M * SECOND_US, "stopped"))
     assert list(placed(facts)) == ["acme-1.1"]
 
@@ -595,7 +595,7 @@ def test_what_nothing_can_replace_breaks_by_name_and_is_not_paid() -> None:
         4000,
     )
     again(core)
-    assert rejected(core, 121 * M, job(8, nodes=2, booking="k1"))[0] == "booking"
+    assert rejected(core, 121 * M, job(8, nodes=2, booking="r1"))[0] == "booking"
     at(core, 179 * M)
     at(core, 180 * M)
     assert amounts(core) == (12, 0)
@@ -605,7 +605,7 @@ def test_one_of_which_nothing_is_left_ends() -> None:
     core = fair(4)
     budget(core, 100)
     act(core, M, booking(60, 180))
-    facts = at(core, 2 * M, job(1, booking="k1"), failed("n0"))
+    facts = at(core, 2 * M, job(1, booking="r1"), failed("n0"))
     assert [fact.cause for fact in facts if isinstance(fact, f.BookingEnded)] == ["lost"]
     assert core.state.jobs == {}
     assert amounts(core) == (0, 0)
@@ -637,8 +637,8 @@ def test_two_bookings_that_begin_together_make_way_by_count_together() -> None:
     at(core, 0, job(4, 600))
     act(core, M, booking(60, 120))
     act(core, M, booking(60, 120))
-    assert not core.state.bookings.of["k1"].yields + core.state.bookings.of["k2"].yields
-    assert stops(at(core, 59 * M)) == [("acme-1.1", "recall", "k1")]
+    assert not core.state.bookings.of["r1"].yields + core.state.bookings.of["r2"].yields
+    assert stops(at(core, 59 * M)) == [("acme-1.1", "recall", "r1")]
 
 
 def test_a_tenant_that_leaves_gives_its_bookings_back() -> None:
@@ -653,7 +653,7 @@ def test_a_tenant_that_leaves_gives_its_bookings_back() -> None:
 def test_who_was_held_when_the_tenant_was_suspended_starts_inside_when_it_is_back() -> None:
     core = fair(4)
     act(core, M, booking(60, 120))
-    at(core, 2 * M, job(4, 10, booking="k1"))
+    at(core, 2 * M, job(4, 10, booking="r1"))
     act(core, 3 * M, a.TenantSuspended("acme", "unpaid"))
     assert placed(at(core, 60 * M)) == {}
     assert list(placed(at(core, 61 * M, a.TenantResumed("acme")))) == ["acme-1.1"]
@@ -671,7 +671,7 @@ def test_an_elastic_run_in_its_place_goes_on_with_fewer_nodes() -> None:
     at(core, 60)
     assert len(core.state.runs["beta-1.1"].tasks) == 3
     act(core, 2 * M, booking(60, 120))
-    assert core.state.bookings.of["k1"].yields == ("beta-1.1",)
+    assert core.state.bookings.of["r1"].yields == ("beta-1.1",)
     again(core)
     facts = at(core, 59 * M)
     (order,) = [fact for fact in facts if isinstance(fact, f.RunResizeOrdered)]
@@ -681,7 +681,7 @@ def test_an_elastic_run_in_its_place_goes_on_with_fewer_nodes() -> None:
         False,
     )
     at(core, 59 * M + 1, f.RunResized("beta-1.1", order.number, (59 * M + 1) * SECOND_US))
-    assert list(placed(at(core, 60 * M, job(4, 30, booking="k1")))) == ["acme-1.1"]
+    assert list(placed(at(core, 60 * M, job(4, 30, booking="r1")))) == ["acme-1.1"]
     assert core.state.pools["shared"].standing.cuts == {}  # type: ignore[union-attr]
     again(core)
 
@@ -689,12 +689,12 @@ def test_an_elastic_run_in_its_place_goes_on_with_fewer_nodes() -> None:
 def test_a_job_that_waits_for_its_booking_is_told_so_with_the_time_or_what_it_lacks() -> None:
     core = fair(4)
     act(core, M, booking(60, 120))
-    at(core, 2 * M, job(3, 10, booking="k1"), job(2, 10, booking="k1"))
+    at(core, 2 * M, job(3, 10, booking="r1"), job(2, 10, booking="r1"))
     said = why(core.state, "acme-1", 2 * M * SECOND_US)
-    assert said.binding == Binding("booking", until_us=60 * MINUTE_US, booking="k1")
+    assert said.binding == Binding("booking", until_us=60 * MINUTE_US, booking="r1")
     assert (said.start.kind, said.start.start_us) == ("estimate", 60 * MINUTE_US)
     at(core, 59 * M)
     at(core, 60 * M)
     assert why(core.state, "acme-2", 60 * M * SECOND_US).binding == Binding(
-        "booking", 2, 1, "gpus", booking="k1"
+        "booking", 2, 1, "gpus", booking="r1"
     )

@@ -233,6 +233,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".exits",
                 ".german",
                 ".german_access",
+                ".german_bookings",
                 ".german_jobfile",
                 ".german_maintenance",
                 ".german_others",

@@ -44,6 +44,9 @@ MAY = {
     "maintenance:list": "O P S",
     "maintenance:plan": "O",
     "maintenance:cancel": "O",
+    "booking:list": "O P A U M V",
+    "booking:book": "O A",
+    "booking:cancel": "O A",
     "usage:read": "O P A U M V",
     "tenant:list": "O P S",
     "tenant:read": "O P I",
@@ -247,7 +250,7 @@ class Cell(NamedTuple):
             status = 200 if in_scope(self.asker, self.action) else 403
             if status == 200 and self._listed(answer) != listed(self.asker, self.action, self.world):
                 wrong.append(f"{self._name()} lists {sorted(self._listed(answer))}")
-        if self.action == "application:list" and self.asker.how not in ("none", "wrong"):
+        if self.action in ("application:list", "booking:list") and self.asker.how not in ("none", "wrong"):
             status = 200 if in_scope(self.asker, self.action) else 403
         got = answer.status if answer.status in (401, 403, 404) or answer.status >= 500 else 200
         if status != 200 and self.world.asked != asked_before:
@@ -322,7 +325,7 @@ _HIDDEN: dict[tuple[int, str], list[str]] = {}
 def normal(answer: Answer, things: Things, world: World) -> tuple[int, dict[str, str], str]:
     """The answer without the names of what was asked for and what is different each time."""
     text = answer.body.decode()
-    ids = [things.tenant, things.lab, things.invitation, things.application]
+    ids = [things.tenant, things.lab, things.invitation, things.application, things.booking]
     ids += [*things.jobs.values(), *things.users.values(), *things.tokens.values()]
     for word in sorted(filter(None, ids), key=len, reverse=True):
         text = re.sub(rf"(?<![\w-]){re.escape(word)}(?![\w-])", "THING", text)

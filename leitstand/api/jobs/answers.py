@@ -80,7 +80,7 @@ class Job(msgspec.Struct, frozen=True):
     """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
     ended or was rejected; of a pending job the one why it waits, as in its explanation. `after`: jobs that it waits
     for, as JOB:ok, JOB:any or JOB:failed. `user`: who submitted it. `pool`: where it queues or ran, '' if it was
-    refused; `site`: of its latest run, '' before the first."""
+    refused; `site`: of its latest run, '' before the first. `booking`: that in which alone it runs."""
 
     id: str
     name: str
@@ -110,6 +110,7 @@ class Job(msgspec.Struct, frozen=True):
     site: str
     num_nodes_max: int
     elastic: bool
+    booking: str
 
 
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
@@ -178,6 +179,7 @@ def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str, 
         site,
         row.nodes_max,
         bool(row.elastic),
+        row.booking,
     )
 
 

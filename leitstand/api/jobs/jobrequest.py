@@ -310,7 +310,7 @@ class JobRequest(Input, frozen=True):
     waits until it is released. `array`: so many equal jobs, which find their number in LEITSTAND_ARRAY_INDEX.
     `num_nodes_max`: it takes from `num_nodes` to so many nodes, as many as fit when it starts; if it is `elastic`, its
     tasks bear that others come and go, and it has now more, now fewer. `data_sites`: where the data lies that it reads;
-    it may run elsewhere."""
+    it may run elsewhere. `booking`: it runs in that alone, which pays for it, and ends with it."""
 
     run: list[str] | str
     name: str = ""
@@ -336,6 +336,7 @@ class JobRequest(Input, frozen=True):
     array: int = 0
     data_sites: list[str] = []
     elastic: bool = False
+    booking: str = ""
 
     hidden: ClassVar[frozenset[str]] = frozenset({"envs", "secrets", "secret_values"})
     checks: ClassVar[Mapping[str, Check]] = {
@@ -350,6 +351,7 @@ class JobRequest(Input, frozen=True):
         "after": _after,
         "array": between(0, ARRAY_MAX, " jobs, 0 for none"),
         "data_sites": _sites,
+        "booking": optional(an_id),
         "setup": _text,
         "envs": _envs,
         "workdir": _workdir,
@@ -401,7 +403,9 @@ class JobRequest(Input, frozen=True):
 def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], now: int, **more: Any) -> SubmitJob:
     """What the core gets of it at `now` (µs). `cpus_milli_default`: per node, for a job that names neither GPUs nor
     CPUs; `more`: user, spec, request, request_digest."""
-    resources, *alternatives = _shapes(asked, cpus_milli_default)
+    resources, *alternatives = shapes(
+        asked.resources, asked.num_nodes, asked.num_nodes_max, cpus_milli_default
+    )
     if asked.retry is not None:
         on = asked.retry.on or RETRYABLE
         more["retries"] = asked.retry.max
@@ -423,14 +427,18 @@ def observation(asked: JobRequest, cpus_milli_default: Callable[[], int], now: i
         alternatives=tuple(alternatives),
         data_sites=tuple(asked.data_sites),
         elastic=asked.elastic,
+        booking=asked.booking,
         **more,
     )
 
 
-def _shapes(asked: JobRequest, cpus_milli_default: Callable[[], int]) -> list[Resources]:
-    """Every shape that serves the job, in its order of preference."""
-    node, count, place = asked.resources, asked.num_nodes, asked.resources.topology or TopologyRequest()
-    shapes = []
+def shapes(
+    node: NodeResources, count: int, most: int, cpus_milli_default: Callable[[], int]
+) -> list[Resources]:
+    """Every shape that serves who asks for this on each of `count` nodes (up to `most`, 0: no more), in the order of
+    preference."""
+    place = node.topology or TopologyRequest()
+    found = []
     for kind, gpus, gpu_milli, mig in _kinds(node):
         if node.cpus is not None:
             cpus = cpus_milli(node.cpus)
@@ -447,13 +455,13 @@ def _shapes(asked: JobRequest, cpus_milli_default: Callable[[], int]) -> list[Re
             place.preferred,
             place.slice_nodes,
             place.slice_level,
-            asked.num_nodes_max,
+            most,
             tuple(node.sites),
             node.jurisdiction,
             mig,
         )
-        shapes.append(shape)
-    return shapes
+        found.append(shape)
+    return found
 
 
 def profiles(asked: JobRequest) -> list[tuple[str, str]]:

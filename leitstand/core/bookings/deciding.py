@@ -44,11 +44,11 @@ class Outcome(NamedTuple):
 
 def book(state: "State", now: int, asked: f.BookingMade) -> Decision:
     """Asked again with the same `request`, it is the one that was made."""
-    known = _known(state, asked)
-    if known is not None:
-        if known.request_digest != asked.request_digest:
-            return refuse("request_reused", known.id)
-        return Decision((), Answer(known.id))
+    made = known(state, asked)
+    if made is not None:
+        if made.request_digest != asked.request_digest:
+            return refuse("request_reused", made.id)
+        return Decision((), Answer(made.id))
     if fault := tenant_fault(state, asked):
         return refuse(*fault)
     wanted = wanted_at(state, now, asked)
@@ -56,10 +56,10 @@ def book(state: "State", now: int, asked: f.BookingMade) -> Decision:
         return refuse("invalid", "; ".join(faults))
     if busy := too_many(state, asked.tenant):
         return refuse("busy", busy)
-    made = outcome(state, now, wanted)
-    if not made.facts:
-        return refuse("conflict", made.why)
-    return Decision(made.facts, Answer(wanted.booking))
+    found = outcome(state, now, wanted)
+    if not found.facts:
+        return refuse("conflict", found.why)
+    return Decision(found.facts, Answer(wanted.booking))
 
 
 def cancel(state: "State", now: int, asked: f.BookingCancelled) -> Decision:
@@ -87,7 +87,7 @@ def soonest_us(state: "State", now: int) -> int:
 def wanted_at(state: "State", now: int, asked: f.BookingMade) -> f.BookingMade:
     """The same with an id, and with a begin if none was named; what only the core says is left out."""
     return f.BookingMade(
-        f"k{state.bookings.made + 1}",
+        f"r{state.bookings.made + 1}",
         asked.tenant,
         asked.project,
         asked.resources,
@@ -177,7 +177,8 @@ def too_many(state: "State", tenant: str) -> str:
     return f"{BOOKINGS_MAX} bookings of all tenants" if len(mine) >= BOOKINGS_MAX else ""
 
 
-def _known(state: "State", asked: f.BookingMade) -> Booking | None:
+def known(state: "State", asked: f.BookingMade) -> Booking | None:
+    """The booking that was made for the same request, as long as it is not over."""
     if not asked.request:
         return None
     return next((one for one in state.bookings.of.values() if one.request == asked.request), None)
@@ -189,6 +190,8 @@ def outcome(state: "State", now: int, wanted: f.BookingMade) -> Outcome:
     shape = wanted.resources
     leaf = node_of(state.tenants[wanted.tenant], wanted.project)
     best: Outcome | None = None
+    for name in state.pools:
+        keeping.refresh(state, name, now)
     found = options(state, leaf, [shape])
     for option in found.options:
         if wanted.pool and option.pool != wanted.pool:
@@ -224,7 +227,6 @@ def _in_pool(state: "State", now: int, wanted: f.BookingMade) -> Outcome:
         return Outcome(
             booking, why=f"pool {wanted.pool} could never hold it with the CPU and memory of its GPUs"
         )
-    keeping.refresh(state, wanted.pool, now)
     payment = paying.payment(state, booking)
     if isinstance(payment, Short):
         return Outcome(booking, why=_unpaid(payment))

@@ -20,7 +20,7 @@ from leitstand.core.places.placement import Place, counted
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.places.timeline import Timeline
 from leitstand.core.sharing.ahead import Ahead
-from leitstand.core.sharing.entitlements import contracts_of
+from leitstand.core.sharing.entitlements import contracts_of, upwards
 from leitstand.core.sharing.foreseen import Foreseen, Start
 from leitstand.core.sharing.promises import Bound, bounds, excess
 from leitstand.core.sharing.standing import Standing, limit_of, parts_of
@@ -223,13 +223,13 @@ class Search:
         for moment in sorted(moments):
             room = whole - lacking(lacks, moment)
             over = excess(self.ahead.tree(self.now, moment), [own, *near], moment, room)
-            if over:
+            mine = [node for node in upwards(self.leaf) if node in over]  # of others it takes nothing
+            if mine:
                 ends = (
                     [one.until_us for one in self.others]
                     + [lack.until_us for lack in lacks]
                     + self.ahead.edges
                 )
                 later = [end for end in ends if moment < end < INFINITY]
-                node = max(over)  # the lowest, or one of them
-                return Lack(moment, node, over[node], min(later, default=None))
+                return Lack(moment, mine[0], over[mine[0]], min(later, default=None))
         return None
