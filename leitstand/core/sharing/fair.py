@@ -250,6 +250,7 @@ class Fair:
         lines = {leaf: self._line(leaf) for leaf in leaves}
         turns = Turns(standing.tree, lines, self.state.rules.sharing.tick_s, heads.counts)
         heads.take_up(standing)
+        heads.call(standing)
         if self._may_start():
             standing.fresh.clear()
             standing.arrived.clear()
@@ -274,8 +275,7 @@ class Fair:
         for position in positions:
             for job in self.standing.timeline.on(position):
                 if job in self.standing.waiting:
-                    self.heads.hopeful[job] = None
-                    self.heads.again[self.standing.waiting[job][0]] = None
+                    self.heads.hope(job, self.standing.waiting[job][0])
 
     def _line(self, leaf: str) -> Iterator[Head]:
         """Whom to look at in a leaf."""
@@ -441,8 +441,9 @@ class Fair:
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
         self.usage.drops(job)
-        self.heads.unserve(job)
-        self.heads.again[self.state.leaf(self.state.jobs[job])] = None
+        leaf = self.state.leaf(self.state.jobs[job])
+        self.heads.unserve(job, leaf)
+        self.heads.again[leaf] = None
         if known is not None:
             self._let_go(known.places)
 

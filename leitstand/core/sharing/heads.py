@@ -48,6 +48,7 @@ class Heads:
             tuple[str, Resources], int
         ] = {}  # the same by project where limits forbid it, in one plan
         self.hopeful: dict[str, None] = {}  # jobs with a reservation on a node where capacity was freed
+        self.called: dict[str, None] = {}  # projects with somebody to be served or hopeful
         self.again: dict[str, None] = {}  # projects that the next plan looks at in any case
 
     # ── who sleeps ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,10 +107,24 @@ class Heads:
         self.served.clear()
         self.unreserved.clear()
 
-    def unserve(self, job: str) -> None:
+    def unserve(self, job: str, leaf: str) -> None:
         """Something else may be taken or reserved for the job now."""
         self.served.pop(job, None)
         self.unserved[job] = None
+        self.called[leaf] = None
+
+    def hope(self, job: str, leaf: str) -> None:
+        """Capacity was freed where the job has a reservation."""
+        self.hopeful[job] = None
+        self.again[leaf] = self.called[leaf] = None
+
+    def call(self, standing: Standing) -> None:
+        """Note the projects of all who are to be served, or are hopeful."""
+        waiting = standing.waiting
+        self.called = dict.fromkeys(self.unreserved.values())
+        self.called.update(
+            (waiting[job][0], None) for job in (*self.unserved, *self.hopeful) if job in waiting
+        )
 
     def take_up(self, standing: Standing) -> bool:
         """Who began to wait, or is one of the first of its project only now, is to be served; whether there is one of
@@ -164,17 +179,22 @@ class Heads:
 
     def _next(self, line: Lane, leaf: str, most: int, last: Key | None) -> tuple[Key, Class, bool] | None:
         found: tuple[Key, Class, bool] | None = None
-        begin = 0 if last is None else bisect_left(line.order, (last,))
-        for key, cls in line.order[begin:most]:
-            if key != last and not (
-                self.is_served(key[-1])
-                and key[-1] not in self.hopeful
-                and (self.sleeps(cls) or self.keeps(leaf, cls))
-            ):
-                found = key, cls, True
-                break
+        if self.all or leaf in self.called:
+            begin = 0 if last is None else bisect_left(line.order, (last,))
+            for key, cls in line.order[begin:most]:
+                job = key[-1]
+                if key != last and (
+                    not self.is_served(job)
+                    or job in self.hopeful
+                    or not (self.sleeps(cls) or self.keeps(leaf, cls))
+                ):
+                    found = key, cls, True
+                    break
         for asked, limits in line.limits.items():
-            barred = min(self.barred.get(asked, INFINITY + 1), self.kept.get((leaf, asked), INFINITY + 1))
+            barred = self.barred.get(asked, INFINITY + 1)
+            if limits[0] >= barred:
+                continue
+            barred = min(barred, self.kept.get((leaf, asked), INFINITY + 1))
             for limit_us in limits:
                 if limit_us >= barred:
                     break

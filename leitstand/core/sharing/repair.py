@@ -82,7 +82,7 @@ def fail(plan: "Fair", position: int, now: int) -> None:
             plan.usage.forget()
             continue
         plan.emit(f.RunStopOrdered(run.id, f.NODE_FAILED))
-        plan.heads.unserve(job.id)
+        plan.heads.unserve(job.id, plan.state.leaf(job))
         if yields or not keeps_turn(job, run) or job.resources.is_part:
             continue
         rest = tuple(task for task in run.tasks if state.nodes[task.node].in_service)
@@ -129,7 +129,7 @@ def mend(plan: "Fair") -> None:
         if looked == FIRST_MAX or not plan._may_start():
             return
         looked += 1
-        plan.heads.unserve(job.id)
+        plan.heads.unserve(job.id, plan.state.leaf(job))
         _mend(plan, job)
         plan.mended[job.id] = standing.stops
 
@@ -274,6 +274,6 @@ def _cut(plan: "Fair", job: "Job", position: int, now: int) -> None:
     if not rest:
         plan._drop(job.id, "failed")
         return
-    plan.heads.unserve(job.id)
+    plan.heads.unserve(job.id, plan.state.leaf(job))
     plan.mended.pop(job.id, None)
     _hold(plan, job, rest, now)
