@@ -243,7 +243,7 @@ class Fair:
         """Heads in the order of shares: each starts, or takes back what it is owed, or gets a reservation."""
         heads, standing = self.heads, self.standing
         heads.kept.clear()
-        heads.reserves = True
+        heads.reserves = self._reserved < self._reserved_max()
         everybody = self.ticked or self.looked_at is None
         self.rebalanced = self.in_turn(standing.lines) if self.ticked else {}
         leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)

@@ -121,7 +121,7 @@ class Heads:
     def call(self, standing: Standing) -> None:
         """Note the projects of all who are to be served, or are hopeful."""
         waiting = standing.waiting
-        self.called = dict.fromkeys(self.unreserved.values())
+        self.called = dict.fromkeys(self.unreserved.values() if self.reserves else ())
         self.called.update(
             (waiting[job][0], None) for job in (*self.unserved, *self.hopeful) if job in waiting
         )
@@ -159,9 +159,10 @@ class Heads:
     def leaves(self, standing: Standing) -> dict[str, None]:
         """Projects with somebody to look at."""
         lines = standing.lines
-        leaves = dict.fromkeys(
-            leaf for leaf in (*standing.fresh, *self.again, *self.unreserved.values()) if leaf in lines
-        )
+        leaves = dict.fromkeys((*standing.fresh, *self.again))
+        if self.reserves:
+            leaves.update(dict.fromkeys(self.unreserved.values()))
+        leaves = {leaf: None for leaf in leaves if leaf in lines}
         for cls, where in standing.classes.items():
             if not self.sleeps(cls):
                 leaves.update(dict.fromkeys(where))
