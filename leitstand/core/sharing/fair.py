@@ -133,6 +133,7 @@ class Fair:
         """Decide all that can be decided at `now`."""
         self.now, self._reserved = now, 0
         self.heads.begin()
+        self.usage.forget()
         if self.ticked:
             self.heads.forget()
             self.tried.clear()
@@ -151,7 +152,7 @@ class Fair:
 
     def _look(self) -> None:
         """Look at everybody who may matter, once."""
-        self.usage.forget()
+        self.usage.look_again()
         keeping.refresh(self.state, self.name, self.now)
         self.standing.tree.settle()
         self._scene = self._consolidation = None

@@ -155,6 +155,10 @@ class Usage:
         if self._reserved is not None:
             repair.count(self._plan, self._reserved, job)
 
+    def look_again(self) -> None:
+        """The plan goes on: what runs is counted with all that was said since."""
+        self._running = None
+
     def forget(self) -> None:
         """Anything may have changed."""
         self._base = self._running = self._reserved = self._promised = self._bounds = None
