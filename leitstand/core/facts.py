@@ -392,12 +392,14 @@ class CapacityReserved(Fact, frozen=True, gc=False):
     free), `promise` (nobody can recall it), `plan` (later arrivals do not delay it, a guarantee that is called may) or
     `hold` (what a failure left of its nodes, with those that take the place of others: perhaps fewer than it needs). Of
     a task's mask only the number of GPUs
-    counts; which ones they are shows at the start."""
+    counts; which ones they are shows at the start. `promised`: a claim in the place of a promise, whose run nobody may
+    take for as long as one that starts at its promised time."""
 
     job: str
     kind: str
     start_us: int
     tasks: tuple[Task, ...]
+    promised: bool = False
 
 
 class ReservationDropped(Fact, frozen=True, gc=False):

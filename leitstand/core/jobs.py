@@ -139,7 +139,8 @@ class Run(msgspec.Struct, gc=False):
 class Reservation(msgspec.Struct, gc=False):
     """Places held for a waiting job from `start_us` on, decided at `at_us`. `kind`: one of RESERVATIONS; a `hold` may
     be of fewer places than the job needs, and of one whose run has not gone yet. `moved_us`: it is a claim for a run
-    that moves there, which counts as running since then; unset: it is not."""
+    that moves there, which counts as running since then; unset: it is not. `promised`: it is a claim in the place of a
+    promise, whose start is pinned like that; unset: it is not."""
 
     job: str
     kind: str
@@ -147,11 +148,17 @@ class Reservation(msgspec.Struct, gc=False):
     tasks: tuple[f.Task, ...]
     at_us: int
     moved_us: int | msgspec.UnsetType = msgspec.UNSET
+    promised: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def moves(self) -> bool:
         """Whether it is where a run goes on that makes room for another job."""
         return self.moved_us is not msgspec.UNSET
+
+    @property
+    def pins(self) -> bool:
+        """Whether the start was promised, so that nobody may take the run for a time."""
+        return self.kind == "promise" or self.promised is True
 
     @property
     def since_us(self) -> int:

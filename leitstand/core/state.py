@@ -326,7 +326,10 @@ class State:
             if job.state == "pending":
                 self._enqueue(job)
         moved_us = self.runs[job.run].since_us if job.run and fact.kind == "claim" else msgspec.UNSET
-        self._reserve(job, Reservation(fact.job, fact.kind, fact.start_us, fact.tasks, at, moved_us))
+        made = Reservation(fact.job, fact.kind, fact.start_us, fact.tasks, at, moved_us)
+        if fact.promised:
+            made.promised = True
+        self._reserve(job, made)
 
     def _reserve(self, job: Job, made: Reservation) -> None:
         self.reservations[job.id] = made
@@ -380,7 +383,7 @@ class State:
         reservation = self.reservations.get(job.id)
         if reservation is not None:
             run.moved_us = reservation.moved_us
-            if reservation.kind == "promise":
+            if reservation.pins:
                 run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.protected_us)
         booking = booked.of_job(self, job)
         if booking is not None:

@@ -60,6 +60,11 @@ GOLDEN = {
         "9dc1af8a6de5fbbcd04915c93cd4c3364ea25e0acea3999fe9d4c9124e3c29b9",
         "b9f11361063a88c68c396627e133238fd043af1b27c37208758904aa1df0f058",
     ),
+    "promised.jsonl": (
+        4,
+        "120fadeb6e39a61597b62d3ddadc9412b7d4ced411ca712f0b92a21792b08a03",
+        "b281b3149364fb8b653a4faab53e46705d9e23013fe12b3612b07377d649ab5b",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core.state import State
 from leitstand.core.units import HOUR_US, SECOND_US
 from tests.unit.fair_story import SHARING, Cloud, cloud, day, owed
 from tests.unit.story import act, refused
@@ -142,3 +143,17 @@ def test_a_commitment_ends_when_no_promise_needs_its_limit_any_more() -> None:
     why, told = refused(story.core, LATER + 60, a.CommitmentEnded(made, 1800 * SECOND_US))
     assert (why, "industry/a would lack 4" in told) == ("conflict", True)
     act(story.core, LATER + 60, a.CommitmentEnded(made, 2 * HOUR_US))
+
+
+# ── who was promised a start and gets it sooner ───────────────────────────────────────────────────────────────────
+def test_a_promised_start_that_comes_sooner_by_an_act_is_pinned_like_one_at_its_time() -> None:
+    """A-2, promised for tomorrow, takes the place of a run of lower priority as soon as that may go."""
+    story = cloud(8, entitled=[owed("a", 4), owed("b", 2)])
+    story.at(1, day(4), day(4, tenant="b")).at(100, day(4, priority=1)).until(130)
+    assert story.reserved("a-2") == ("promise", 24 * 3600 + 1)
+    story.until(LATER)
+    (start,) = story.started("a-2")
+    run = story.core.state.runs["a-2.1"]
+    assert run.pinned_us == start * SECOND_US + SHARING.protected_us
+    again = State.restore(story.core.state.project())
+    assert again.digest() == story.core.state.digest()

@@ -374,7 +374,9 @@ class Fair:
         tasks = self._tasks_held(
             job, act.places, Asker(self.now, self.now, freed_us, job.id, ("plan",), gone)
         )
-        self.emit(f.CapacityReserved(job.id, "claim", self.now, tasks))
+        made = self.state.reservations.get(job.id)
+        promised = made is not None and made.pins
+        self.emit(f.CapacityReserved(job.id, "claim", self.now, tasks, promised))
         self.usage.claims(job.id)
         self._displace(act.places)
         for victim in act.victims:

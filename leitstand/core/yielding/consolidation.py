@@ -129,7 +129,10 @@ class Consolidation:
         used, before = tree.root.running, [tree.held[move.run.job] for move in moves.runs]
         for move in moves.runs:
             emit(f.CapacityReserved(move.run.job, "claim", self.scene.now, counted(move.places, names)))
-        emit(f.CapacityReserved(wanted.job, "claim", self.scene.now, counted(moves.places, names)))
+        made = self.state.reservations.get(wanted.job)
+        promised = made is not None and made.pins
+        tasks = counted(moves.places, names)
+        emit(f.CapacityReserved(wanted.job, "claim", self.scene.now, tasks, promised))
         for move in moves.runs:
             emit(f.RunStopOrdered(move.run.run, f.MOVE, wanted.job))
         self._pledged = self._pledges([move.run for move in moves.runs])
