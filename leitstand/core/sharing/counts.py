@@ -212,7 +212,7 @@ class Running:
         line = self._lines.get(node)
         if line is None:
             steps: Steps = [(self.now, 0)]
-            for leaf in _leaves(node):
+            for leaf in self._runs if node.parent is None else _leaves(node):
                 runs = self.of(leaf).values()
                 steps += [(until_us, -charge) for charge, until_us in runs if until_us < INFINITY]
                 steps.append((self.now, sum(charge for charge, _ in runs)))

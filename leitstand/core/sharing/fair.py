@@ -57,6 +57,7 @@ class Fair:
         self.mended: dict[str, int] = {}  # jobs with first call that were looked at, after so many stops
         self.ticked = False
         self.changed = False  # whether time has changed contracts since the last plan
+        self._fell: dict[Node, None] = {}  # projects whose runs an act of this plan has stopped
         self.rebalanced: dict[str, None] = {}  # projects for which this plan may rebalance
         self._scene: Scene | None = None
         self._stale = False
@@ -262,6 +263,9 @@ class Fair:
                 heads.hopeful.pop(job.id, None)
                 self._serve(job, turn.leaf)
             turns.done()
+            for fallen in self._fell:
+                turns.again(fallen)
+            self._fell.clear()
 
     def in_turn(self, leaves: Iterable[str]) -> dict[str, None]:
         """The projects whose turn it is to rebalance in this tick."""
@@ -351,7 +355,9 @@ class Fair:
         comes_first = (
             leaf.runs and leaf.runs[-1][1].priority < job.priority
         )  # before a run of its own project
-        covered = any(self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth)
+        covered = comes_first or any(
+            self._may_cover(node, leaf, job.charge_milli) for node in leaf.path() if node.depth
+        )
         causes = []
         if covered and self.standing.tree.guaranteed(leaf, job.charge_milli) is not None:
             causes.append("recall")
@@ -381,6 +387,7 @@ class Fair:
         self._displace(act.places)
         for victim in act.victims:
             self.usage.stops(counts_as(victim))
+            self._fell[self.standing.tree.held[counts_as(victim)].leaf] = None
         self.stop(act.victims, act.cause, job.id)
         assert self._scene is not None, "an act has a scene"
         self._scene.done(act)

@@ -55,12 +55,13 @@ class Turns:
         self._tree = tree
         self._tick_s = tick_s
         self._counts = counts
+        self._inner: dict[Node, _Branch] = {}
         levels: list[dict[str, tuple[Node, list[_Branch]]]] = []
         for path, heads in lines.items():
             self._hang(levels, _Branch(tree.node(path), heads))
         for level in range(len(levels) - 1, -1, -1):
             for node, below in list(levels[level].values()):
-                branch = _Branch(node, None)
+                branch = self._inner[node] = _Branch(node, None)
                 branch.heap = [(*self._claim(child), child.node.id, child) for child in below]
                 heapify(branch.heap)
                 branch.take_first()
@@ -95,6 +96,18 @@ class Turns:
     def done(self) -> None:
         """The job had its turn."""
         self._pass(self._path, self._path[-1].advance())
+
+    def again(self, leaf: Node) -> None:
+        """Less is used in `leaf` than before, though it was not its turn: it and the nodes above it lag more now."""
+        for node in leaf.path():
+            branch = None if node.parent is None else self._inner.get(node.parent)
+            for index, (*_, child) in enumerate(branch.heap if branch is not None else ()):
+                if child.node is node:
+                    assert branch is not None, "it has a heap"
+                    branch.heap[index] = (*self._claim(child), node.id, child)
+                    heapify(branch.heap)
+                    branch.take_first()
+                    break
 
     def _pass(self, path: list[_Branch], left: bool) -> None:
         """The leaf at the end of the path has another head now, or none is `left`."""
