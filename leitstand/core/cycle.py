@@ -452,8 +452,6 @@ class Core:
         )
         ended, kept_us = _ended(job.id, report, run), kept(job, run, clipped)
         again = _again(job, run, ended, kept_us)
-        if again and job.booking is not UNSET and booked.of_job(self.state, job) is None:
-            ended, again = f.JobEnded(job.id, "failed", "booking_ended", ended.exit_code), ""
         if run.has_started:
             # what a failed node, its maintenance or a move cost is not its tenant's: budgets pay what checkpoints keep
             paid_us = clipped - lost(job, run, clipped) if again in f.UNPAID else clipped

@@ -120,6 +120,7 @@ def test_a_run_in_its_place_is_told_to_end_in_time_and_waits_again() -> None:
     at(core, 1, started("beta-1.1", 1))
     act(core, M, booking(60, 120))
     assert core.state.bookings.of["r1"].yields == ("beta-1.1",)
+    assert core.state.pools["shared"].standing.tree.held["beta-1"].until_us == 60 * MINUTE_US  # type: ignore[union-attr]
     again(core)
     assert stops(at(core, 58 * M)) == []
     assert core.next_wake() == 59 * M * SECOND_US
@@ -184,6 +185,24 @@ def test_it_is_refused_where_all_guarantees_could_not_be_called_beside_it() -> N
     assert "no later time" in detail
     assert act(core, M, booking(60, 120, gpus=2)) == "r1"
     assert refused(core, M, booking(100, 140, gpus=2))[0] == "conflict"
+
+
+def test_who_starts_beside_it_leaves_it_its_count_under_every_limit() -> None:
+    core = fair(4, 4)
+    guaranteed(core, ("acme", 0, 6000))
+    act(core, M, booking(60, 120))
+    assert placed(at(core, 2 * M, job(4, 600))) == {}
+    assert list(placed(at(core, 2 * M, job(2, 600)))) == ["acme-2.1"]
+
+
+def test_maintenance_of_its_nodes_alone_is_refused() -> None:
+    core = fair(4, 4)
+    act(core, M, booking(60, 120))
+    (node,) = nodes_of(core)
+    asked = a.MaintenancePlanned("", 100 * MINUTE_US, 110 * MINUTE_US, (node,))
+    why, detail = refused(core, 2 * M, asked)
+    assert (why, "nodes of it are booked: r1" in detail) == ("conflict", True)
+    assert act(core, 2 * M, msgspec.structs.replace(asked, nodes=("n1" if node == "n0" else "n0",))) == "m1"
 
 
 def test_its_own_guarantee_is_used_first() -> None:
@@ -275,6 +294,7 @@ def test_nobody_takes_who_runs_inside() -> None:
     act(core, M, booking(10, 60))
     at(core, 2 * M, job(4, 50, booking="r1"))
     at(core, 10 * M)
+    assert core.state.runs["acme-1.1"].pinned_us == 60 * MINUTE_US
     for minute in range(11, 30):
         assert stops(at(core, minute * M, job(4, 10, tenant="beta", priority=9))) == []
 
@@ -284,14 +304,14 @@ def test_what_shares_a_gpu_inside_shares_it_with_nobody_outside() -> None:
     act(core, M, booking(60, 120, gpus=1))
     half = f.Resources(0, 1, gpu_milli=400)
     inside = f.SubmitJob("acme", "default", half, max_duration_us=50 * MINUTE_US, booking="r1")
-    at(core, 60 * M, inside, inside, inside)
-    assert len({core.state.runs[f"acme-{n}.1"].tasks for n in (1, 2)}) == 1
-    assert core.state.jobs["acme-3"].state == "pending"
+    at(core, 60 * M, inside)
     outside = f.SubmitJob("beta", "default", half, max_duration_us=10 * MINUTE_US)
     facts = at(core, 61 * M, outside)
-    assert (
-        placed(facts)["beta-1.1"] != placed([f.RunPlaced("x", "x", core.state.runs["acme-1.1"].tasks)])["x"]
-    )
+    theirs = placed([f.RunPlaced("x", "x", core.state.runs["acme-1.1"].tasks)])["x"]
+    assert placed(facts)["beta-1.1"] != theirs
+    at(core, 62 * M, inside, inside)
+    assert core.state.runs["acme-2.1"].tasks == core.state.runs["acme-1.1"].tasks
+    assert core.state.jobs["acme-3"].state == "pending"
     again(core)
 
 
@@ -357,6 +377,10 @@ def test_a_run_outside_that_is_late_does_not_block_it_for_ever() -> None:
         (job(1, tenant="beta", booking="r1"), ("unknown_booking", 0, 0, "")),
         (job(5, booking="r1"), ("booking", 5, 4, "gpus")),
         (ask(4, 2, booking="r1", max_duration_us=MINUTE_US), ("booking", 2, 1, "nodes")),
+        (
+            f.SubmitJob("acme", "default", f.Resources(0, 1, mig="1g.10gb"), booking="r1"),
+            ("booking", 0, 0, "mig"),
+        ),
         (job(1, booking="r1", memory_mib=2**40), ("booking", 2**40, 512_000, "memory_mib")),
     ],
 )
