@@ -160,14 +160,14 @@ def test_the_journal_folds_to_the_state_at_any_moment(scene: Scene, cut: int) ->
     assert state.digest() == digest
     again = State.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(state.project()), type=Projection))
     assert again.digest() == digest
-    assert _stands(again) == _stands(state)
+    assert standing_of(again) == standing_of(state)
     for at, fact in journal[length:]:
         state.apply(at, fact)
         again.apply(at, fact)
     assert state.digest() == again.digest() == core.state.digest()
 
 
-def _stands(state: State) -> list[object]:
+def standing_of(state: State) -> list[object]:
     """What is derived of runs and units."""
     standing = state.pools["shared"].standing
     assert standing is not None

@@ -7,6 +7,7 @@ import pytest
 from leitstand.api.jobs.nodes import nodes_of
 from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core.cycle import Core
 from leitstand.core.explaining.why import why
 from leitstand.core.rules import Rules
 from leitstand.core.state import Projection, State
@@ -129,6 +130,16 @@ def test_the_level_and_slices_that_it_requires_bound_it() -> None:
     assert len(made.nodes("a-2")) == 4, (
         "a slice of two has room in each rack, and one node of each stays over"
     )
+
+
+def test_after_a_restart_it_stays_at_its_level() -> None:
+    core = cluster(rules=RULES, tenants=("a", "b"))
+    seen: list[f.Observation] = [f.SiteAdded("s", "simulated", logical=True, levels=("rack",), resizes=True)]
+    seen += [f.NodeAdded(f"n{i}", "s", 4, 0, 0, domains=(f"r{i // 3}",), pool="shared") for i in range(6)]
+    core.cycle(0, seen)
+    made = Cloud(core).at(0, elastic(1, 6, level="rack")).until(30)
+    made.core = Core(restarted(made))
+    assert made.until(120).nodes("a-1") == ["n0", "n1", "n2"]
 
 
 def test_an_operators_engine_hears_of_the_last_order_alone() -> None:
@@ -373,6 +384,10 @@ def test_the_report_of_a_later_order_stands_for_the_earlier_ones() -> None:
     assert len(run.tasks) == 2
     assert len(run.leaving) == 2
     assert made.core.state.digest() == restarted(made).digest()
+    for state in (made.core.state, restarted(made)):
+        standing = state.pools["shared"].standing
+        assert standing is not None
+        assert len(standing.timeline.ending(430 * SECOND_US)) == 1, "each is gone g + e after its own order"
     facts = made.core.cycle(403 * SECOND_US, [f.RunResized("a-1.1", 3, 403 * SECOND_US)])
     assert not made.core.state.runs["a-1.1"].leaving
     assert [fact.job for fact in facts if isinstance(fact, f.RunPlaced)] == ["b-1", "b-2"]

@@ -190,6 +190,7 @@ class Topology:
 
     def around(self, position: int) -> tuple[Domain, ...]:
         """The domains that the node at `position` stands in, from its site down."""
+        self._index()  # by which they know their levels
         return self._chains[position]
 
     def ascending(self) -> list[list[Domain]]:
