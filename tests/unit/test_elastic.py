@@ -181,6 +181,15 @@ def test_a_run_is_taken_whole_where_its_units_are_not_enough() -> None:
     assert made.running == ["b-1"]
 
 
+def test_what_units_hold_comes_free_once_if_their_run_goes() -> None:
+    made = cloud(4, 4, 8, entitled=[owed("b", 16)], resizes=True)
+    made.at(0, day(8, tenant="b"), elastic(1, 2)).until(400)
+    assert sorted(made.nodes("a-1")) == ["n0", "n1"]
+    made.at(400, day(8, tenant="b")).until(2000)
+    assert made.reserved("b-2") == ("promise", 86400), "no node has eight, whoever goes"
+    assert made.evicted == []
+
+
 def test_with_a_run_its_units_go_and_nobody_takes_them_again() -> None:
     core = cluster(rules=RULES, tenants=("a", "b"))
     seen: list[f.Observation] = [f.SiteAdded("s", "simulated", logical=True, levels=("rack",), resizes=True)]

@@ -499,7 +499,7 @@ class Fair:
         return None if run is None else self._yielding(run, job)
 
     def _yielding(self, run: "Run", job: "Job") -> Yielding:
-        places = self.state.places(run.tasks)
+        places = self.state.places(run.tasks[: job.resources.nodes] if job.nodes_most else run.tasks)
         lost_us = lost(job, run, self.now) + self.state.rules.sharing.restart_us
         return Yielding(
             run.id,
