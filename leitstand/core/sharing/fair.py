@@ -18,6 +18,7 @@ from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import growing, keeping, repair
+from leitstand.core.sharing.claiming import before_later
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads
 from leitstand.core.sharing.making_way import make_way
@@ -213,6 +214,8 @@ class Fair:
                     self.now, limit_of(job), own=job.id, ignore=("plan", "hold")
                 )
                 places = self.pool.place(job.resources, view)
+            elif places is None and made.kind == "claim":
+                places, view = before_later(self, job, made) or (None, view)
             if places is not None:
                 self._start(job, leaf, places, view)
                 self._displace(places)
