@@ -9,8 +9,11 @@ from leitstand.core import facts as f
 from leitstand.core.acts import BudgetGranted, EntitlementsChanged, MaintenancePlanned
 from leitstand.core.cycle import Core
 from leitstand.core.explaining.why import why
+from leitstand.core.places.fit import Availability
 from leitstand.core.places.mig import Mig, Model, Partition, Profile, meant, model_of, profile_fault
-from leitstand.core.places.slots import geometry_of
+from leitstand.core.places.placement import place
+from leitstand.core.places.slots import Slots, geometry_of, layout
+from leitstand.core.places.timeline import Timeline
 from leitstand.core.rules import Rules
 from leitstand.core.units import HOUR_US
 from tests.unit.fair_story import RULES, Cloud, owed
@@ -304,6 +307,51 @@ def test_a_reservation_holds_the_instance_that_comes_free_first_and_others_stay_
     assert (cloud.started("a-3"), cloud.started("a-4")) == ([7200], [4 * 3600])
 
 
+def test_an_instance_is_reserved_once_although_enough_is_free_by_count() -> None:
+    sevenths = Partition(1, tuple(f"1g.10gb@{start}" for start in range(7)))
+    cloud = Cloud(fleet((2, Mig(False, (HALVES, sevenths))), rules=RULES))
+    cloud.at(0, instance("3g.40gb", hours=4), instance("3g.40gb", hours=2)).until(1)
+    cloud.at(60, instance("3g.40gb", hours=8)).until(61)
+    cloud.at(120, instance("3g.40gb", hours=1)).until(121)
+    assert (cloud.reserved("a-3"), cloud.reserved("a-4")) == (("promise", 7200), ("promise", 4 * 3600))
+    cloud.to_the_end()
+    assert (cloud.started("a-3"), cloud.started("a-4")) == ([7200], [4 * 3600])
+
+
+def on_one_gpu(*nodes: Mig) -> tuple[Timeline, Availability]:
+    """The timeline of nodes with one H100 each."""
+    model, free, whole = model_of(H100), Availability(), Availability()
+    for amounts in (free, whole):
+        amounts.slots = Slots()
+        for position, mig in enumerate(nodes):
+            amounts.put(position, 1, 1 & ~mig.mask, 0, 0)
+            amounts.slots.put(position, *layout(mig, model, {}))
+        amounts.size = 1
+    return Timeline(free, whole), free
+
+
+def test_a_claim_beside_a_run_holds_the_gpu_for_longer_and_no_other() -> None:
+    timeline, free = on_one_gpu(Mig(True))
+    free.cut(0, 0, 0x0F, 0, 0)
+    timeline.occupy("r", [(0, 1)], [(0, 0)], 10, instances={0: [(0, 0x0F)]})
+    timeline.reserve("j", "claim", [(0, 1)], [(0, 0)], 0, 30, mig="3g.40gb", instances={0: [(0, 0xF0)]})
+    assert timeline.oversold(0) == []
+    whole = f.Resources(1)
+    assert timeline.earliest(whole, 0, 5, lambda view: place(view, whole)) == (30, [(0, 1)])
+    timeline.reserve("k", "claim", [(0, 1)], [(0, 0)], 0, 30, mig="4g.40gb", instances={0: [(0, 0x0F)]})
+    assert timeline.oversold(0) == [0], "where the run is it has no room, and there is no other GPU"
+
+
+def test_an_instance_that_is_held_twice_is_oversold() -> None:
+    timeline, free = on_one_gpu(Mig(False, (HALVES,)))
+    free.cut(0, 0, 0x0F, 0, 0)
+    timeline.occupy("r", [(0, 1)], [(0, 0)], 10, instances={0: [(0, 0x0F)]})
+    timeline.reserve("j", "plan", [(0, 1)], [(0, 0)], 10, 30, mig="3g.40gb", instances={0: [(0, 0x0F)]})
+    assert timeline.oversold(0) == []
+    timeline.until("r", 20)
+    assert timeline.oversold(0) == [0]
+
+
 def test_what_ends_before_a_reservation_starts_in_its_instance() -> None:
     """A gang waits for both nodes; what is over by then takes the instance that waits for the other."""
     cloud = Cloud(fleet(*[(1, Mig(False, (Partition(0, ("7g.80gb@0",)),)))] * 2, rules=RULES))
@@ -362,10 +410,14 @@ def test_who_calls_a_guarantee_frees_a_gpu_that_is_cut_as_needed() -> None:
     assert len(cloud.started("a-2")) == 1
 
 
-def test_a_window_moves_the_promise_of_an_instance_to_another_node() -> None:
+def test_a_window_moves_promises_of_instances_to_another_node_each_to_one_of_its_own() -> None:
     cloud = Cloud(fleet((1, Mig(False, (HALVES,))), (1, Mig(False, (HALVES,))), rules=RULES))
     cloud.at(0, *[instance("3g.40gb", tenant="b", hours=2)] * 4).until(1)
-    cloud.at(60, instance("3g.40gb", hours=8)).until(61)
+    cloud.at(60, instance("3g.40gb", hours=8), instance("3g.40gb", hours=8)).until(61)
+    assert [task.mask for job in ("a-1", "a-2") for task in cloud.core.state.reservations[job].tasks] == [
+        "1:f/8",
+        "1:f0/8",
+    ]
     made = cloud.core.state.reservations["a-1"]
     assert (made.kind, made.tasks[0].mask) == ("promise", "1:f/8")
     planned = MaintenancePlanned("", HOUR_US * 3, HOUR_US * 4, (made.tasks[0].node,))
@@ -375,6 +427,7 @@ def test_a_window_moves_the_promise_of_an_instance_to_another_node() -> None:
     assert moved.start_us == made.start_us
     assert moved.tasks[0].node != made.tasks[0].node
     assert moved.tasks[0].mask == "1:f/8"
+    assert cloud.core.state.reservations["a-2"].tasks == (f.Task(moved.tasks[0].node, "1:f0/8"),)
     cloud.until(3 * 3600)
     assert cloud.nodes("a-1") == [moved.tasks[0].node]
 
