@@ -318,32 +318,39 @@ def test_an_instance_is_reserved_once_although_enough_is_free_by_count() -> None
     assert (cloud.started("a-3"), cloud.started("a-4")) == ([7200], [4 * 3600])
 
 
-def on_one_gpu(*nodes: Mig) -> tuple[Timeline, Availability]:
-    """The timeline of nodes with one H100 each."""
+def timeline_of(*nodes: Mig, gpus: int = 1) -> tuple[Timeline, Availability]:
+    """The timeline of nodes with so many H100."""
     model, free, whole = model_of(H100), Availability(), Availability()
     for amounts in (free, whole):
         amounts.slots = Slots()
         for position, mig in enumerate(nodes):
-            amounts.put(position, 1, 1 & ~mig.mask, 0, 0)
+            amounts.put(position, gpus, (1 << gpus) - 1 & ~mig.mask, 0, 0)
             amounts.slots.put(position, *layout(mig, model, {}))
-        amounts.size = 1
+        amounts.size = gpus
     return Timeline(free, whole), free
 
 
 def test_a_claim_beside_a_run_holds_the_gpu_for_longer_and_no_other() -> None:
-    timeline, free = on_one_gpu(Mig(True))
+    timeline, free = timeline_of(Mig(True))
     free.cut(0, 0, 0x0F, 0, 0)
     timeline.occupy("r", [(0, 1)], [(0, 0)], 10, instances={0: [(0, 0x0F)]})
     timeline.reserve("j", "claim", [(0, 1)], [(0, 0)], 0, 30, mig="3g.40gb", instances={0: [(0, 0xF0)]})
     assert timeline.oversold(0) == []
     whole = f.Resources(1)
     assert timeline.earliest(whole, 0, 5, lambda view: place(view, whole)) == (30, [(0, 1)])
+
+
+def test_a_claim_where_a_run_is_meanwhile_holds_another_gpu() -> None:
+    timeline, free = timeline_of(Mig(True), gpus=2)
+    free.cut(0, 0, 0x0F, 0, 0)
+    timeline.occupy("r", [(0, 1)], [(0, 0)], 10, instances={0: [(0, 0x0F)]})
     timeline.reserve("k", "claim", [(0, 1)], [(0, 0)], 0, 30, mig="4g.40gb", instances={0: [(0, 0x0F)]})
-    assert timeline.oversold(0) == [0], "where the run is it has no room, and there is no other GPU"
+    whole = f.Resources(1)
+    assert timeline.earliest(whole, 0, 5, lambda view: place(view, whole)) == (10, [(0, 1)])
 
 
 def test_an_instance_that_is_held_twice_is_oversold() -> None:
-    timeline, free = on_one_gpu(Mig(False, (HALVES,)))
+    timeline, free = timeline_of(Mig(False, (HALVES,)))
     free.cut(0, 0, 0x0F, 0, 0)
     timeline.occupy("r", [(0, 1)], [(0, 0)], 10, instances={0: [(0, 0x0F)]})
     timeline.reserve("j", "plan", [(0, 1)], [(0, 0)], 10, 30, mig="3g.40gb", instances={0: [(0, 0x0F)]})
