@@ -195,7 +195,8 @@ class Search:
             assert made is not None, "it was there before"
             asked = self.state.jobs[job].resources
             parts = parts_of(asked, made.places)
-            trial.reserve(job, made.kind, made.places, parts, made.from_us, made.until_us, asked.gpu_milli)
+            span = (made.from_us, made.until_us)
+            trial.reserve(job, made.kind, made.places, parts, *span, asked.gpu_milli, mig=asked.mig)
             if any(trial.is_short(position, self.now) for position, _ in made.places):
                 trial.release(job)
                 gone.append(job)
