@@ -80,7 +80,7 @@ class Shares:
         self._seen = [
             (node.id, node.running, node.deserved, node.demand <= node.deserved)
             for node in tree.nodes.values()
-            if node.depth in (1, 2)
+            if node.depth
         ]
 
     def errors(self) -> dict[str, float]:

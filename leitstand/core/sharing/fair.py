@@ -520,6 +520,8 @@ class Fair:
         standing = self.standing
         if not standing.has_slot(job.id, leaf.id, sharing.reservations_leaf_max):
             return
+        if leaf.is_ahead(sharing.tick_s) and standing.tree.guaranteed(leaf, job.charge_milli) is None:
+            return  # who lags starts first, also on what comes free later
         if len(state.reservations) >= sharing.reservations_max:
             return
         if self._reserved >= self._reserved_max():

@@ -109,6 +109,10 @@ class Node:
         )
         self.version = 0  # rises with every change of runs or deserved share below
 
+    def is_ahead(self, span_s: int) -> bool:
+        """Whether it, or a node above it, had more than it deserved so far, by more than it deserves in so long."""
+        return any(node.lag + node.deserved * span_s < 0 for node in self.path() if node.parent is not None)
+
     def path(self) -> Iterator["Node"]:
         """From this node up to the root."""
         node: Node | None = self
