@@ -5,6 +5,7 @@ One file holds the journal and nothing else: `facts` (the entries), `head` (one 
 (format, journal id, when it was created). The header's application id tells a journal from any other database.
 """
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -16,6 +17,7 @@ from typing import Final
 
 from leitstand.journal import chain
 from leitstand.journal.codec import JournalUnusable
+from leitstand.runtime.disk import make_private
 from leitstand.runtime.ports import Head
 
 FORMAT: Final = 1
@@ -41,7 +43,11 @@ def open_writable(path: Path) -> sqlite3.Connection:
     """A connection that writes durably, to a new file if there is none; JournalUnusable if that cannot be."""
     try:
         # private from the first moment; SQLite gives its -wal and -shm the same mode
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        make_private(path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     except OSError as error:
         raise JournalUnusable(
             f"cannot write the journal {path}: {error.strerror}; name a data folder that exists and is writable"

@@ -18,6 +18,15 @@ def is_full(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def make_private(path: Path) -> None:
+    """An empty file that nobody else may read, for SQLite. One that exists is not touched: a process that closes it,
+    however it was opened, loses all its locks on it, and with them those of SQLite. OSError: there can be none."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+
+
 def write_whole(path: Path, content: bytes, mode: int = 0o600, *, replace: bool = True) -> None:
     """All of `content` under that name, durable on return, or nothing, also after a crash.
 

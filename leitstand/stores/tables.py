@@ -4,7 +4,6 @@
 Every store of this room that keeps rows keeps them in `Tables`. A transaction serialises writers.
 """
 
-import os
 import sqlite3
 import threading
 import time
@@ -12,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+from leitstand.runtime.disk import make_private
 
 BATCH_MAX: Final = 900  # values of one lookup; SQLite takes 999 parameters at least
 CHECKPOINT_TRIES: Final = 50
@@ -34,7 +35,7 @@ class Tables:
         """`forms[n]` (SQL, or a function) brings the file from form n to n + 1; the last one is this release's.
         NewerFile for a file beyond it."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(path)
+        make_private(path)
         self._path = path
         self._lock = threading.RLock()
         self._writes = _connect(path)
@@ -91,15 +92,6 @@ class Tables:
         with self._lock, self._reads_lock:
             self._reads.close()
             self._writes.close()
-
-
-def _make(path: Path) -> None:
-    """An empty file that nobody else may read. One that exists is not touched: a process that closes it, however it was
-    opened, loses all its locks on it, and with them those of SQLite."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -7,7 +7,6 @@ is not yet committed too. Another form, another journal or a seq beyond the jour
 drop it as well.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from leitstand.runtime.disk import make_private
 from leitstand.runtime.ports import Entry
 from leitstand.views.acts import ActRow
 from leitstand.views.rows import ENDED, JobRow, RunRow, UsageRow, fold
@@ -266,7 +266,7 @@ def usage_row(found: tuple[Any, ...]) -> UsageRow:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=OFF")

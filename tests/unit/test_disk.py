@@ -2,14 +2,17 @@
 """What every room relies on of the disk: a file appears whole or not at all, and a full disk is recognised."""
 
 import errno
+import fcntl
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from leitstand.runtime.disk import is_full, write_whole
+from leitstand.runtime.disk import is_full, make_private, write_whole
 from tests.unit.faults import sqlite_error
 
 
@@ -65,3 +68,15 @@ def test_a_draft_that_a_crash_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "key.draft").write_bytes(b"half")
     write_whole(tmp_path / "key", b"whole", replace=False)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
+
+
+def test_a_file_that_is_there_keeps_its_locks(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make_private(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    take = f"import fcntl; fcntl.lockf(open({str(path)!r}, 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with open(path, "r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        make_private(path)
+        assert subprocess.run([sys.executable, "-c", take], capture_output=True, check=False).returncode
+    assert not subprocess.run([sys.executable, "-c", take], check=False).returncode
