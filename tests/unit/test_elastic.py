@@ -355,6 +355,17 @@ def test_without_its_first_node_or_below_its_least_size_it_starts_again(node: st
     assert len(made.nodes("a-1")) == 2
 
 
+def test_a_gang_that_starts_again_has_whole_slices() -> None:
+    core = cluster(rules=RULES, tenants=("a", "b"))
+    seen: list[f.Observation] = [f.SiteAdded("s", "simulated", logical=True, levels=("rack",), resizes=True)]
+    seen += [f.NodeAdded(f"n{i}", "s", 4, 0, 0, domains=(f"r{i // 2}",), pool="shared") for i in range(4)]
+    core.cycle(0, seen)
+    made = Cloud(core).at(0, elastic(2, 4, slice_nodes=2, slice_level="rack")).until(400)
+    first, other, *slice_ = made.nodes("a-1")
+    assert len(failed(made, first, 400).started("a-1")) == 2
+    assert sorted(made.nodes("a-1")) == sorted(slice_), f"and {other} not with one of another rack"
+
+
 def test_the_other_nodes_take_the_place_of_a_failed_one_of_the_least_size() -> None:
     made = cloud(4, 4, 4, 4, resizes=True).at(0, elastic(2, 4)).until(100)
     failed(made, "n1", 400)

@@ -85,9 +85,10 @@ def fail(plan: "Fair", position: int, now: int) -> None:
         plan.heads.unserve(job.id, plan.state.leaf(job))
         if yields or not keeps_turn(job, run) or job.resources.is_part:
             continue
-        rest = tuple(task for task in run.tasks if state.nodes[task.node].in_service)
-        if job.nodes_most:  # it starts again with its least size
-            rest = rest[: job.resources.nodes]
+        tasks = (
+            run.tasks[: job.resources.nodes] if job.nodes_most else run.tasks
+        )  # its least size, in whole slices
+        rest = tuple(task for task in tasks if state.nodes[task.node].in_service)
         if rest:
             _hold(plan, job, state.places(rest), now)
 
