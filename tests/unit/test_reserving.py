@@ -63,9 +63,9 @@ def test_where_runs_can_be_taken_at_once_a_promise_still_counts_against_guarante
 
 def test_who_had_more_than_he_deserves_reserves_nothing_before_who_had_less() -> None:
     story = cloud(*[1] * 8, entitled=[owed("a"), owed("b")], rules=PATIENT)
-    ends = [2 + number / 4 for number in range(8)]  # hours
+    ends = [12 + number / 4 for number in range(8)]  # hours
     story.at(1, *[day(tenant="b", hours=hours) for hours in ends]).at(10, *[day(6, 6, hours=4)] * 2)
-    story.at(1200, *[day(tenant="b", hours=6) for _ in range(8)]).until(1800)
+    story.at(10800, *[day(tenant="b", hours=6) for _ in range(8)]).until(11400)
     assert story.reserved("a-1") is not None
     assert [story.reserved(f"b-{number}") for number in range(9, 17)] == [None] * 8, (
         "it starts when its turn comes"
@@ -74,9 +74,11 @@ def test_who_had_more_than_he_deserves_reserves_nothing_before_who_had_less() ->
 
 def test_who_had_more_than_he_deserves_reserves_inside_his_guarantee_all_the_same() -> None:
     story = cloud(*[1] * 8, entitled=[owed("a"), owed("b", 4)], rules=PATIENT)
-    story.at(1, *[day(tenant="b", hours=2 + number) for number in range(8)]).at(10, *[day(6, 6, hours=4)] * 2)
-    story.at(1200, day(tenant="b", hours=6)).until(1800)
+    story.at(1, *[day(tenant="b", hours=12 + number) for number in range(8)]).at(
+        10, *[day(6, 6, hours=4)] * 2
+    )
+    story.at(20800, day(tenant="b", hours=6)).until(21400)
     assert story.reserved("b-9") is None, "it has more than that"
-    story.at(1801, *[f.CancelJob(f"b-{number}") for number in (*range(1, 7), 9)]).until(1850)
+    story.at(21401, *[f.CancelJob(f"b-{number}") for number in (*range(1, 7), 9)]).until(21450)
     assert story.running == ["a-1", "b-7", "b-8"]
-    assert story.at(1860, day(tenant="b", hours=6)).until(1870).reserved("b-10") is not None, "it has less"
+    assert story.at(21460, day(tenant="b", hours=6)).until(21470).reserved("b-10") is not None, "it has less"
