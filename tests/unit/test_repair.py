@@ -177,6 +177,15 @@ def test_two_lost_nodes_are_replaced_one_after_the_other_as_they_come_free() -> 
     assert where(cloud, "a-1") == ["n1", "n3", "n4"]
 
 
+def test_of_two_lost_nodes_the_one_that_is_free_is_held_even_if_there_is_no_other() -> None:
+    cloud = racks(5)
+    cloud.at(0, gang(3)).at(1, day(4))
+    cloud.at(FAILS, *failed(0, 2)).at(FAILS + 1, day(4)).until(FAILS + STOP)
+    assert held(cloud, "a-1") == ["n1", "n4"]
+    cloud.at(FAILS + STOP + 1, node(0, 0)).until(FAILS + STOP + 2)
+    assert where(cloud, "a-1") == ["n0", "n1", "n4"]
+
+
 # ── none comes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_survivors_are_held_for_the_recall_time_and_then_given_up() -> None:
     cloud = racks(2)

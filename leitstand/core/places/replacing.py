@@ -48,7 +48,7 @@ def replaced(pool: Pool, asked: Resources, kept: list[Place], view: Free) -> lis
         found = pool.place(rest, _only(view, mask & ~taken))
         if found is not None:
             return [*more, *found]
-    if False:
+    if rest.nodes > 1 and not rest.slice_nodes:
         some = replace(_part(asked, 1), nodes_max=rest.nodes)
         return [*more, *(pool.place(some, _only(view, masks[-1] & ~taken)) or ())]
     return more
