@@ -28,6 +28,9 @@ def test_lower_priority_that_was_there_first_keeps_no_reservation_from_a_higher_
     story.at(70, *[day(8, hours=1, priority=2 + number) for number in range(8)]).until(3000)
     held = [made for made in story.core.state.reservations if made.startswith("a-")]
     assert len(held) == 8, "twice as many as slots, and no more"
+    assert story.reserved("a-12") is None
+    story.until(14_402)
+    assert story.reserved("a-12") is not None, "as soon as one of them has started, not at the next tick"
 
 
 def crowd() -> Cloud:

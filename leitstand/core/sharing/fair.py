@@ -80,8 +80,7 @@ class Fair:
     def resume(self) -> None:
         """Before the first cycle of a core: the last one left nobody whom it should have looked at."""
         standing = self.standing
-        standing.fresh.clear()
-        standing.arrived.clear()
+        standing.looked()
         self.mended = dict.fromkeys(standing.failed, standing.stops)
 
     def wake(self, positions: Iterable[int] | None = None) -> None:
@@ -107,7 +106,11 @@ class Fair:
         if self.standing.due or self.changed:
             return True
         return (due is not None and due <= now) or bool(
-            self.freed is None or self.freed or self.standing.fresh or self.heads.again
+            self.freed is None
+            or self.freed
+            or self.standing.fresh
+            or self.standing.opened
+            or self.heads.again
         )
 
     def next_wake(self, now: int) -> int | None:
@@ -176,8 +179,7 @@ class Fair:
         standing, heads = self.standing, self.heads
         if self._loosened or self.freed or heads.again or heads.take_up(standing):
             return True
-        standing.fresh.clear()
-        standing.arrived.clear()
+        standing.looked()
         return False
 
     # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
@@ -258,8 +260,7 @@ class Fair:
         heads.take_up(standing)
         heads.call(standing)
         if self._may_start():
-            standing.fresh.clear()
-            standing.arrived.clear()
+            standing.looked()
             heads.again.clear()
         while self._may_start() and (turn := turns.next()) is not None:
             job = self.state.jobs[turn.head.job]

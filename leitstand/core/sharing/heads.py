@@ -7,7 +7,8 @@ finds none for two. It wakes when capacity is freed where one of its tasks would
 any time: it saves work and decides nothing.
 
 Something is taken or reserved for a job (it is *served*) once a tick, and in the cycle in which it begins to wait,
-comes to be one of the first of its project, or loses what was held for it. That follows from the facts of the cycle
+comes to be one of the first of its project, may have a reservation that others of its project had until then, or loses
+what was held for it. That follows from the facts of the cycle
 alone, so that a restart serves nobody else.
 """
 
@@ -127,18 +128,22 @@ class Heads:
         )
 
     def take_up(self, standing: Standing) -> bool:
-        """Who began to wait, or is one of the first of its project only now, is to be served; whether there is one of
-        the latter."""
+        """Who began to wait, is one of the first of its project only now, or is one of them without a reservation where
+        its project may have another one, is to be served; whether there is anybody but the former."""
         for job in standing.arrived:
             if job not in self.served:
                 self.unserved[job] = None
         found = False
-        for leaf, before in standing.fresh.items():
-            if leaf in standing.lines:
-                for (*_, job), _ in standing.lines[leaf].order[: standing.ahead_max]:
-                    if job not in before and job not in self.served:
-                        self.unserved[job] = None
-                        found = True
+        for leaf in {**standing.fresh, **standing.opened}:
+            before = standing.fresh.get(leaf)
+            for (*_, job), _ in (
+                standing.lines[leaf].order[: standing.ahead_max] if leaf in standing.lines else ()
+            ):
+                new = before is not None and job not in before
+                opened = leaf in standing.opened and standing.timeline.reservation(job) is None
+                if (new or opened) and job not in self.served:
+                    self.unserved[job] = None
+                    found = True
         return found
 
     def serve(self, job: str) -> bool:
@@ -159,7 +164,7 @@ class Heads:
     def leaves(self, standing: Standing) -> dict[str, None]:
         """Projects with somebody to look at."""
         lines = standing.lines
-        leaves = dict.fromkeys((*standing.fresh, *self.again))
+        leaves = dict.fromkeys((*standing.fresh, *standing.opened, *self.again))
         if self.reserves:
             leaves.update(dict.fromkeys(self.unreserved.values()))
         leaves = {leaf: None for leaf in leaves if leaf in lines}

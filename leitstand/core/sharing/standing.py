@@ -103,6 +103,9 @@ class Standing:
         # since the last plan: of leaves whose line changed, who were the first of it before, and who began to wait
         self.fresh: dict[str, tuple[str, ...]] = {}
         self.arrived: dict[str, None] = {}
+        self.opened: dict[
+            str, None
+        ] = {}  # and leaves that had no reservation left for another job, and have one now
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────────
     def wait(self, job: "Job", leaf: str) -> None:
@@ -231,6 +234,12 @@ class Standing:
             self.tree.wait(where[0], -where[1])
 
     # ── reservations ──────────────────────────────────────────────────────────────────────────────────────────────
+    def looked(self) -> None:
+        """A plan has looked at everybody who came, or came to be one of the first."""
+        self.fresh.clear()
+        self.arrived.clear()
+        self.opened.clear()
+
     def has_slot(self, job: str, leaf: str, most: int) -> bool:
         """Whether its project may have another reservation for the job: `most` in all, and as many again for those who
         came to stand before their holders, so that a lower priority that was there first keeps nobody from his."""
@@ -305,6 +314,8 @@ class Standing:
         if job in self.due:
             at, charge_milli = self.due.pop(job)
             self.tree.book(at, -charge_milli)
+        if self.reserved[leaf] >= self.ahead_max:
+            self.opened[leaf] = None
         self.reserved[leaf] -= 1
         if not self.reserved[leaf]:
             del self.reserved[leaf]
