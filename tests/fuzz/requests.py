@@ -448,7 +448,7 @@ def requests(draw: st.DrawFn, known: tuple[Known, ...]) -> Request:
         if draw(st.integers(0, 2)) == 0
         else (),
         body,
-        draw(st.sampled_from([0, 0, 0, 1, 3, 4, 5]) | st.integers(0, 40)),
+        draw(st.sampled_from([0, 0, 0, 1, 3, 4, 5, STRANGER]) | st.integers(0, 40)),
         draw(st.sampled_from([1, 1, 1, 1, 2, 7, 0])),
     )
 
