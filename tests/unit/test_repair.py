@@ -186,6 +186,19 @@ def test_of_two_lost_nodes_the_one_that_is_free_is_held_even_if_there_is_no_othe
     assert where(cloud, "a-1") == ["n0", "n1", "n4"]
 
 
+@pytest.mark.parametrize("level", ["", "rack"])
+def test_no_gang_takes_a_node_of_another_site(level: str) -> None:
+    core = Core()
+    seen: list[f.Observation] = [f.RulesSet(RULES, ""), f.TenantAdded("a")]
+    seen += [f.SiteAdded(site, "simulated", logical=True, levels=("rack",)) for site in "st"]
+    homes = ("s", "s", "t")
+    seen += [f.NodeAdded(f"n{at}", home, 4, 64_000, 512_000, domains=("r",)) for at, home in enumerate(homes)]
+    core.cycle(0, seen)
+    assert list(core.state.pools) == ["shared"]
+    cloud = Cloud(core).at(0, gang(2, level=level)).at(FAILS, *failed(0)).until(FAILS + STOP)
+    assert held(cloud, "a-1") == ["n1"], "n2 is free, and at another site"
+
+
 # ── none comes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_survivors_are_held_for_the_recall_time_and_then_given_up() -> None:
     cloud = racks(2)

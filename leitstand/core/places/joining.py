@@ -10,9 +10,8 @@ from msgspec.structs import replace
 from leitstand.core.facts import Resources
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
-from leitstand.core.places.replacing import in_order
-from leitstand.core.places.topology import NODE, Topology
-from leitstand.core.places.window import View
+from leitstand.core.places.replacing import around, in_order, only
+from leitstand.core.places.topology import Topology
 
 
 class Pool(Protocol):
@@ -38,34 +37,10 @@ def joined(pool: Pool, asked: Resources, kept: list[Place], units: int, view: Fr
         for position, _ in kept:
             taken |= 1 << position
     best: list[Place] = []
-    for mask in _around(pool, asked, kept):
-        found = pool.place(more, _only(view, mask & ~taken))
+    for mask in around(pool, asked, kept):
+        found = pool.place(more, only(view, mask & ~taken))
         if found is not None and len(found) > len(best):
             best = found
         if len(best) == size * units:
             break
     return in_order(pool, asked, best)
-
-
-def _around(pool: Pool, asked: Resources, kept: list[Place]) -> list[int]:
-    """Nodes of the domains around all of `kept`, the lowest first, up to the level that is required, or its site."""
-    if asked.level == NODE:
-        return [1 << kept[0][0]]
-    every = 0
-    for position, _ in kept:
-        every |= 1 << position
-    masks = []
-    for domain in reversed(pool.topology.around(kept[0][0])):
-        if not every & ~domain.mask:
-            masks.append(domain.mask)
-        if asked.level and domain.level == asked.level:
-            return masks
-    return [*masks, *(domain.mask for domain in pool.topology.tops() if not every & ~domain.mask)]
-
-
-def _only(view: Free, mask: int) -> View:
-    """What is free on these nodes."""
-    columns = (view.gpus, view.cpus_milli, view.memory_mib)
-    made = View(view.size, [nodes & mask for nodes in view.levels], columns)
-    made.shared = view.shared
-    return made

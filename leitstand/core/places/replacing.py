@@ -3,7 +3,7 @@
 in its own. Pure. Called by repair.
 """
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -12,8 +12,6 @@ from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place
 from leitstand.core.places.topology import NODE, Topology
 from leitstand.core.places.window import View
-
-EVERYWHERE: Final = -1
 
 
 class Pool(Protocol):
@@ -34,7 +32,7 @@ def replaced(pool: Pool, asked: Resources, kept: list[Place], view: Free) -> lis
     if asked.slice_nodes > 1:
         for domain, count in _slices(pool, asked, kept):
             lacks = -count % asked.slice_nodes
-            found = pool.place(_part(asked, lacks), _only(view, domain & ~taken)) if lacks else []
+            found = pool.place(_part(asked, lacks), only(view, domain & ~taken)) if lacks else []
             if found is None:
                 return more
             more += found
@@ -43,14 +41,14 @@ def replaced(pool: Pool, asked: Resources, kept: list[Place], view: Free) -> lis
     rest = _rest(asked, [*kept, *more])
     if rest is None:
         return more
-    masks = _domains(pool, asked, kept)
+    masks = around(pool, asked, kept)
     for mask in masks:
-        found = pool.place(rest, _only(view, mask & ~taken))
+        found = pool.place(rest, only(view, mask & ~taken))
         if found is not None:
             return [*more, *found]
     if rest.nodes > 1 and not rest.slice_nodes:
         some = replace(_part(asked, 1), nodes_max=rest.nodes)
-        return [*more, *(pool.place(some, _only(view, masks[-1] & ~taken)) or ())]
+        return [*more, *(pool.place(some, only(view, masks[-1] & ~taken)) or ())]
     return more
 
 
@@ -85,8 +83,10 @@ def fitting(places: list[Place], asked: Resources, view: Free) -> list[Place]:
 
 
 # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def _domains(pool: Pool, asked: Resources, kept: list[Place]) -> list[int]:
-    """Nodes of the domains around all of `kept`, the lowest first, up to the level that is required."""
+def around(pool: Pool, asked: Resources, kept: list[Place]) -> list[int]:
+    """Nodes of the domains around all of `kept`, the lowest first, up to the level that is required, or its site."""
+    if asked.level == NODE:
+        return [1 << kept[0][0]]
     every = 0
     for position, _ in kept:
         every |= 1 << position
@@ -96,7 +96,7 @@ def _domains(pool: Pool, asked: Resources, kept: list[Place]) -> list[int]:
             masks.append(domain.mask)
         if asked.level and domain.level == asked.level:
             return masks
-    return [*masks, EVERYWHERE]
+    return [*masks, *(domain.mask for domain in pool.topology.tops() if not every & ~domain.mask)]
 
 
 def _slices(pool: Pool, asked: Resources, kept: list[Place]) -> list[tuple[int, int]]:
@@ -131,12 +131,12 @@ def _part(asked: Resources, tasks: int) -> Resources:
     """So many of the gang's equal tasks."""
     gpus = asked.gpus // asked.nodes
     cpus_milli, memory_mib = asked.part(gpus)
-    return Resources(
-        gpus * tasks, tasks, cpus_milli * tasks, memory_mib * tasks, asked.gpu_type, asked.gpu_milli
-    )
+    amounts = {"gpus": gpus * tasks, "cpus_milli": cpus_milli * tasks, "memory_mib": memory_mib * tasks}
+    alone = replace(asked, level="", prefer="", slice_nodes=0, slice_level="")
+    return replace(alone, nodes=tasks, nodes_max=0, **amounts)
 
 
-def _only(view: Free, mask: int) -> View:
+def only(view: Free, mask: int) -> View:
     """What is free on these nodes."""
     made = View(
         view.size, [nodes & mask for nodes in view.levels], (view.gpus, view.cpus_milli, view.memory_mib)
