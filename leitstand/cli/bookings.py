@@ -141,7 +141,7 @@ def cancel(booking: str, yes: bool, json_wanted: bool) -> None:
         print_json(done)
         return
     click.echo(
-        t("booking {booking} is cancelled; paid are {price}", booking=plain(done["id"]), price=_price(done))
+        t("booking {booking} is cancelled; to be paid: {price}", booking=plain(done["id"]), price=_price(done))
     )
 
 
@@ -206,13 +206,14 @@ def _print(one: dict[str, Any], *, err: bool = False) -> None:
 
 
 def _print_outcome(outcome: dict[str, Any], *, err: bool = False) -> None:
-    _print(outcome["booking"], err=err)
-    if outcome["yields"]:
-        click.echo(t("runs that are told to end for it: {count}", count=outcome["yields"]), err=err)
-    if not outcome["possible"]:
-        click.echo(t("cannot be had: {why}", why=plain(outcome["message"])), err=True)
-        if outcome["earliest_at"]:
-            click.echo(t("can be had from {time} on", time=show_time(outcome["earliest_at"])), err=True)
+    if outcome["possible"]:
+        _print(outcome["booking"], err=err)
+        if outcome["yields"]:
+            click.echo(t("runs that are told to end for it: {count}", count=outcome["yields"]), err=err)
+        return
+    click.echo(t("cannot be had: {why}", why=plain(outcome["message"])), err=True)
+    if outcome["earliest_at"]:
+        click.echo(t("can be had from {time} on", time=show_time(outcome["earliest_at"])), err=True)
 
 
 def _price(one: dict[str, Any]) -> str:

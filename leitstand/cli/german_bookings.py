@@ -35,7 +35,7 @@ BOOKINGS: Final = {
     "booking {booking} is made": "die Buchung {booking} ist gemacht",
     "Cancel booking {booking}? This cannot be taken back.": "Die Buchung {booking} absagen? Das lässt sich nicht "
     "zurücknehmen.",
-    "booking {booking} is cancelled; paid are {price}": "die Buchung {booking} ist abgesagt; bezahlt wird: {price}",
+    "booking {booking} is cancelled; to be paid: {price}": "die Buchung {booking} ist abgesagt; bezahlt wird: {price}",
     "booked": "gebucht",
     "clearing": "wird geräumt",
     "closing": "schließt",
