@@ -141,7 +141,11 @@ def cancel(booking: str, yes: bool, json_wanted: bool) -> None:
         print_json(done)
         return
     click.echo(
-        t("booking {booking} is cancelled; to be paid: {price}", booking=plain(done["id"]), price=_price(done))
+        t(
+            "booking {booking} is cancelled; to be paid: {price}",
+            booking=plain(done["id"]),
+            price=_price(done),
+        )
     )
 
 

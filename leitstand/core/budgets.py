@@ -24,6 +24,7 @@ from leitstand.core.metering import tasks_us
 from leitstand.core.units import GPU_HOUR_MILLI_US
 
 if TYPE_CHECKING:
+    from leitstand.core.bookings.booked import Booking
     from leitstand.core.jobs import Job, Run
     from leitstand.core.rules import Rules
     from leitstand.core.state import State
@@ -161,15 +162,20 @@ def use(state: "State", job: "Job", run: "Run", outcome: str, ended_us: int) -> 
     left = charge(job.resources, job.charge_milli, len(run.tasks)) * wall_us
     if run.sizes is not msgspec.UNSET:
         left = _used(job, run, run.started_us + wall_us)
-    known = {one.id: one for one in state.tenants[job.tenant].budgets}
-    posted = []
-    for name, amount in job.reserved:
+    return paid(state, job, left)
+
+
+def paid(state: "State", holder: "Job | Booking", milli_us: int) -> Parts:
+    """What the budgets of a tenant pay for so much charge × time, out of what they have reserved for it."""
+    known = {one.id: one for one in state.tenants[holder.tenant].budgets}
+    parts = []
+    for name, amount in holder.reserved:
         budget = known[name]
-        take = min(left, budget.covers(amount, job.price_micro_eur))
+        take = min(milli_us, budget.covers(amount, holder.price_micro_eur))
         if take:
-            posted.append((name, min(amount, budget.cost(take, job.price_micro_eur))))
-            left -= take
-    return tuple(posted)
+            parts.append((name, min(amount, budget.cost(take, holder.price_micro_eur))))
+            milli_us -= take
+    return tuple(parts)
 
 
 def resized(state: "State", now: int, job: "Job", run: "Run", tasks: int) -> BudgetReserved | Short | None:

@@ -16,7 +16,7 @@ _WHOLE = 1000
 
 def whole(state: "State", booking: "Booking") -> Parts:
     """What budgets pay for it if it stands to the end, but for what failures took."""
-    return _of(state, booking, _milli_us(booking))
+    return budgets.paid(state, booking, _milli_us(booking))
 
 
 def if_cancelled(state: "State", booking: "Booking", now: int) -> Parts:
@@ -26,26 +26,13 @@ def if_cancelled(state: "State", booking: "Booking", now: int) -> Parts:
         return whole(state, booking)
     if now <= booking.from_us - rules.cancel_free_us:
         return ()
-    return _of(state, booking, -(-_milli_us(booking) * rules.cancel_milli // _WHOLE))
+    return budgets.paid(state, booking, -(-_milli_us(booking) * rules.cancel_milli // _WHOLE))
 
 
 def _milli_us(booking: "Booking") -> int:
     """Charge × time of it. What failures took is out of its charge already, from when on it was taken."""
     length_us = booking.until_us - booking.from_us
     return max(booking.booked_milli * length_us - booking.lost_milli_us, 0)
-
-
-def _of(state: "State", booking: "Booking", milli_us: int) -> Parts:
-    """What its budgets pay for so much, out of what they have reserved for it."""
-    known = {one.id: one for one in state.tenants[booking.tenant].budgets}
-    paid = []
-    for name, amount in booking.reserved:
-        budget = known[name]
-        take = min(milli_us, budget.covers(amount, booking.price_micro_eur))
-        if take:
-            paid.append((name, min(amount, budget.cost(take, booking.price_micro_eur))))
-            milli_us -= take
-    return tuple(paid)
 
 
 # ── apply ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -60,10 +60,7 @@ class Views:
         if view is None:
             view, at = self._longer(until_us)
         for position in dict.fromkeys(self._log[at:]):
-            if self._may_have(position):
-                view.put(position, view.look(position))
-            else:
-                view.empty(position)
+            self._look_again(view, position)
         self._views[until_us] = view, len(self._log)
         return view
 
@@ -78,13 +75,16 @@ class Views:
         view = nearest.copy(self._look(until_us), self._seen)
         falls = self._falls[bisect_left(self._falls, (nearest_us,)) : bisect_left(self._falls, (until_us,))]
         for position in dict.fromkeys(position for _, position in falls):
-            if self._may_have(position):
-                view.put(position, view.look(position))
-            else:
-                view.empty(position)
+            self._look_again(view, position)
         view.close(self._closed(until_us))
         self._ends.insert(index, until_us)
         return view, at
+
+    def _look_again(self, view: Laid, position: int) -> None:
+        if self._may_have(position):
+            view.put(position, view.look(position))
+        else:
+            view.empty(position)
 
     def _may_have(self, position: int) -> bool:
         return bool(self._free.gpus[position] or self._given() >> position & 1)

@@ -8,8 +8,7 @@ any time: it saves work and decides nothing.
 
 Something is taken or reserved for a job (it is *served*) once a tick, and in the cycle in which it begins to wait,
 comes to be one of the first of its project, may have a reservation that others of its project had until then, or loses
-what was held for it. That follows from the facts of the cycle
-alone, so that a restart serves nobody else.
+what was held for it. That follows from the facts of the cycle alone, so that a restart serves nobody else.
 """
 
 from bisect import bisect_left, bisect_right
@@ -135,10 +134,10 @@ class Heads:
                 self.unserved[job] = None
         found = False
         for leaf in {**standing.fresh, **standing.opened}:
+            if leaf not in standing.lines:
+                continue
             before = standing.fresh.get(leaf)
-            for (*_, job), _ in (
-                standing.lines[leaf].order[: standing.ahead_max] if leaf in standing.lines else ()
-            ):
+            for (*_, job), _ in standing.lines[leaf].order[: standing.ahead_max]:
                 new = before is not None and job not in before
                 opened = leaf in standing.opened and standing.timeline.reservation(job) is None
                 if (new or opened) and job not in self.served:
