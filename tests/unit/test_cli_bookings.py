@@ -108,7 +108,8 @@ def test_capacity_is_booked_after_it_was_shown() -> None:
 def test_a_booking_is_cancelled_and_what_is_paid_is_said() -> None:
     plane = Plane(**{"POST /v1/bookings/r1/cancel": {**BOOKING, "gpu_hours": 0.0}})
     assert (
-        "booking r1 is cancelled; to be paid: nothing" in plane.run("bookings", "cancel", "r1", "--yes").stdout
+        "booking r1 is cancelled; to be paid: nothing"
+        in plane.run("bookings", "cancel", "r1", "--yes").stdout
     )
 
 
