@@ -23,6 +23,7 @@ _Band = tuple[bool, int]  # not pinned, -priority: what a leaf covers in this or
 LAST: Final = (2**63, 0)  # the order of a job that would start now
 _UNITS: Final = (True, -PRIORITY)
 _NOBODY: Final[Mapping[str, None]] = {}
+KEPT_MAX: Final = 1024  # answers of one node that are kept
 
 
 class Change:
@@ -35,9 +36,12 @@ class Change:
         self.running: dict[Node, int] = {}
         self.occupied: dict[Node, int] = {}
         self.count: dict[Node, int] = {}
-        self.leaves: dict[Node, list[Held]] = {}  # which runs are gone, by leaf
+        self.leaves: dict[Node, list[Held]] = {}  # which runs are gone, by leaf,
+        self.below: dict[Node, list[str]] = {}  # and by each node above it
         for held in self.gone.values():
             self.leaves.setdefault(held.leaf, []).append(held)
+            for node in held.leaf.path():
+                self.below.setdefault(node, []).append(held.id)
             self._count(held, -1)
         if more is not None:
             self.leaves.setdefault(more.leaf, [])
@@ -88,6 +92,7 @@ class Cover:
         self._sums: dict[Node, _Sums] = {}
         self._amounts: dict[Node, tuple[int, Amount]] = {}
         self._runs: dict[Node, tuple[int, dict[str, Held]]] = {}
+        self._keeps: dict[Node, tuple[int, dict[tuple[str, ...], bool]]] = {}
         self._empty: dict[Node, int] = {}  # what nodes occupy if nothing runs; 0 is left out
         self._nodes: list[Node] = []  # where that may be anything, the deepest first
         if tree.floors:
@@ -106,6 +111,7 @@ class Cover:
             self._empty = empty
             self._amounts.clear()
             self._runs.clear()
+            self._keeps.clear()
 
     def floor(self, node: Node) -> int:
         """What of the guarantee of the node is not lent, as far as it goes into its share."""
@@ -124,9 +130,22 @@ class Cover:
             known = self._amounts[node] = node.version, self._amount(node, NONE)
         return known[1]
 
-    def is_mixed(self, node: Node) -> bool:
-        """Whether runs of different charge run below an inner node: how much is covered is then known by which."""
-        return bool(node.children) and len(self._below(node).charges) > 1
+    def keeps(self, node: Node, change: Change) -> bool:
+        """Whether no less is covered at `node` after a change by which runs below it go and none comes. It is not where
+        nobody goes who was covered: then the same runs are."""
+        known = self._keeps.get(node)
+        if known is None or known[0] != node.version or len(known[1]) >= KEPT_MAX:
+            known = self._keeps[node] = node.version, {}
+        gone = tuple(change.below[node])
+        kept = known[1].get(gone)
+        if kept is None:
+            mixed = (
+                bool(node.children) and len(self._below(node).charges) > 1
+            )  # how much is then known by which
+            kept = mixed and not any(id in self.runs(node) for id in gone)
+            kept = kept or not falls(self.amount(node), self.amount(node, change))
+            known[1][gone] = kept
+        return kept
 
     def covered(self, job: Held) -> list[Node]:
         """The nodes from the leaf of `job` up to the child of the root at which it would be covered beside all that

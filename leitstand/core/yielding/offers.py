@@ -8,7 +8,11 @@ places lasts. `Offers` keeps for one shape what the cheapest runs on each node a
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import combinations
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from leitstand.core.facts import Resources
 from leitstand.core.places.cutting import Asker
@@ -20,6 +24,7 @@ from leitstand.core.places.window import Laid
 from leitstand.core.sharing.shares import Node
 from leitstand.core.sharing.units import counts_as
 
+_MOST: Final = 2**61  # of GPUs, CPU and memory
 TRIED_ON_NODE: Final = 6  # runs on one node of which all sets are tried; of more, some are taken by cost
 
 
@@ -50,6 +55,9 @@ class Yielding(NamedTuple):
     def cost(self) -> tuple[int, int, str]:
         """The lower the sooner it goes."""
         return self.lost, self.charge, self.run
+
+
+_CHARGE: Final = attrgetter("charge")
 
 
 class Capacity(Protocol):
@@ -87,6 +95,10 @@ class Room:
         self._serving = 0
         for nodes in self.free.levels:
             self._serving |= nodes
+        self._slots: dict[int, int] = {}  # of the columns
+        self._grown = 0  # how many of the notes that somebody more may leave are in them
+        self._free = np.zeros((0, 3), np.int64)
+        self.bests = np.zeros((0, 3), np.int64)
         self._full: dict[Resources, None] = {}  # shapes that find no place unless somebody leaves
         self._stale: dict[int, None] = {}
         self._looked: dict[int, dict[tuple[str, ...], Amount]] = {}  # node → who leaves → what is free then
@@ -104,8 +116,47 @@ class Room:
             looked = self._looked.setdefault(position, {})
             runs = tuple(run.run for run in leaving)
             if runs not in looked:
-                looked[runs] = self._look(position, leaving)
+                looked[runs] = self._look(position, runs)
             return looked[runs]
+        return self._sum(position, leaving)
+
+    def fits(self, position: int, leaving: Collection[Yielding], need: Amount) -> bool:
+        """Whether the node would have as much free as needed if these runs left too. What a run holds it gives back for
+        a part of the window at most, and no more than that but for shared GPUs: a sum says no soon."""
+        if not self.free.is_parted(position):
+            have = self._sum(position, leaving)
+            if have[0] < need[0] or have[1] < need[1] or have[2] < need[2]:
+                return False
+            if not leaving or not self._timeline.changes(position):
+                return True
+        have = self.amount(position, leaving)
+        return have[0] >= need[0] and have[1] >= need[1] and have[2] >= need[2]
+
+    def columns(self, positions: Sequence[int], grown: Sequence[int]) -> npt.NDArray[np.int64]:
+        """What is free on these nodes, a row for each: as much as there could ever be where runs share GPUs. Others are
+        added to `positions`, none goes; `grown` notes the numbers of those where somebody more may leave. `bests`: what
+        they would have at most, as far as that is known."""
+        known = len(self._free)
+        if known < len(positions):
+            new = positions[known:]
+            self._slots.update((position, slot) for slot, position in enumerate(new, known))
+            amounts = np.array([self._column(position) for position in new], np.int64)
+            self._free = np.concatenate([self._free, amounts])
+            self.bests = np.concatenate([self.bests, np.full_like(amounts, _MOST)])
+        if self._grown < len(grown):
+            self.bests[grown[self._grown :]] = _MOST
+            self._grown = len(grown)
+        return self._free
+
+    def note_best(self, slot: int, position: int, leaving: Collection[Yielding]) -> None:
+        """No more than these will ever leave the node."""
+        if not self.free.is_parted(position):
+            self.bests[slot] = self.amount(position, leaving)
+
+    def _column(self, position: int) -> Amount:
+        return (_MOST, _MOST, _MOST) if self.free.is_parted(position) else self.free.amount(position)
+
+    def _sum(self, position: int, leaving: Iterable[Yielding]) -> Amount:
         gpus, cpus_milli, memory_mib = self.free.amount(position)
         for run in leaving:
             for (at, more), (cpus, memory) in zip(run.places, run.parts, strict=True):
@@ -124,6 +175,9 @@ class Room:
         if self._stale:
             for position in self._stale:
                 self.free.put(position, self._look(position, ()))
+                slot = self._slots.get(position)
+                if slot is not None:
+                    self._free[slot], self.bests[slot] = self._column(position), _MOST
             self.free.slots = None  # to be worked out anew
             self._stale.clear()
             self._full.clear()
@@ -181,11 +235,10 @@ class Room:
         whole = self.amount(position, leaving)[0]
         return slots is not None and slots.room(position, mig, whole) > 0
 
-    def _look(self, position: int, leaving: Collection[Yielding]) -> Amount:
+    def _look(self, position: int, leaving: Collection[str]) -> Amount:
         window = self._window
-        leave = [run.run for run in leaving]
         until = self._now + window.limit_us
-        return self._timeline.room(position, (self._now, until), window.own, window.ignore, leave)
+        return self._timeline.room(position, (self._now, until), window.own, window.ignore, leaving)
 
 
 class Offer(NamedTuple):
@@ -226,9 +279,11 @@ class Offers:
         self.light = light
         self._stale: dict[int, None] = {}
         free = dict.fromkeys(room.free.ascending(need[0])) if need[0] else dict.fromkeys(room.serving())
+        fits = [position for position in free if self._fits(position, ())]
+        least = dict.fromkeys(fits, 0)
         self._heap = [
-            self._least(position)
-            for position in {**free, **dict.fromkeys(on)}
+            Offer(False, 0 if position in least else self._cheapest(position), 0, -1, position, ())
+            for position in {**least, **dict.fromkeys(on)}
             if room.serves(position) and (where is None or position in where)
         ]
         self._now = {offer.position: offer for offer in self._heap}
@@ -270,12 +325,15 @@ class Offers:
 
     def _least(self, position: int) -> Offer:
         """What the node offers at best."""
-        least = 0
-        if not self._fits(position, ()):
-            least = min(
-                (run.charge if self.light else run.lost for run in self.on.get(position, ())), default=0
-            )
+        least = 0 if self._fits(position, ()) else self._cheapest(position)
         return Offer(False, least, 0, -1, position, ())
+
+    def _cheapest(self, position: int) -> int:
+        """What the cheapest of its runs weighs."""
+        runs = self.on.get(position)
+        if not runs:
+            return 0
+        return min(map(_CHARGE, runs)) if self.light else runs[0].lost
 
     def _best(self, position: int) -> Offer | None:
         if self._fits(position, ()):
@@ -308,9 +366,9 @@ class Offers:
         return Offer(charge > self.most, first, second, len(runs), position, runs)
 
     def _fits(self, position: int, runs: Sequence[Yielding]) -> bool:
-        gpus, cpus_milli, memory_mib = self.room.amount(position, runs)
-        fits = gpus >= self.need[0] and cpus_milli >= self.need[1] and memory_mib >= self.need[2]
-        return fits and (not self.mig or self.room.holds_instance(position, self.mig, runs))
+        return self.room.fits(position, runs, self.need) and (
+            not self.mig or self.room.holds_instance(position, self.mig, runs)
+        )
 
     def _some(self, position: int, runs: Sequence[Yielding]) -> tuple[Yielding, ...]:
         """Runs taken in order until the task fits, without those that turn out not to be needed."""

@@ -101,6 +101,10 @@ class Scene:
             every.update(self._units.get(run.run, {}))
         return list(every.values())
 
+    def has_units(self) -> bool:
+        """Whether somebody whose units go with him was looked at."""
+        return bool(self._units)
+
     def everybody(self) -> list[Yielding]:
         """The same of all leaves."""
         return [run for node in self.tree.nodes.values() if node.runs for run in self.of(node).values()]
@@ -278,14 +282,7 @@ class Scene:
         """Whether the amount that is covered falls at no node off the job's path. It does not where nobody goes who was
         covered: then the same runs are."""
         path = dict.fromkeys(case.wanted.leaf.path())
-        for node in change.running:
-            if node in path:
-                continue
-            if self.cover.is_mixed(node) and not any(id in self.cover.runs(node) for id in change.gone):
-                continue
-            if falls(self.cover.amount(node), self.cover.amount(node, change)):
-                return False
-        return True
+        return all(node in path or self.cover.keeps(node, change) for node in change.running)
 
     # ── it ends ───────────────────────────────────────────────────────────────────────────────────────────────────
     def _assert_rising(self, case: Case, victims: Sequence[Yielding]) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core.facts import Resources
 from leitstand.core.places.placement import Place
-from leitstand.core.places.steps import Amount
+from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.yielding.offers import Offers, Room, Window, Yielding, need_of
+from leitstand.core.yielding.takeable import Takeable
 
 if TYPE_CHECKING:
     from leitstand.core.yielding.preemption import Scene
@@ -60,6 +61,7 @@ class Case(NamedTuple):
     window: Window
 
 
+_NOBODY: Final[Mapping[str, object]] = {}
 _Key = tuple[Scope, Window, tuple[int, int, int], int, bool, str]  # of offers
 _Field = dict[int, list[Yielding]]
 
@@ -70,6 +72,7 @@ class Search:
     def __init__(self, scene: "Scene") -> None:
         self.scene = scene
         self.cover = scene.cover
+        self.takeable = Takeable(scene)
         self._offers: dict[_Key, Offers] = {}
         self._promising: dict[tuple[Scope, Window, Resources], None] = {}  # the last search found somebody
         self._fields: dict[Scope, tuple[_Field, dict[Node, None]]] = {}  # and the leaves whose runs are in it
@@ -90,6 +93,7 @@ class Search:
 
     def forget_run(self, run: Yielding) -> None:
         """It was taken. Who is covered changes with that."""
+        self.takeable.forget(run)
         self._offers = {key: offers for key, offers in self._offers.items() if not key[0].settled}
         self._fields = {scope: field for scope, field in self._fields.items() if not scope.settled}
         for field, _ in self._fields.values():
@@ -101,9 +105,11 @@ class Search:
     # ── few candidates: the best set ──────────────────────────────────────────────────────────────────────────────
     def _few(self, case: Case, leaves: Iterable[Node]) -> list[list[Yielding]] | None:
         """Groups of equal candidates, if they are few enough to try every set."""
-        leaves = list(leaves)
-        if sum(len(self.scene.of(leaf)) for leaf in leaves) > CANDIDATES_MAX:
-            return None
+        leaves, count = list(leaves), 0
+        for leaf in leaves:
+            count += len(self.scene.of(leaf))
+            if count > CANDIDATES_MAX:
+                return None
         groups: dict[object, list[Yielding]] = {}
         for leaf in leaves:
             alike = leaf is case.scope.own
@@ -155,13 +161,15 @@ class Search:
         """A good legal set: the cheapest nodes, without whom they do not need. Tried by lost work, then by charge, then
         with none but runs that nobody covers."""
         key = (case.scope, case.window, case.wanted.asked)
-        if key not in self._promising and not self._would_fit(case, leaves):
+        if key not in self._promising and not self._would_fit(case, case.scope, leaves):
             return None
         self._promising[key] = None
         most = most_of(case.wanted)
         best: Found | None = None
         for settled, light in ((False, False), (False, True), (True, False), (True, True)):
             scope = case.scope._replace(settled=settled)
+            if settled and not light and not self._would_fit(case, scope, leaves):
+                break
             for mask in self.scene.within(case.wanted.asked):
                 offers = self._offers_of(case, scope, light)
                 chosen = self._chosen(case, offers, mask, leaves)
@@ -181,56 +189,57 @@ class Search:
             default=None,
         )
 
-    def _would_fit(self, case: Case, leaves: Mapping[Node, int]) -> bool:
+    def _would_fit(self, case: Case, scope: Scope, leaves: Mapping[Node, int]) -> bool:
         """Whether the job would fit if all left who can be among the victims at all, as far as is known soon: far more
         often than not it does not, and this is known sooner than whom to take."""
-        runs = (
-            run
-            for leaf, most in leaves.items()
-            for run in self.scene.of(leaf).values()
-            if run.charge <= most and self.scene.may_go(case.scope, run)
-        )
-        need, nodes = need_of(case.wanted.asked, case.room.size)
-        if nodes > 1 or case.wanted.asked.gpu_milli:
-            return case.room.find(list(runs), case.wanted.asked, self.scene.find) is not None
-        if case.room.find((), case.wanted.asked, self.scene.find) is not None:
+        asked, room, takeable = case.wanted.asked, case.room, self.takeable
+        need, nodes = need_of(asked, room.size)
+        able = takeable.able(scope, leaves)
+        if scope.settled:
+            able = takeable.without(able, {leaf: self._covered(scope, leaf) for leaf in leaves})
+        if nodes > 1 or asked.gpu_milli:
+            if asked.nodes > 1 and not asked.is_part and takeable.tasks(room, need, able) < nodes:
+                return False
+            return room.find(takeable.runs(able), asked, self.scene.find) is not None
+        if room.find((), asked, self.scene.find) is not None:
             return True
-        leaving: dict[int, list[Yielding]] = {}
-        for run in runs:
-            for position, _ in run.places:
-                there = leaving.setdefault(position, [])
-                there.append(run)
-                if case.room.serves(position) and _tasks(case.room.amount(position, there), need, 1):
-                    return True
-        return False
+        return takeable.host(room, need, able)
 
     def _alone(self, case: Case, leaves: Iterable[Node]) -> Found | None:
         """A victim that is enough by itself: one of the cheapest, first of those that nobody covers."""
         most = most_of(case.wanted)
-        covered = self._covered(case.scope)
-        runs = [
-            run
-            for leaf in leaves
-            for run in self.scene.of(leaf).values()
-            if self.scene.may_go(case.scope, run)
-        ]
-        need, _ = need_of(case.wanted.asked, case.room.size)
         full = not case.wanted.asked.gpu_milli and (
             case.room.find((), case.wanted.asked, self.scene.find) is None
         )
-        for run in nsmallest(ALONE_MAX, runs, key=lambda run: (run.job in covered, rank_of([run], most))):
+        if full and not self._may_help(case, leaves):
+            return None
+        ranked: list[tuple[object, Yielding]] = []
+        for leaf in leaves:
+            covered = self._covered(case.scope, leaf)
+            for run in self.scene.of(leaf).values():
+                if self.scene.may_go(case.scope, run):
+                    ranked.append(((run.job in covered, rank_of([run], most)), run))
+        for _, run in nsmallest(ALONE_MAX, ranked):
             closed = self.scene.closed([run])
-            if full and not self._helps(case, closed, need):
+            if full and not self._helps(case, closed):
                 continue
             places = self.scene.places(case, closed)
             if places is not None:
                 return closed, places
         return None
 
-    def _helps(self, case: Case, runs: list[Yielding], need: Amount) -> bool:
+    def _may_help(self, case: Case, leaves: Iterable[Node]) -> bool:
+        """Whether a task fits somewhere once one of them left, unless elastic runs have units, who go with them."""
+        if self.scene.has_units():
+            return True
+        able = self.takeable.able(case.scope, dict.fromkeys(leaves, INFINITY))
+        need, _ = need_of(case.wanted.asked, case.room.size)
+        return any(self._helps(case, [run]) for run in self.takeable.alone(case.room, need, able))
+
+    def _helps(self, case: Case, runs: list[Yielding]) -> bool:
         """Whether a task fits on one of their nodes once they left."""
-        there = _by_position(runs)
-        return any(_tasks(case.room.amount(position, there[position]), need, 1) for position in there)
+        need, _ = need_of(case.wanted.asked, case.room.size)
+        return any(case.room.fits(at, there, need) for at, there in _by_position(runs).items())
 
     def _offers_of(self, case: Case, scope: Scope, light: bool) -> Offers:
         need, nodes = need_of(case.wanted.asked, case.room.size)
@@ -254,9 +263,9 @@ class Search:
         if not new:
             return field
         leaves.update(dict.fromkeys(new))
-        covered = self._covered(scope) if scope.settled else {}
         changed: dict[int, None] = {}
         for leaf in new:
+            covered = self._covered(scope, leaf) if scope.settled else _NOBODY
             for run in self.scene.of(leaf).values():
                 if run.job not in covered and self.scene.may_go(scope, run):
                     for position in dict.fromkeys(position for position, _ in run.places):
@@ -269,15 +278,14 @@ class Search:
                 offers.touch(changed)
         return field
 
-    def _covered(self, scope: Scope) -> dict[str, Held]:
-        """Runs that are covered at the highest node above them that is off the job's path."""
+    def _covered(self, scope: Scope, leaf: Node) -> Mapping[str, object]:
+        """Runs that are covered at the highest node above the leaf that is off the job's path."""
         path = dict.fromkeys(scope.covered.path())
-        covered: dict[str, Held] = {}
-        for node in path:
-            for child in node.children.values():
-                if node is not scope.covered and child not in path:
-                    covered.update(self.cover.runs(child))
-        return covered
+        if leaf in path:
+            return _NOBODY
+        while leaf.parent is not None and leaf.parent not in path:
+            leaf = leaf.parent
+        return self.cover.runs(leaf)
 
     def _chosen(
         self, case: Case, offers: Offers, mask: int, leaves: Mapping[Node, int]

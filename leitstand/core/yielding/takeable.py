@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a task might fit if those who may be taken left, as sums over columns. Called by the search for victims.
+
+Far more often than not nobody can be taken, and a sum over all who may go says so of most nodes at once: a run gives
+back no more than it holds. Only the nodes that are left need to be looked at one by one.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from leitstand.core.places.steps import INFINITY, Amount
+from leitstand.core.sharing.shares import Node
+from leitstand.core.yielding.offers import Room, Yielding
+
+if TYPE_CHECKING:
+    from leitstand.core.yielding.preemption import Scene
+    from leitstand.core.yielding.victims import Scope
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+
+
+class _Row(NamedTuple):
+    """A run on a node. `slot`: the number of the node, `leaf`: of its leaf; `amount`: what it holds there."""
+
+    slot: int
+    run: Yielding
+    job: str
+    leaf: int
+    priority: int
+    amount: Amount
+
+
+class Takeable:
+    """The runs of all leaves that were open in one scene. Nodes have numbers (*slots*) in the order in which they were
+    met."""
+
+    def __init__(self, scene: "Scene") -> None:
+        self.scene = scene
+        self.positions: list[int] = []  # by slot
+        self._grown: list[int] = []  # slots, in the order in which they got rows
+        self._slots: dict[int, int] = {}
+        self._leaves: dict[Node, int] = {}  # numbered
+        self._rows: list[_Row] = []
+        self._on: list[list[int]] = []  # by slot, the rows of the node
+        self._of: dict[str, list[int]] = {}  # run → its rows
+        self._mask = 0  # of the nodes
+        self._charges = np.zeros(0, np.int64)
+        self._lay()
+
+    def forget(self, run: Yielding) -> None:
+        """It was taken."""
+        for row in self._of.get(run.run, ()):
+            self._charges[row] = INFINITY
+
+    def able(self, scope: "Scope", most: Mapping[Node, int]) -> _Bools:
+        """By row, who may go: of each leaf nobody with more charge than `most` of it."""
+        new = [leaf for leaf in most if leaf not in self._leaves]
+        if new:
+            for leaf in new:
+                self._learn(leaf)
+            self._lay()
+        least = np.full(len(self._leaves), -1, np.int64)
+        least[[self._leaves[leaf] for leaf in most]] = list(most.values())
+        able: _Bools = self._charges <= least[self._leaf]
+        if scope.own in self._leaves:
+            able &= (self._leaf != self._leaves[scope.own]) | (self._priorities < scope.priority)
+        return able
+
+    def without(self, able: _Bools, covered: Mapping[Node, Mapping[str, object]]) -> _Bools:
+        """The same but for those who are covered, said by leaf."""
+        runs = {self._leaves[leaf]: runs for leaf, runs in covered.items()}
+        rows = self._rows
+        able = able.copy()
+        able[[row for row in np.flatnonzero(able).tolist() if rows[row].job in runs[rows[row].leaf]]] = False
+        return able
+
+    def runs(self, able: _Bools) -> list[Yielding]:
+        """Who they are."""
+        runs = (self._rows[row].run for row in np.flatnonzero(able).tolist())
+        return list({run.run: run for run in runs}.values())
+
+    def host(self, room: Room, need: Amount, able: _Bools) -> bool:
+        """Whether a task fits on some node if all of these leave."""
+        gains, count = self._gains(able)
+        may = (np.minimum(room.columns(self.positions, self._grown) + gains, room.bests) >= need).all(
+            axis=1
+        ) & (count > 0)
+        for slot in np.flatnonzero(may).tolist():
+            on = self._on[slot]
+            there = [self._rows[row].run for row in on if able[row]]
+            position = self.positions[slot]
+            if room.serves(position) and room.fits(position, there, need):
+                return True
+            room.note_best(slot, position, [self._rows[row].run for row in on])
+        return False
+
+    def alone(self, room: Room, need: Amount, able: _Bools) -> Iterator[Yielding]:
+        """Those of them without whom alone a task may fit on a node of theirs."""
+        have = np.minimum(
+            room.columns(self.positions, self._grown)[self._slot] + self._amounts, room.bests[self._slot]
+        )
+        for row in np.flatnonzero(able & (have >= need).all(axis=1)).tolist():
+            yield self._rows[row].run
+
+    def tasks(self, room: Room, need: Amount, able: _Bools) -> int:
+        """How many tasks fit at most if all of these leave. `need`: at least one GPU."""
+        have = np.minimum(room.columns(self.positions, self._grown) + self._gains(able)[0], room.bests)
+        most = have[:, 0] // need[0]
+        for column, each in enumerate(need):
+            if each:
+                most = np.minimum(most, have[:, column] // each)
+        sizes = enumerate(room.free.levels)
+        elsewhere = sum((nodes & ~self._mask).bit_count() * (size // need[0]) for size, nodes in sizes)
+        return elsewhere + int(most.sum())
+
+    def _gains(self, able: _Bools) -> tuple[_Ints, _Ints]:
+        """By slot, what these hold there, and how many they are."""
+        slots = self._slot[able]
+        gains = np.zeros((len(self.positions), 3), np.int64)
+        np.add.at(gains, slots, self._amounts[able])
+        return gains, np.bincount(slots, minlength=len(self.positions))
+
+    # ── columns ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def _learn(self, leaf: Node) -> None:
+        number = self._leaves[leaf] = len(self._leaves)
+        for run in self.scene.of(leaf).values():
+            held: dict[int, Amount] = {}
+            for (position, gpus), (cpus_milli, memory_mib) in zip(run.places, run.parts, strict=True):
+                before = held.get(position, (0, 0, 0))
+                held[position] = before[0] + gpus, before[1] + cpus_milli, before[2] + memory_mib
+            for position, amount in held.items():
+                slot = self._slots.get(position)
+                if slot is None:
+                    slot = self._slots[position] = len(self.positions)
+                    self.positions.append(position)
+                    self._on.append([])
+                    self._mask |= 1 << position
+                self._grown.append(slot)
+                self._on[slot].append(len(self._rows))
+                self._of.setdefault(run.run, []).append(len(self._rows))
+                priority = self.scene.held[run.run].priority
+                self._rows.append(_Row(slot, run, run.job, number, priority, amount))
+
+    def _lay(self) -> None:
+        rows = self._rows
+        self._slot = np.array([row.slot for row in rows], np.int64)
+        self._amounts = np.array([row.amount for row in rows], np.int64).reshape(-1, 3)
+        self._leaf = np.array([row.leaf for row in rows], np.int64)
+        self._priorities = np.array([row.priority for row in rows], np.int64)
+        charges = [row.run.charge for row in rows[len(self._charges) :]]
+        self._charges = np.concatenate([self._charges, np.array(charges, np.int64)])
