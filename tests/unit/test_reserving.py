@@ -85,3 +85,14 @@ def test_who_had_more_than_he_deserves_reserves_inside_his_guarantee_all_the_sam
     story.at(21401, *[f.CancelJob(f"b-{number}") for number in (*range(1, 7), 9)]).until(21450)
     assert story.running == ["a-1", "b-7", "b-8"]
     assert story.at(21460, day(tenant="b", hours=6)).until(21470).reserved("b-10") is not None, "it has less"
+
+
+def test_found_who_has_a_reservation_starts_sooner_also_from_behind_in_its_line() -> None:
+    story = cloud(8, 8, 4, 4, entitled=[owed("a"), owed("b")], tenants=("a", "b", "z"), rules=PATIENT)
+    story.at(1, day(8, hours=2)).at(2, day(8, tenant="z", hours=20)).at(10, day(8, hours=2))
+    story.at(20, *[day(16, 2, hours=1, priority=1, tenant=tenant) for tenant in "aaaabbbb"])
+    story.at(30, day(8, tenant="b", hours=2)).until(90)
+    assert story.reserved("a-2") is not None
+    assert story.reserved("b-5") is None, "like a-2, but it may not start in front of that"
+    story.at(600, f.CancelJob("a-1")).until(700)
+    assert story.running == ["a-2", "z-1"], "not only when its reserved time has come"

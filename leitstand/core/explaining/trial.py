@@ -174,7 +174,7 @@ class Trial(Fair):
     def _with(self, job: "Job", line: Iterable[Head]) -> Iterator[Head]:
         """The heads of a project with the job, changed, in its place, unless limits forbid it by then."""
         cls, leaf = Class(job.resources, limit_of(job)), self.state.leaf(job)
-        own: Head | None = Head(job.id, cls, job.charge_milli, self._is_ahead(job))
+        own: Head | None = Head(leaf, job.id, cls, job.charge_milli, self._is_ahead(job))
         for head in line:
             if head.job == job.id:
                 continue

@@ -20,7 +20,7 @@ from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing import growing, keeping, repair
 from leitstand.core.sharing.claiming import before_later
 from leitstand.core.sharing.entitlements import next_change
-from leitstand.core.sharing.heads import Head, Heads
+from leitstand.core.sharing.heads import Head, Heads, may_serve
 from leitstand.core.sharing.making_way import make_way
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, limit_of, parts_of
@@ -264,8 +264,9 @@ class Fair:
             heads.again.clear()
         while self._may_start() and (turn := turns.next()) is not None:
             job = self.state.jobs[turn.head.job]
-            if not heads.may_start(turn.head) or not self._try(job, turn.leaf, turn.head.cls):
-                heads.hopeful.pop(job.id, None)
+            may_start = heads.may_start(turn.head)
+            heads.looked_at(turn.head)
+            if not may_start or not self._try(job, turn.leaf, turn.head.cls):
                 self._serve(job, turn.leaf)
             turns.done()
             for fallen in self._fell:
@@ -282,10 +283,11 @@ class Fair:
 
     def _hope(self, positions: Iterable[int]) -> None:
         """Capacity was freed where places are reserved: perhaps those for whom can start sooner."""
+        waiting, free = self.standing.waiting, self.pool.free
         for position in positions:
             for job in self.standing.timeline.on(position):
-                if job in self.standing.waiting:
-                    self.heads.hope(job, self.standing.waiting[job][0])
+                if job in waiting and may_serve(waiting[job][1].asked, position, free):
+                    self.heads.hope(self.state.jobs[job], *waiting[job])
 
     def _line(self, leaf: str) -> Iterator[Head]:
         """Whom to look at in a leaf."""

@@ -79,7 +79,10 @@ def _somebody_waits_inside(plan: "Fair") -> bool:
 
 def _line(plan: "Fair", names: list[str]) -> Iterator[Head]:
     jobs = sorted((plan.state.jobs[name] for name in names), key=key_of)
-    return (Head(job.id, Class(job.resources, limit_of(job)), job.unit_milli, True) for job in jobs)
+    return (
+        Head(plan.state.leaf(job), job.id, Class(job.resources, limit_of(job)), job.unit_milli, True)
+        for job in jobs
+    )
 
 
 def _grow(plan: "Fair", job: "Job", leaf: Node, inside: bool) -> bool:

@@ -13,18 +13,19 @@ what was held for it. That follows from the facts of the cycle alone, so that a 
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from leitstand.core.facts import Resources
 from leitstand.core.jobs import Job
 from leitstand.core.places.fit import Free
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing.standing import Class, Key, Lane, Standing
+from leitstand.core.sharing.standing import Class, Key, Lane, Standing, key_of
 
 
 class Head(NamedTuple):
     """`ahead`: one of the first of its project, who may have a reservation."""
 
+    leaf: str
     job: str
     cls: Class
     charge: int
@@ -47,7 +48,8 @@ class Heads:
         self.kept: dict[
             tuple[str, Resources], int
         ] = {}  # the same by project where limits forbid it, in one plan
-        self.hopeful: dict[str, None] = {}  # jobs with a reservation on a node where capacity was freed
+        # by project, jobs with a reservation on a node where capacity was freed, wherever they stand in its line
+        self.hopeful: dict[str, dict[str, tuple[Key, Class]]] = {}
         self.called: dict[str, None] = {}  # projects with somebody to be served or hopeful
         self.again: dict[str, None] = {}  # projects that the next plan looks at in any case
 
@@ -78,15 +80,8 @@ class Heads:
         if not left:
             return
         for asked in list(self.barred):
-            gpus, cpus_milli, memory_mib = _least(asked, free.size)
-            for at in left:
-                if at in free.shared or (
-                    free.gpus[at].bit_count() >= gpus
-                    and free.cpus_milli[at] >= cpus_milli
-                    and free.memory_mib[at] >= memory_mib
-                ):
-                    del self.barred[asked]
-                    break
+            if any(may_serve(asked, at, free) for at in left):
+                del self.barred[asked]
 
     # ── who was looked at ─────────────────────────────────────────────────────────────────────────────────────────
     def begin(self) -> None:
@@ -113,18 +108,28 @@ class Heads:
         self.unserved[job] = None
         self.called[leaf] = None
 
-    def hope(self, job: str, leaf: str) -> None:
+    def hope(self, job: Job, leaf: str, cls: Class) -> None:
         """Capacity was freed where the job has a reservation."""
-        self.hopeful[job] = None
+        self.hopeful.setdefault(leaf, {})[job.id] = key_of(job), cls
         self.again[leaf] = self.called[leaf] = None
 
+    def looked_at(self, head: Head) -> None:
+        """It is tried now, and hopes no more."""
+        hopeful = self.hopeful.get(head.leaf)
+        if hopeful is not None and hopeful.pop(head.job, None) is not None and not hopeful:
+            del self.hopeful[head.leaf]
+
     def call(self, standing: Standing) -> None:
-        """Note the projects of all who are to be served, or are hopeful."""
+        """Note the projects of all who are to be served, or are hopeful and still wait."""
         waiting = standing.waiting
         self.called = dict.fromkeys(self.unreserved.values() if self.reserves else ())
-        self.called.update(
-            (waiting[job][0], None) for job in (*self.unserved, *self.hopeful) if job in waiting
-        )
+        self.called.update((waiting[job][0], None) for job in self.unserved if job in waiting)
+        for leaf, jobs in list(self.hopeful.items()):
+            left = self.hopeful[leaf] = {job: known for job, known in jobs.items() if job in waiting}
+            if left:
+                self.called[leaf] = None
+            else:
+                del self.hopeful[leaf]
 
     def take_up(self, standing: Standing) -> bool:
         """Who began to wait, is one of the first of its project only now, or is one of them without a reservation where
@@ -175,26 +180,26 @@ class Heads:
         return leaves
 
     def line(self, line: Lane, leaf: str, jobs: Mapping[str, Job], most: int) -> Iterator[Head]:
-        """Whom to look at in a project, one after another: of the first `most` those who are not served, of the rest
-        the first of each class that may fit."""
+        """Whom to look at in a project, one after another: of the first `most` those who are not served, who is
+        hopeful, of the rest the first of each class that may fit."""
         last: Key | None = None
         while (found := self._next(line, leaf, most, last)) is not None:
             last, cls, ahead = found
-            yield Head(last[-1], cls, jobs[last[-1]].charge_milli, ahead)
+            yield Head(leaf, last[-1], cls, jobs[last[-1]].charge_milli, ahead)
 
     def _next(self, line: Lane, leaf: str, most: int, last: Key | None) -> tuple[Key, Class, bool] | None:
         found: tuple[Key, Class, bool] | None = None
         if self.all or leaf in self.called:
             begin = 0 if last is None else bisect_left(line.order, (last,))
             for key, cls in line.order[begin:most]:
-                job = key[-1]
                 if key != last and (
-                    not self.is_served(job)
-                    or job in self.hopeful
-                    or not (self.sleeps(cls) or self.keeps(leaf, cls))
+                    not self.is_served(key[-1]) or not (self.sleeps(cls) or self.keeps(leaf, cls))
                 ):
                     found = key, cls, True
                     break
+            for key, cls in self.hopeful.get(leaf, _NOBODY).values():
+                if (last is None or key > last) and (found is None or key < found[0]):
+                    found = key, cls, False
         for asked, limits in line.limits.items():
             barred = self.barred.get(asked, INFINITY + 1)
             if limits[0] >= barred:
@@ -216,7 +221,20 @@ class Heads:
 
     def may_start(self, head: Head) -> bool:
         """Whether it may find places."""
-        return not self.sleeps(head.cls) or head.job in self.hopeful
+        return not self.sleeps(head.cls) or head.job in self.hopeful.get(head.leaf, _NOBODY)
+
+
+_NOBODY: Final[Mapping[str, tuple[Key, Class]]] = {}
+
+
+def may_serve(asked: Resources, position: int, free: Free) -> bool:
+    """Whether what is free on a node may be of use to a gang: none of its tasks fits in less."""
+    gpus, cpus_milli, memory_mib = _least(asked, free.size)
+    return position in free.shared or (
+        free.gpus[position].bit_count() >= gpus
+        and free.cpus_milli[position] >= cpus_milli
+        and free.memory_mib[position] >= memory_mib
+    )
 
 
 def _least(asked: Resources, size: int) -> tuple[int, int, int]:
