@@ -12,6 +12,7 @@ from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.state import Projection, State
+from leitstand.core.units import SECOND_US
 from tests.properties.test_promises import FREED_US, RULES, History, contract, histories, many
 from tests.unit.fair_story import Cloud
 from tests.unit.story import cluster
@@ -25,9 +26,11 @@ def again(core: Core) -> Core:
 
 class Compared:
     """A cloud whose core is made anew before some cycles (`restarts`), or before each for that one alone (None); all of
-    those that are made have to decide what it decides."""
+    those that are made have to decide what it decides. `late_s`: by how much the engine may be late."""
 
-    def __init__(self, history: History, restarts: Iterable[int] | None = None) -> None:
+    def __init__(
+        self, history: History, restarts: Iterable[int] | None = None, late_s: tuple[int, int] | None = None
+    ) -> None:
         core = cluster(*history.nodes, rules=RULES, tenants=("a", "b", "c"), cpus_milli=8_000)
         core.cycle(0, [a.ProjectAdded("a", "second"), contract(history.entitled)])
         self.restarts = restarts if restarts is None else frozenset(restarts)
@@ -36,6 +39,8 @@ class Compared:
         self.decide = core.cycle
         core.cycle = self.cycle  # type: ignore[method-assign]
         self.cloud = Cloud(core, FREED_US)
+        if late_s is not None:
+            self.cloud.stop_us, self.cloud.late_us = (seconds * SECOND_US for seconds in late_s)
         for at, event in sorted(history.events, key=lambda event: event[0]):
             self.cloud.until(at)
             self._tell(at, event, len(history.nodes))

@@ -23,7 +23,7 @@ SHARING = Sharing(
     restart_us=MINUTE_US,
 )
 RULES = Rules(discipline="fair", sharing=SHARING)
-CYCLES_MAX = 1_000  # at one moment: more is a loop
+CYCLES_MAX = 1_000  # in one second: more is a loop
 Watch = Callable[[int, list[f.Fact]], None]
 
 
@@ -34,12 +34,14 @@ def day(gpus: int = 1, nodes: int = 1, tenant: str = "a", hours: float = 24, **m
 
 
 class Cloud:
-    """See the module. `stop_us`: how long the engine takes to stop a run; `watch` sees the facts of every cycle."""
+    """See the module. `stop_us`: how long the engine takes to stop a run; `late_us`: how long runs outlast their limit;
+    `watch` sees the facts of every cycle."""
 
     def __init__(self, core: Core, stop_us: int = 30 * SECOND_US, watch: Watch | None = None) -> None:
         self.core = core
         self.stop_us = stop_us
         self.watch = watch
+        self.late_us = 0
         self.now = 0
         self.facts: list[tuple[int, f.Fact]] = []
         self.answers: list[str] = []  # what was refused, and why
@@ -69,9 +71,9 @@ class Cloud:
     def until(self, seconds: float) -> "Cloud":
         """Let time pass up to then; everything that is due at that moment has happened."""
         end = int(seconds * SECOND_US)
-        same = 0
+        same, since = 0, self.now
         while (due := self._next()) is not None and due <= end:
-            same = same + 1 if due <= self.now else 0
+            same, since = (same + 1, since) if due < since + SECOND_US else (0, due)
             assert same < CYCLES_MAX, f"{same} cycles at {due}"
             self._cycle(max(due, self.now), self._taken(max(due, self.now)))
         self.now = max(self.now, end)
@@ -175,7 +177,8 @@ class Cloud:
             if isinstance(order, StartRun):
                 span = min(order.expected_us, order.max_duration_us)
                 outcome = "exited" if order.expected_us <= order.max_duration_us else "time_limit"
-                self._end(f.RunEnded(order.run, now + span, outcome, 0))
+                late_us = self.late_us if span == order.max_duration_us else 0
+                self._end(f.RunEnded(order.run, now + span + late_us, outcome, 0))
                 heappush(self._told, (now, next(self._number), f.RunStarted(order.run, now)))
             elif isinstance(order, ResizeRun):
                 run = self.core.state.runs[order.run]

@@ -148,6 +148,18 @@ class Timeline:
             self._ending_mask |= 1 << position
         self._touch(self._places[run])
 
+    def doubt(self, run: str) -> None:
+        """A run that was told to end has not for so long that it counts as any other that is past its end."""
+        if self._ending.pop(run, run) is None:
+            self._unmark(self._places[run])
+            self._touch(self._places[run])
+
+    def _unmark(self, positions: Sequence[int]) -> None:
+        """A run there is not among those any more that were told to end."""
+        for position in positions:
+            if not any(other in self._ending for other in self._runs[position]):
+                self._ending_mask &= ~(1 << position)
+
     def positions(self, run: str) -> tuple[int, ...]:
         """The nodes that a run holds, each once."""
         return self._places[run]
@@ -160,9 +172,7 @@ class Timeline:
         for position in places:
             del self._runs[position][run]
         if self._ending.pop(run, run) is None:
-            for position in places:
-                if not any(other in self._ending for other in self._runs[position]):
-                    self._ending_mask &= ~(1 << position)
+            self._unmark(places)
         self._touch(places)
 
     def touch(self, position: int) -> None:

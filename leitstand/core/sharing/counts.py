@@ -112,10 +112,16 @@ class Counts:
         return start
 
     def earliest_with(
-        self, leaf: Node, charge: int, limit_us: int, places: Callable[[int], Found | None]
+        self,
+        leaf: Node,
+        charge: int,
+        limit_us: int,
+        places: Callable[[int], Found | None],
+        after_us: int = 0,
     ) -> Found | None:
-        """The first start at which the same holds and `places`, asked for the first one from a moment on, has some."""
-        after_us = self._now
+        """The first start, not before `after_us`, at which the same holds and `places`, asked for the first one from a
+        moment on, has some."""
+        after_us = max(self._now, after_us)
         for _ in range(ROUNDS_MAX):
             open_us = self.earliest(leaf, charge, limit_us, after_us)
             found = None if open_us is None else places(open_us)

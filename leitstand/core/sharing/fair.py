@@ -17,7 +17,7 @@ from leitstand.core.places.cutting import Asker, tasks_held
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing import growing, keeping, repair
+from leitstand.core.sharing import growing, keeping, overdue, repair
 from leitstand.core.sharing.claiming import before_later
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads, may_serve
@@ -120,9 +120,9 @@ class Fair:
         if self.state.paced_us > now and standing.waiting:
             due = self.state.paced_us if due is None else min(due, self.state.paced_us)
         freed_us = self.state.rules.sharing.grace_us + self.state.rules.sharing.stop_us
-        held_us = repair.next_time(self)
-        if held_us is not None and held_us > now:
-            due = held_us if due is None else min(due, held_us)
+        for held_us in (repair.next_time(self), overdue.next_time(self)):
+            if held_us is not None and held_us > now:
+                due = held_us if due is None else min(due, held_us)
         for job in standing.due:
             way = self.state.reservations[job].start_us - freed_us
             if way > now:
@@ -193,6 +193,9 @@ class Fair:
             known = standing.timeline.reservation(job_id)
             if known is None or known.kind == "hold":  # what was due before it took its place
                 continue
+            if overdue.is_lost(self, job_id):
+                self._drop(job_id, "expired")
+                continue
             if self.state.jobs[job_id].run:  # it moves: its run has not ended
                 continue
             if self.tried.get(job_id) == known.number and not any(at in self.moved for at, _ in known.places):
@@ -237,8 +240,11 @@ class Fair:
         return self.pool.place(job.resources, view)
 
     def _keep(self, job: "Job", leaf: Node, made: "Reservation") -> None:
-        """A promise is due and cannot start as it is: what is owed is taken back for it; where that is not enough,
-        because capacity was lost, it is broken by name and the job gets the next best."""
+        """A promise is due and cannot start as it is: it waits for who is late; else what is owed is taken back for it;
+        where that is not enough, because capacity was lost, it is broken by name and the job gets the next best."""
+        if overdue.may_wait(self, job, leaf, made):
+            del self.tried[job.id]  # the next plan looks again
+            return
         act = self._act(job, leaf)
         if act is not None:
             self._carry_out(job, leaf, act)
@@ -534,11 +540,11 @@ class Fair:
             return
         self.heads.unreserved.pop(job.id, None)
         self._reserved += 1
-        found = self._earliest(job, leaf)
+        found, guessed = overdue.earliest(self, job, leaf)
         if found is None or found[0] <= self.now:  # there is room, but somebody else comes first
             return
         start_us, places = found
-        kind = "promise" if self.usage.is_safe(job, leaf, start_us) else "plan"
+        kind = "promise" if not guessed and self.usage.is_safe(job, leaf, start_us) else "plan"
         tasks = self._tasks_held(job, places, Asker(self.now, start_us, start_us, job.id))
         self.emit(f.CapacityReserved(job.id, kind, start_us, tasks))
         self.usage.reserves(job, leaf, kind, start_us)
@@ -554,8 +560,9 @@ class Fair:
         asker = asker._replace(until_us=min(asker.until_us + limit_of(job), INFINITY))
         return tasks_held(self.standing.timeline, job.resources, places, self.pool.names, asker)
 
-    def _earliest(self, job: "Job", leaf: Node) -> tuple[int, list[Place]] | None:
-        """When and where the job could start, by count and by place, as runs and reservations are known now."""
+    def _earliest(self, job: "Job", leaf: Node, from_us: int = 0) -> tuple[int, list[Place]] | None:
+        """When, not before `from_us`, and where the job could start, by count and by place, as runs and reservations
+        are known now."""
 
         def places(after_us: int) -> tuple[int, list[Place]] | None:
             return self.standing.timeline.earliest(
@@ -568,7 +575,7 @@ class Fair:
                 after_us=after_us,
             )
 
-        return self.usage.reserved().earliest_with(leaf, job.charge_milli, limit_of(job), places)
+        return self.usage.reserved().earliest_with(leaf, job.charge_milli, limit_of(job), places, from_us)
 
     @property
     def pool(self) -> "Pool":

@@ -81,7 +81,8 @@ def refresh(state: "State", name: str, at: int) -> None:
     if standing is not None:
         standing.tree.resize(pool.capacity())
         entitlements.refresh(standing.tree, state, name, at)
-        standing.advance(at, state.jobs)
+        late_us = standing.tree.recall_us(state.rules.sharing.recall_us) - standing.freed_us
+        standing.advance(at, state, late_us)
         booked.call(state, name, at)
 
 

@@ -28,6 +28,7 @@ from leitstand.core.sharing.units import Units
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Run
+    from leitstand.core.state import State
 
 Key = tuple[int, int, int, str]  # of a waiting job in its project: the lower the earlier
 
@@ -90,6 +91,9 @@ class Standing:
         self.promised: dict[str, int] = {}  # jobs with a promise → when it is due
         self.due: dict[str, tuple[Node, int]] = {}  # jobs with a promise so soon that it counts as pinned
         self.booked: dict[str, tuple[Node, int]] = {}  # bookings that begin so soon that they do
+        self.claims: dict[str, int] = {}  # jobs with a claim → since when
+        self.told: list[tuple[int, str]] = []  # heap of (when a run that was told to end should have, run)
+        self.told_held: dict[str, Held] = {}  # by run, as it stood in the tree
         self.cuts: dict[str, int] = {}  # runs in the place of a booking → when it begins
         self.stopping: dict[str, None] = {}  # runs that were told to end
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
@@ -204,12 +208,13 @@ class Standing:
         self.backlog.run(job.id, job.charge_milli, run.placed_us, by_us)
         self.timeline.stop(run.id, by_us)
         self.stopping[run.id] = None
+        heappush(self.told, (by_us, run.id))
         if yields and job.id in self.moving:
             end_us = self.tree.held[job.id].until_us = self.moving[job.id].end_us
             self.moving[job.id] = _Moving(end_us, True, self.backlog.until_us(job.id))
             self.backlog.run(job.id, job.charge_milli, run.stopped_us, end_us)
             return
-        held = self.tree.end(job.id)
+        held = self.told_held[run.id] = self.tree.end(job.id)
         self.units.stop(job, by_us)
         if yields:
             self._yield(held, job.most_milli)
@@ -224,7 +229,8 @@ class Standing:
         self.units.end(job.id)
         if self.moving.pop(job.id, None) is None:
             self.backlog.end(job.id)
-        if self.stopping.pop(run.id, self) is self:
+        told = self.told_held.pop(run.id, None)
+        if self.stopping.pop(run.id, self) is self or (told and self.tree.held.get(job.id) is told):
             self.tree.end(job.id)
 
     def forget(self, job: str) -> None:
@@ -268,6 +274,7 @@ class Standing:
             reservation.instances,
         )
         if reservation.kind == "claim":
+            self.claims[job.id] = reservation.at_us
             counts = job.id in self.tree.held
             if job.run:
                 self.moving[job.id] = _Moving(end_us, not counts, self.backlog.until_us(job.id))
@@ -298,6 +305,7 @@ class Standing:
             return
         self.timeline.release(job)
         if known.kind == "claim":
+            self.claims.pop(job, None)
             moving = self.moving.pop(job, None)
             if moving is not None and not moving.counts:
                 return
@@ -320,17 +328,32 @@ class Standing:
         if not self.reserved[leaf]:
             del self.reserved[leaf]
 
-    def advance(self, now: int, jobs: Mapping[str, "Job"]) -> None:
-        """Runs whose pin is over can be taken; promises that are due count as pinned."""
+    def advance(self, now: int, state: "State", late_us: int) -> None:
+        """Runs whose pin is over can be taken; promises that are due count as pinned; who should have ended `late_us`
+        ago is counted on no more."""
+        while self.told and self.told[0][0] + late_us <= now:
+            _, run = heappop(self.told)
+            if run in self.stopping:
+                self._doubt(run, state.runs[run].stopping in f.TAKES)
         while self.calls and self.calls[0][0] <= now:
             due_us, job = heappop(self.calls)
             if self.promised.get(job) == due_us and job in self.waiting and job not in self.due:
-                self._call(jobs[job])
+                self._call(state.jobs[job])
         while self.pins and self.pins[0][0] <= now:
             until, job = heappop(self.pins)
             held = self.tree.held.get(job)
             if held is not None and held.pinned_us == until:
                 self.tree.pin(job, 0)
+
+    def _doubt(self, run: str, was_taken: bool) -> None:
+        """A run that was told to end has not: nobody waits for it, and if it `was_taken` for another job, whose it is
+        uses it still."""
+        self.timeline.doubt(run)
+        held = self.told_held.get(run)
+        if was_taken and held is not None and held.id in self.yielding:
+            self.forget(held.id)
+            held.pinned_us = 0
+            self.tree.start(held)
 
     def _call(self, job: "Job") -> None:
         """Its promise counts as pinned from now on."""
