@@ -8,6 +8,7 @@ there ends at times that are all different. In the test of consolidation all job
 be evicted: runs that move are counted, and a minute passes until the next tick.
 """
 
+import gc
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -79,7 +80,10 @@ def _gang(cluster: "Cluster") -> float:
 
 
 def _reclaim(cluster: "Cluster", asked: list[f.Resources], gpus: int, limit_s: float) -> dict[str, Any]:
+    gc.collect()
+    gc.freeze()  # as the writer does once it has restored its state
     spent_s = cluster.submit("owner", asked)
+    gc.unfreeze()
     state = cluster.core.state
     owned = [run for run in state.runs.values() if state.jobs[run.job].project == "owner"]
     figure = _figure(spent_s, limit_s)

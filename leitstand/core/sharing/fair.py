@@ -211,7 +211,9 @@ class Fair:
     def _start_reserved(self, job: "Job") -> None:
         made = self.state.reservations[job.id]
         leaf = self.standing.tree.node(self.state.leaf(job))
-        if made.kind == "claim" or not self._forbidden(leaf, job.charge_milli):
+        if self._may_hold(job.resources) and (
+            made.kind == "claim" or not self._forbidden(leaf, job.charge_milli)
+        ):
             ignore = () if made.kind == "plan" or made.moves else ("plan",)
             view = self.standing.timeline.view(self.now, limit_of(job), own=job.id, ignore=ignore)
             places = self._reserved_places(job, made, view)
@@ -231,6 +233,12 @@ class Fair:
             self._keep(job, leaf, made)
         elif made.kind == "plan":  # what comes later must not wait for it
             self._drop(job.id, "replanned")
+
+    def _may_hold(self, asked: f.Resources) -> bool:
+        """Whether as many GPUs are free as it asks for: claims wait for what is being freed, and this is known sooner
+        than where they would go."""
+        free = enumerate(self.pool.free.levels)
+        return asked.is_part or asked.gpus <= sum(size * nodes.bit_count() for size, nodes in free)
 
     def _reserved_places(self, job: "Job", made: "Reservation", view: Free) -> list[Place] | None:
         """Where a reservation starts: the end of a move where it holds places, all others where they fit best."""

@@ -41,7 +41,7 @@ class Takeable:
     def __init__(self, scene: "Scene") -> None:
         self.scene = scene
         self.positions: list[int] = []  # by slot
-        self._grown: list[int] = []  # slots, in the order in which they got rows
+        self.grown: list[int] = []  # slots, in the order in which they got rows
         self._slots: dict[int, int] = {}
         self._leaves: dict[Node, int] = {}  # numbered
         self._rows: list[_Row] = []
@@ -86,7 +86,7 @@ class Takeable:
     def host(self, room: Room, need: Amount, able: _Bools) -> bool:
         """Whether a task fits on some node if all of these leave."""
         gains, count = self._gains(able)
-        may = (np.minimum(room.columns(self.positions, self._grown) + gains, room.bests) >= need).all(
+        may = (np.minimum(room.columns(self.positions, self.grown) + gains, room.bests) >= need).all(
             axis=1
         ) & (count > 0)
         for slot in np.flatnonzero(may).tolist():
@@ -101,14 +101,14 @@ class Takeable:
     def alone(self, room: Room, need: Amount, able: _Bools) -> Iterator[Yielding]:
         """Those of them without whom alone a task may fit on a node of theirs."""
         have = np.minimum(
-            room.columns(self.positions, self._grown)[self._slot] + self._amounts, room.bests[self._slot]
+            room.columns(self.positions, self.grown)[self._slot] + self._amounts, room.bests[self._slot]
         )
         for row in np.flatnonzero(able & (have >= need).all(axis=1)).tolist():
             yield self._rows[row].run
 
     def tasks(self, room: Room, need: Amount, able: _Bools) -> int:
         """How many tasks fit at most if all of these leave. `need`: at least one GPU."""
-        have = np.minimum(room.columns(self.positions, self._grown) + self._gains(able)[0], room.bests)
+        have = np.minimum(room.columns(self.positions, self.grown) + self._gains(able)[0], room.bests)
         most = have[:, 0] // need[0]
         for column, each in enumerate(need):
             if each:
@@ -139,7 +139,7 @@ class Takeable:
                     self.positions.append(position)
                     self._on.append([])
                     self._mask |= 1 << position
-                self._grown.append(slot)
+                self.grown.append(slot)
                 self._on[slot].append(len(self._rows))
                 self._of.setdefault(run.run, []).append(len(self._rows))
                 priority = self.scene.held[run.run].priority
