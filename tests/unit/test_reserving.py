@@ -96,3 +96,13 @@ def test_found_who_has_a_reservation_starts_sooner_also_from_behind_in_its_line(
     assert story.reserved("b-5") is None, "like a-2, but it may not start in front of that"
     story.at(600, f.CancelJob("a-1")).until(700)
     assert story.running == ["a-2", "z-1"], "not only when its reserved time has come"
+
+
+def test_who_has_a_reservation_and_was_kept_by_a_limit_starts_at_once_when_the_limit_has_room() -> None:
+    """Others of its class find no place, and what ends is on another node and too small for the class."""
+    story = cloud(2, 2, 2, entitled=[owed("b", borrow=2)], tenants=("a", "b", "c"))
+    story.at(1, day(hours=10, tenant="b")).at(2, day(hours=30, tenant="c"), day(hours=30, tenant="c"))
+    story.at(3, day(2, hours=5, tenant="b")).at(4, day(2, hours=5, tenant="c")).until(10)
+    assert story.reserved("b-2") == ("promise", 10 * 3600 + 1)
+    story.at(19801, day(2, hours=5, tenant="c")).at(25207, f.CancelJob("b-1")).until(26000)
+    assert story.started("b-2") == [25207]

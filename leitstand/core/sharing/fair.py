@@ -166,6 +166,7 @@ class Fair:
         self._loosened = False
         self.heads.wake(self.looked_at, self.pool.free)
         self._hope(self.looked_at or ())
+        self._allow()
         make_way(self)
         self._start_due()
         repair.mend(self)
@@ -303,6 +304,17 @@ class Fair:
                 if job in waiting and may_serve(waiting[job][1].asked, position, free):
                     self.heads.hope(self.state.jobs[job], *waiting[job])
 
+    def _allow(self) -> None:
+        """Whom limits forbade to start before his reservation, and forbid no more, may start sooner."""
+        for id in list(self.heads.forbidden):
+            where = self.standing.waiting.get(id) if id in self.state.reservations else None
+            job = self.state.jobs[id] if where is not None else None
+            if job is None or where is None:
+                del self.heads.forbidden[id]
+            elif not self._forbidden(self.standing.tree.node(where[0]), job.charge_milli):
+                del self.heads.forbidden[id]
+                self.heads.hope(job, *where)
+
     def _line(self, leaf: str) -> Iterator[Head]:
         """Whom to look at in a leaf."""
         most = self.state.rules.sharing.reservations_leaf_max
@@ -318,6 +330,8 @@ class Fair:
         if forbidden or not self.usage.leaves_room(job, leaf):
             if job.id not in self.state.reservations:
                 self.heads.keep(leaf.id, cls, forbidden)
+            elif forbidden:
+                self.heads.forbidden[job.id] = None
             return False
         view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
         places = self.pool.place(cls.asked, view)
