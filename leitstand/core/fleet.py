@@ -236,7 +236,7 @@ def _node_added(state: "State", at: int, fact: f.NodeAdded) -> None:
     pool = state.pools.get(fact.pool)
     if pool is None:
         pool = state.pools[fact.pool] = Pool()
-        pool.standing = keeping.standing_of(state.rules, pool)
+        pool.standing = keeping.standing_of(state, pool)
     position = len(pool.names) if node is None else node.position
     state.nodes[fact.node] = Node(
         fact.node,

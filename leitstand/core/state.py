@@ -31,11 +31,12 @@ from leitstand.core.rules import Rules
 from leitstand.core.sharing import entitlements, keeping, lengths, repair
 from leitstand.core.sharing.entitlements import Contracts
 from leitstand.core.sharing.keeping import Lags
+from leitstand.core.sharing.shares import Clock
 from leitstand.core.sharing.standing import Reserved
 from leitstand.core.tenancy import Tenant
 from leitstand.core.waiting import Array, Waiting, blocked
 
-PROJECTION_VERSION: Final = 4
+PROJECTION_VERSION: Final = 5
 
 
 class Projection(msgspec.Struct):
@@ -96,10 +97,12 @@ class State:
         self.inside = Inside()  # the jobs that name a booking; derived
         self.exits: dict[str, int] = {}  # tenants that leave → when their next stage begins; derived
         self.digests: dict[str, str] = {}  # of tokens, invitations and claims → their ids; derived
+        self.clock = Clock()  # when the last fact was applied; never stored
         self.access_version = 0  # rises whenever who may do what may have changed; never stored
 
     def apply(self, at: int, fact: Fact) -> None:
         """Fold one fact stamped `at` (µs)."""
+        self.clock.us = at
         _APPLY[type(fact)](self, at, fact)
 
     # ── operator ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,8 +111,10 @@ class State:
         self.rules_digest = fact.digest
         for pool in self.pools.values():
             pool.queue = Queue()
-        keeping.stand(self, keeping.lags_of(self))
+        lags = keeping.lags_of(self)
+        keeping.stand(self)
         self._queue()
+        keeping.remember(self, lags)
 
     def _queue(self) -> None:
         """Put all that waits into the queues, but for what has a claim, and hold what is reserved."""
@@ -534,7 +539,7 @@ class State:
         for node in self.nodes.values():
             fleet.serve(self, node, held)
         windows.derive(self)
-        keeping.stand(self, lags)
+        keeping.stand(self)
         for job in self.jobs.values():
             budgets.watch(self, job)
             if job.booking is not msgspec.UNSET and job.pool:
@@ -542,6 +547,7 @@ class State:
             if job.state == "pending":
                 self.waiting.enter(self, job)
         self._queue()
+        keeping.remember(self, lags)
 
     def digest(self) -> str:
         """SHA-256 of the projection's JSON, hexadecimal: equal states, equal digests."""

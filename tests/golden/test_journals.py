@@ -21,48 +21,48 @@ FOLDER = Path(__file__).parent / "journals"
 # file -> (projection version, digest of the state, hash of the chain's end over the stored bytes under the id "golden")
 GOLDEN = {
     "0001.jsonl": (
-        4,
-        "79ac6dcd44f253560a1cceced6dc0e084f4a89c2d045d8fabc4744274e9a0e5f",
+        5,
+        "679229e495dca1d7c4f7442b244a38991f075d880febaed141f8dc6a4da82f13",
         "443e84b1937e0b66f4e4ccc3b963ec65b88bb4cfc388ba0a72dd82fb0548629a",
     ),
     "0002.jsonl": (
-        4,
-        "2fd70c8487bff2cafca2db85b812361388ffc3160acca5cda05c24188f443a4d",
+        5,
+        "fd52e62e0ee9f38c22614a5e6930f8e76bea87a010b0e245121c02a05be0d0ad",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
     "0003.jsonl": (
-        4,
-        "ccf739145034a5e163e6a187e74c2f6ba45a86d82fa80e0df954dddf86f44c2e",
+        5,
+        "edacb421252e4bc4050ea86e475da095e8a6ba2011c0960a20c8636beee6b875",
         "bf40e98eab2639e31cbc5725d122c6658a20d5dfef2a242f063e5c6548cebb9c",
     ),
     "0004.jsonl": (
-        4,
-        "1302e43579c921df3520b86bf5d46dea393a426c34df109b8ac82189062f6343",
+        5,
+        "28d4c0c6997a8edd57589fc8afda1c893475cbb5862a7f937fd3cfe2d1fad870",
         "f4452820f32c596a44890624cf82704d084bbce6663dbb51c073a19e87fee9dd",
     ),
     "0005-sites.jsonl": (
-        4,
-        "21768ddac6e3349b0d388dbcd042a7c9b1a917c97abe38353d74b43ce460c697",
+        5,
+        "1744c995ff72cb131ab52ceeb0c90c155aa6084dee5da506ea1b2244886c6daf",
         "fcf4cdec50a95f9b83638a558fb6ab6b50ffc686936f92c88760d8b47e20021a",
     ),
     "elastic.jsonl": (
-        4,
-        "7cc2a18bef01e35d4cfecbdb9d028242af7b565a29e3d18c974ccc05ac26fbf3",
+        5,
+        "bf181154a9b1ae0f623718feab8badd90732997763ef269c143ea08d8f1aeb0a",
         "9565c251febb60abef69f486f8caf7c4a0f104bf25bd27d9a81c3a31f3ee7087",
     ),
     "bookings.jsonl": (
-        4,
-        "e01cd79cdec960a01ea49f497bfde81d74750204bf73b6027a007c4319c5cbce",
+        5,
+        "e717911da38bf6f59e39f34203627e25df1c3e6dad247f684a9274d48a122c73",
         "d1d3824bb8dced4805df01b9b9cbced51baa194b39c3a75047c1b2f5bf2c03af",
     ),
     "maintenance.jsonl": (
-        4,
-        "9dc1af8a6de5fbbcd04915c93cd4c3364ea25e0acea3999fe9d4c9124e3c29b9",
+        5,
+        "aa20ef9d1bb700b9161debe0a8fe77e01279708ad34452a7e9d6e9fa3e9491be",
         "b9f11361063a88c68c396627e133238fd043af1b27c37208758904aa1df0f058",
     ),
     "promised.jsonl": (
-        4,
-        "120fadeb6e39a61597b62d3ddadc9412b7d4ced411ca712f0b92a21792b08a03",
+        5,
+        "5c4e49899ee43c458f316914720bacfef56f9519245238752fe010cc56291e14",
         "b281b3149364fb8b653a4faab53e46705d9e23013fe12b3612b07377d649ab5b",
     ),
 }

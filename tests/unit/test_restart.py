@@ -45,3 +45,26 @@ def test_who_becomes_one_of_the_first_of_a_project_is_served_in_the_same_cycle()
     assert story.reserved("a-6") is None
     story.at(40, f.CancelJob("a-2")).until(41)
     assert story.reserved("a-6") is not None
+
+
+def test_what_began_since_the_last_tick_counts_for_lag_as_without_a_restart() -> None:
+    story = cloud(4)
+    story.at(1, day(4)).at(2, day(4, tenant="b")).at(90, f.CancelJob("a-1")).until(100)
+    stored = msgspec.msgpack.encode(story.core.state.project())
+    other = Core(State.restore(msgspec.msgpack.decode(stored, type=Projection)))
+    assert other.state.digest() == story.core.state.digest()
+    for core in (other, story.core):
+        core.cycle(120 * SECOND_US, [])
+    mine = story.core.state.project().lags
+    assert other.state.project().lags == mine
+    assert dict(mine["shared"].nodes)["industry/a"] != 0
+
+
+def test_rules_that_are_set_between_ticks_change_nothing_that_lag_takes_up() -> None:
+    story = cloud(4)
+    story.at(1, day(2)).at(2, day(4, tenant="b")).until(130)
+    state = story.core.state
+    before = state.project().lags
+    state.apply(140 * SECOND_US, f.RulesSet(state.rules, state.rules_digest))
+    assert state.project().lags == before
+    assert dict(before["shared"].nodes)["industry/b"] != 0

@@ -9,9 +9,7 @@ import msgspec
 from leitstand.core import facts as f
 from leitstand.core.bookings import booked
 from leitstand.core.fact import Fact
-from leitstand.core.rules import Rules
 from leitstand.core.sharing import entitlements
-from leitstand.core.sharing.shares import kept_per_tick
 from leitstand.core.sharing.standing import Standing, charge
 
 if TYPE_CHECKING:
@@ -21,21 +19,35 @@ if TYPE_CHECKING:
 
 
 class Lags(msgspec.Struct):
-    """What the shares of a pool remember: lag by node of the tree, taken up last at `ticked_us`."""
+    """What the shares of a pool remember: lag by node of the tree, taken up last at `ticked_us`, and what runs that
+    began or ended since have `missed`."""
 
     ticked_us: int
     nodes: list[tuple[str, int]]
+    missed: list[tuple[str, int]]
 
 
-def stand(state: "State", lags: dict[str, Lags]) -> None:
-    """Make anew what the fair plan knows of each pool, but for what waits; nothing under another discipline."""
+def remember(state: "State", lags: dict[str, Lags]) -> None:
+    """Give the shares of each pool, made anew, their memory; what made them anew was no usage."""
     for name, pool in state.pools.items():
-        standing = pool.standing = standing_of(state.rules, pool)
-        known = lags.get(name)
-        if standing is not None and known is not None:
-            standing.ticked_us = known.ticked_us
-            for node, lag in known.nodes:
-                standing.tree.node(node).lag = lag
+        if pool.standing is None:
+            continue
+        tree, known = pool.standing.tree, lags.get(name)
+        for node in tree.nodes.values():
+            node.missed = 0
+        if known is not None:
+            tree.ticked_us = known.ticked_us
+            for path, lag in known.nodes:
+                tree.node(path).lag = lag
+            for path, missed in known.missed:
+                tree.node(path).missed = missed
+
+
+def stand(state: "State") -> None:
+    """Make anew what the fair plan knows of each pool, but for what waits and for what shares remember; nothing under
+    another discipline."""
+    for pool in state.pools.values():
+        pool.standing = standing_of(state, pool)
     if state.rules.discipline != "fair":
         state.reservations.clear()
         return
@@ -56,12 +68,15 @@ def stand(state: "State", lags: dict[str, Lags]) -> None:
             standing.stop(job, run, stopped_by(state, run), run.stopping in f.AGAIN)
 
 
-def standing_of(rules: Rules, pool: "Pool") -> Standing | None:
-    if rules.discipline != "fair":
+def standing_of(state: "State", pool: "Pool") -> Standing | None:
+    if state.rules.discipline != "fair":
         return None
-    standing = Standing(pool.free, pool.whole, pool.closures, rules.sharing.reservations_leaf_max)
-    standing.freed_us = rules.sharing.grace_us + rules.sharing.stop_us
-    for name, weight in rules.sharing.weights.items():
+    sharing = state.rules.sharing
+    standing = Standing(
+        pool.free, pool.whole, pool.closures, sharing.reservations_leaf_max, clock=state.clock
+    )
+    standing.freed_us = sharing.grace_us + sharing.stop_us
+    for name, weight in sharing.weights.items():
         standing.tree.node(name, weight)
     return standing
 
@@ -111,6 +126,7 @@ def lags_of(state: "State") -> dict[str, Lags]:
         name: Lags(
             pool.standing.ticked_us,
             sorted((node.id, node.lag) for node in pool.standing.tree.nodes.values() if node.lag),
+            sorted((node.id, node.missed) for node in pool.standing.tree.nodes.values() if node.missed),
         )
         for name, pool in state.pools.items()
         if pool.standing is not None
@@ -118,13 +134,10 @@ def lags_of(state: "State") -> dict[str, Lags]:
 
 
 def _shares_ticked(state: "State", at: int, fact: f.SharesTicked) -> None:
-    sharing = state.rules.sharing
     standing = state.pools[fact.pool].standing
     if standing is not None:
         refresh(state, fact.pool, at)
-        kept = kept_per_tick(sharing.tick_us, sharing.half_life_us)
-        standing.tree.tick(fact.ticks, sharing.tick_s, kept)
-        standing.ticked_us = at - at % sharing.tick_us
+        standing.tree.tick(fact.ticks, state.rules.sharing)
 
 
 APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {f.SharesTicked: _shares_ticked}

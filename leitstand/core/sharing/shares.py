@@ -17,8 +17,18 @@ from operator import itemgetter
 from typing import Final
 
 from leitstand.core.acts import Entitlement
+from leitstand.core.rules import Sharing
 
 _SHIFT: Final = 32  # of the factor by which lag is forgotten
+
+
+class Clock:
+    """The time of the fact that is being applied, for all trees of a state."""
+
+    __slots__ = ("us",)
+
+    def __init__(self) -> None:
+        self.us = 0
 
 
 class Held:
@@ -44,7 +54,8 @@ class Held:
 
 class Node:
     """A node of the tree. `borrow`, `lend`: -1 for no limit. `pending`: what waits for nothing but capacity (leaves).
-    `changed`: children whose demand is not yet reflected in the deserved shares of all."""
+    `changed`: children whose demand is not yet reflected in the deserved shares of all. `missed`: of what runs, in
+    charge × µs, what was not used since the last tick because it began later; less what ended since did use."""
 
     __slots__ = (
         "base",
@@ -63,6 +74,7 @@ class Node:
         "id",
         "lag",
         "level",
+        "missed",
         "occupied",
         "owed",
         "parent",
@@ -100,6 +112,7 @@ class Node:
         self.children_owed = 0
         self.deserved = 0
         self.lag = 0
+        self.missed = 0
         self.runs: list[tuple[tuple[bool, int, int, int], Held]] = []  # of a leaf, in the order of its cover
         self.changed: dict[str, Node] | None = None  # None: all have to be looked at again
         self.base = 0  # of the last division: what it got before the surplus was divided,
@@ -135,12 +148,13 @@ class Node:
 
 
 class Tree:
-    """The tree of one pool. `capacity`: the charge of the nodes in service, in no known window.
+    """The tree of one pool. `capacity`: the charge of the nodes in service, in no known window; `ticked_us`: the last
+    tick.
 
     Usage and demand are kept with every change, in O(depth); deserved shares by `settle`, which looks only at what the
     changes since the last call can have moved."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.root = Node("", None)
         self.nodes: dict[str, Node] = {"": self.root}
         self.capacity = 0
@@ -149,6 +163,8 @@ class Tree:
         self.held: dict[str, Held] = {}
         self.shows: tuple[object, ...] = ()  # the contracts that are in force here (`entitlements.refresh`),
         self.shows_until_us = 0  # and until when they are
+        self.ticked_us = 0
+        self._clock = clock or Clock()
         self._dirty = True
         self._recall_us: int | None = None  # the smallest that a node names, 0: none does; None: not known
         self._unlendable: dict[Node, int] = {}  # kept until an entitlement changes; a new node has none
@@ -245,8 +261,10 @@ class Tree:
         self._demand(leaf)
 
     def _use(self, leaf: Node, charge: int, pinned: int) -> None:
+        missed = charge * (self._clock.us - self.ticked_us)
         for node in leaf.path():
             node.running += charge
+            node.missed += missed
             node.pinned += pinned
             node.version += 1
         assert leaf.running >= 0, "less than nothing runs"
@@ -358,18 +376,22 @@ class Tree:
         return known
 
     # ── lag ───────────────────────────────────────────────────────────────────────────────────────────────────────
-    def tick(self, ticks: int, interval_s: int, kept: int) -> None:
-        """`ticks` intervals passed with usage and shares as they are. `kept`: what stays of a lag after one, × 2³²."""
+    def tick(self, ticks: int, sharing: Sharing) -> None:
+        """`ticks` intervals have passed since the last tick, with shares as they are, and usage as it is but for what
+        began or ended in the first of them."""
         self.settle()
+        kept = kept_per_tick(sharing.tick_us, sharing.half_life_us)
         for node in self.nodes.values():
-            gain = (node.deserved - node.running) * interval_s
+            gain = (node.deserved - node.running) * sharing.tick_s
+            missed, node.missed = node.missed * sharing.tick_s // sharing.tick_us, 0
             lag = node.lag
             for _ in range(ticks):
-                after = _towards_zero(lag, kept) + gain
-                if after == lag:
+                after = _towards_zero(lag, kept) + gain + missed
+                if after == lag and not missed:
                     break
-                lag = after
+                lag, missed = after, 0
             node.lag = lag
+        self.ticked_us = self._clock.us - self._clock.us % sharing.tick_us
 
 
 def kept_per_tick(tick_us: int, half_life_us: int) -> int:

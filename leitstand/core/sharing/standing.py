@@ -23,7 +23,7 @@ from leitstand.core.places.placement import Place
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.places.timeline import Timeline
 from leitstand.core.sharing.backlog import Backlog
-from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.sharing.shares import Clock, Held, Node, Tree
 from leitstand.core.sharing.units import Units
 
 if TYPE_CHECKING:
@@ -75,10 +75,15 @@ class Standing:
     reservation."""
 
     def __init__(
-        self, free: Availability, whole: Availability, closures: Closures | None = None, ahead_max: int = 4
+        self,
+        free: Availability,
+        whole: Availability,
+        closures: Closures | None = None,
+        ahead_max: int = 4,
+        clock: Clock | None = None,
     ) -> None:
         self.ahead_max = ahead_max
-        self.tree = Tree()
+        self.tree = Tree(clock)
         self.closures = closures or Closures()
         self.timeline = Timeline(free, whole, self.closures)
         self.lines: dict[str, Lane] = {}
@@ -101,7 +106,6 @@ class Standing:
         self.choosy = 0  # how many waiting jobs have several shapes
         self.failed: dict[str, None] = {}  # jobs with first call, because a failure took something from them
         self.stops = 0  # runs told to end so far: what capacity is being freed has changed if this has
-        self.ticked_us = 0
         self.freed_us = 0  # how long the engine takes to end what it was told to (g + e)
         self.units = Units(self)
         # since the last plan: of leaves whose line changed, who were the first of it before, and who began to wait
@@ -110,6 +114,11 @@ class Standing:
         self.opened: dict[
             str, None
         ] = {}  # and leaves that had no reservation left for another job, and have one now
+
+    @property
+    def ticked_us(self) -> int:
+        """The last tick."""
+        return self.tree.ticked_us
 
     # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────────
     def wait(self, job: "Job", leaf: str) -> None:
