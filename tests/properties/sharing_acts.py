@@ -197,7 +197,12 @@ def _cover_faults(world: World, act: Act, runs: list[Run], final: list[Run]) -> 
         side, other = mine[mine.index(meet) - 1], theirs[theirs.index(meet) - 1]
         if act.job.id not in after[side]:
             faults.append(f"A2 {v.id}")
-        if act.kind == "rebalance" and not old.brake and world.lag.get(side, 0) < world.lag.get(other, 0):
+        mine_lags = world.lag.get(side, 0) * max(1, share[other])
+        if (
+            act.kind == "rebalance"
+            and not old.brake
+            and mine_lags < world.lag.get(other, 0) * max(1, share[side])
+        ):
             faults.append(f"A7 {v.id}")
     was, will = kappa(tree, with_due(world, runs), before), kappa(tree, with_due(world, final), after)
     return faults + [f"A4 {n}" for n in tree if n not in mine and will[n] < was[n]]

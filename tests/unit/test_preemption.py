@@ -243,6 +243,22 @@ def test_rebalancing_is_no_recall() -> None:
     assert (found.victims, found.cause) == (("b1.1",), "rebalance")
 
 
+@pytest.mark.parametrize(("lag", "goes"), [(60, False), (119, False), (120, True)])
+def test_found_rebalancing_takes_nothing_from_who_lags_more_for_the_size_of_its_share(
+    lag: int, goes: bool
+) -> None:
+    world = World(8, 8)
+    world.entitle("x", weight=3)
+    world.entitle("y", weight=1)
+    for job, leaf, gpus in (("x1", "x", 8), ("y1", "y", 4), ("y2", "y", 4)):
+        world.run(job, leaf, gpus)
+    world.tree.wait(world.tree.node("y"), 8 * GPU)
+    wanted = world.wants("x2", "x", 4)
+    assert deserved(world, "x", "y") == [12 * GPU, 4 * GPU]
+    world.tree.nodes["x"].lag, world.tree.nodes["y"].lag = lag, 40  # y's turn comes first while 40/4 > lag/12
+    assert (act(world, wanted, ("rebalance",)) is not None) is goes
+
+
 def test_priority_takes_only_strictly_lower_runs_of_the_own_project() -> None:
     world = World(4, 4)
     world.entitle("a")

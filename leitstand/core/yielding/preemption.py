@@ -181,8 +181,8 @@ class Scene:
 
     def open(self, scope: Scope) -> dict[Node, int]:
         """Leaves whose runs may go: outside the node where the job is covered, in a rebalance where the job's side has
-        lagged no less than theirs where the two meet, and the job's own. How much of them at most, as far as a sum
-        tells."""
+        lagged no less than theirs, each in proportion to its share, where the two meet, and the job's own. How much of
+        them at most, as far as a sum tells."""
         leaves = self._opened.get(scope)
         if leaves is None:
             leaves = self._opened[scope] = {}
@@ -192,7 +192,7 @@ class Scene:
             for node in scope.covered.path() if scope.others else ():
                 if side is not None:
                     for child in node.children.values():
-                        if child is not side and not (scope.fair and side.lag < child.lag):
+                        if child is not side and not (scope.fair and child.lags_more(side)):
                             self._gather(child, child.running, leaves)
                 side = node
         return leaves
