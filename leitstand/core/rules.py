@@ -91,9 +91,14 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return -(-self.tick_us // SECOND_US)
 
     @property
+    def freed_us(self) -> int:
+        """How long until what a run that is told to end has is free: grace and stop."""
+        return self.grace_us + self.stop_us
+
+    @property
     def until_freed_us(self) -> int:
         """How long it can take from the start of a run until its capacity is free for another (m)."""
-        return self.protected_us + self.grace_us + self.stop_us
+        return self.protected_us + self.freed_us
 
 
 class Choosing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -342,7 +342,7 @@ class State:
         if standing is not None:
             places, sharing = self.places(made.tasks), self.rules.sharing
             due_us = made.start_us - sharing.until_freed_us
-            freed_us = sharing.grace_us + sharing.stop_us if made.kind == "claim" else 0
+            freed_us = sharing.freed_us if made.kind == "claim" else 0
             if made.kind == "hold":
                 freed_us = sharing.recall_us
             times = (made.start_us, made.at_us, due_us, freed_us, made.since_us)

@@ -118,12 +118,17 @@ def test_it_grows_into_no_place_that_is_reserved_though_there_is_room_by_count()
     assert made.resized == []
 
 
-def test_the_level_and_slices_that_it_requires_bound_it() -> None:
+def racks() -> Cloud:
+    """Two racks of three nodes."""
     core = cluster(rules=RULES, tenants=("a", "b"))
     seen: list[f.Observation] = [f.SiteAdded("s", "simulated", logical=True, levels=("rack",), resizes=True)]
     seen += [f.NodeAdded(f"n{i}", "s", 4, 0, 0, domains=(f"r{i // 3}",), pool="shared") for i in range(6)]
     core.cycle(0, seen)
-    made = Cloud(core).at(0, elastic(1, 6, level="rack")).until(120)
+    return Cloud(core)
+
+
+def test_the_level_and_slices_that_it_requires_bound_it() -> None:
+    made = racks().at(0, elastic(1, 6, level="rack")).until(120)
     assert made.nodes("a-1") == ["n0", "n1", "n2"]
     made.at(120, f.CancelJob("a-1")).until(300)
     made.at(300, elastic(2, 6, slice_nodes=2, slice_level="rack")).until(600)
@@ -133,11 +138,7 @@ def test_the_level_and_slices_that_it_requires_bound_it() -> None:
 
 
 def test_after_a_restart_it_stays_at_its_level() -> None:
-    core = cluster(rules=RULES, tenants=("a", "b"))
-    seen: list[f.Observation] = [f.SiteAdded("s", "simulated", logical=True, levels=("rack",), resizes=True)]
-    seen += [f.NodeAdded(f"n{i}", "s", 4, 0, 0, domains=(f"r{i // 3}",), pool="shared") for i in range(6)]
-    core.cycle(0, seen)
-    made = Cloud(core).at(0, elastic(1, 6, level="rack")).until(30)
+    made = racks().at(0, elastic(1, 6, level="rack")).until(30)
     made.core = Core(restarted(made))
     assert made.until(120).nodes("a-1") == ["n0", "n1", "n2"]
 

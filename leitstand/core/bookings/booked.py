@@ -182,7 +182,7 @@ def left(state: "State", booking: Booking) -> dict[int, Amount]:
 def notice(state: "State") -> int:
     """How long before its window, and before its end, runs are told to end: never at the last moment, when it is too
     late for who starts then."""
-    return max(state.rules.sharing.grace_us + state.rules.sharing.stop_us, 1)
+    return max(state.rules.sharing.freed_us, 1)
 
 
 def _plus(one: Amount, other: Amount) -> Amount:

@@ -270,12 +270,12 @@ class Reading:
             return max(self.now, keeping.stopped_by(self.state, self.state.runs[job.run]))
         nodes = {task.node for task in made.tasks}
         ends = [
-            run.stopped_us + sharing.grace_us + sharing.stop_us
+            run.stopped_us + sharing.freed_us
             for run in self.state.runs.values()
             if run.stopping and any(task.node in nodes for task in run.tasks)
         ]
         ends += [
-            one.at_us + sharing.grace_us + sharing.stop_us
+            one.at_us + sharing.freed_us
             for run in self.state.runs.values()
             for one in (run.sizes.pending if run.sizes is not msgspec.UNSET else ())
             if any(task.node in nodes for task in one.leaving)

@@ -99,7 +99,7 @@ def outlasting(state: "State", window: Window) -> list["Run"]:
 
 def notice(state: "State") -> int:
     """How long before a window runs are told to end."""
-    return state.rules.sharing.grace_us + state.rules.sharing.stop_us
+    return state.rules.sharing.freed_us
 
 
 def nodes_in(state: "State", domain: tuple[str, ...]) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ class Fair:
         due = standing.timeline.next_start(now)
         if self.state.paced_us > now and standing.waiting:
             due = self.state.paced_us if due is None else min(due, self.state.paced_us)
-        freed_us = self.state.rules.sharing.grace_us + self.state.rules.sharing.stop_us
+        freed_us = self.state.rules.sharing.freed_us
         for held_us in (repair.next_time(self), overdue.next_time(self)):
             if held_us is not None and held_us > now:
                 due = held_us if due is None else min(due, held_us)
@@ -236,8 +236,8 @@ class Fair:
             self._drop(job.id, "replanned")
 
     def _may_hold(self, asked: f.Resources) -> bool:
-        """Whether as many GPUs are free as it asks for: claims wait for what is being freed, and this is known sooner
-        than where they would go."""
+        """Whether as many GPUs are free as it asks for: most who wait for what is being freed find that they are not,
+        and this is known sooner than where they would go."""
         free = enumerate(self.pool.free.levels)
         return asked.is_part or asked.gpus <= sum(size * nodes.bit_count() for size, nodes in free)
 
@@ -307,13 +307,13 @@ class Fair:
     def _allow(self) -> None:
         """Whom limits forbade to start before his reservation, and forbid no more, may start sooner."""
         for id in list(self.heads.forbidden):
-            where = self.standing.waiting.get(id) if id in self.state.reservations else None
-            job = self.state.jobs[id] if where is not None else None
-            if job is None or where is None:
+            if id not in self.standing.waiting or id not in self.state.reservations:
                 del self.heads.forbidden[id]
-            elif not self._forbidden(self.standing.tree.node(where[0]), job.charge_milli):
+                continue
+            job, (leaf, cls) = self.state.jobs[id], self.standing.waiting[id]
+            if not self._forbidden(self.standing.tree.node(leaf), job.charge_milli):
                 del self.heads.forbidden[id]
-                self.heads.hope(job, *where)
+                self.heads.hope(job, leaf, cls)
 
     def _line(self, leaf: str) -> Iterator[Head]:
         """Whom to look at in a leaf."""
@@ -411,7 +411,7 @@ class Fair:
 
     def _carry_out(self, job: "Job", leaf: Node, act: Act) -> None:
         sharing, gone = self.state.rules.sharing, {**self.standing.stopping, **dict.fromkeys(act.victims)}
-        freed_us = self.now + sharing.grace_us + sharing.stop_us
+        freed_us = self.now + sharing.freed_us
         tasks = self._tasks_held(
             job, act.places, Asker(self.now, self.now, freed_us, job.id, ("plan",), gone)
         )

@@ -48,8 +48,8 @@ class Heads:
         self.kept: dict[
             tuple[str, Resources], int
         ] = {}  # the same by project where limits forbid it, in one plan
-        # by project, jobs with a reservation on a node where capacity was freed, wherever they stand in its line
         self.forbidden: dict[str, None] = {}  # jobs with a reservation that limits keep from starting sooner
+        # by project, jobs with a reservation on a node where capacity was freed, wherever they stand in its line
         self.hopeful: dict[str, dict[str, tuple[Key, Class]]] = {}
         self.called: dict[str, None] = {}  # projects with somebody to be served or hopeful
         self.again: dict[str, None] = {}  # projects that the next plan looks at in any case

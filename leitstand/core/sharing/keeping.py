@@ -75,7 +75,7 @@ def standing_of(state: "State", pool: "Pool") -> Standing | None:
     standing = Standing(
         pool.free, pool.whole, pool.closures, sharing.reservations_leaf_max, clock=state.clock
     )
-    standing.freed_us = sharing.grace_us + sharing.stop_us
+    standing.freed_us = sharing.freed_us
     for name, weight in sharing.weights.items():
         standing.tree.node(name, weight)
     return standing
@@ -102,7 +102,7 @@ def refresh(state: "State", name: str, at: int) -> None:
 
 
 def stopped_by(state: "State", run: "Run") -> int:
-    return run.stopped_us + state.rules.sharing.grace_us + state.rules.sharing.stop_us
+    return run.stopped_us + state.rules.sharing.freed_us
 
 
 def call_first(state: "State", job: "Job", at: int) -> None:

@@ -22,7 +22,7 @@ def make_way(plan: "Fair") -> None:
     those of its start."""
     sharing = plan.state.rules.sharing
     for job, leaf, start_us in _due(plan):
-        if plan.now < start_us - sharing.grace_us - sharing.stop_us:
+        if plan.now < start_us - sharing.freed_us:
             continue
         starts, foreseen = _starts(plan, start_us), None
         while (over := _over(plan, leaf, starts, start_us)) is not None:

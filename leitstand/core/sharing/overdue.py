@@ -33,7 +33,7 @@ def may_wait(plan: "Fair", job: "Job", leaf: "Node", made: "Reservation") -> boo
     """Whether a promise that is due, and finds no place, has one once runs have gone that are past their limit, or will
     be before the engine would have ended them."""
     sharing, timeline = plan.state.rules.sharing, plan.standing.timeline
-    by_us = made.start_us + sharing.grace_us + sharing.stop_us
+    by_us = made.start_us + sharing.freed_us
     if plan.now >= by_us:
         return False
     free_us = plan.usage.running().earliest(leaf, job.charge_milli, limit_of(job))

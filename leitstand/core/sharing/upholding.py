@@ -162,7 +162,7 @@ class _Change:
         from_us = self.now
         if held.priority != PRIORITY:  # a unit goes at any time
             from_us = max(self.now, held.pinned_us, run.since_us + sharing.protected_us)
-        return from_us + sharing.grace_us + sharing.stop_us <= at_us
+        return from_us + sharing.freed_us <= at_us
 
 
 def is_below(leaf: str, node: str) -> bool:

@@ -180,7 +180,7 @@ class Usage:
         victims = [tree.held[counts_as(victim)] for victim in gone]
         for held in victims:
             counts.end(held.id, held.leaf)
-        freed_us = state.rules.sharing.grace_us + state.rules.sharing.stop_us
+        freed_us = state.rules.sharing.freed_us
         allowed = counts.allows(leaf, job.charge_milli, min(limit_of(job) + freed_us, INFINITY), job.id)
         for held in victims:
             counts.start(held.id, held.leaf, held.charge, held.until_us)

@@ -75,7 +75,7 @@ class Consolidation:
         self.state = state
         self.scene = scene
         self.sharing = scene.sharing
-        self.wait_us = scene.sharing.grace_us + scene.sharing.stop_us
+        self.wait_us = scene.sharing.freed_us
         self.left = min(scene.sharing.moves_max, MOVES_MAX)
         self.pool = pool
         self.searches = SEARCHES_MAX

@@ -217,7 +217,7 @@ class Scene:
         alone, at any time, since promises keep the nodes that they name."""
         sharing = self.sharing
         own = wanted.job if self._has_reservation(wanted.job) else ""
-        wait_us = sharing.grace_us + sharing.stop_us
+        wait_us = sharing.freed_us
         ignore = ("plan", ENDING) if cause == "recall" else (ENDING,)
         yield Window(wanted.limit_us + wait_us, own, ignore)
 
