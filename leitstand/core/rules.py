@@ -64,11 +64,13 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A run is taken for another job only once it is `protected_us` old (M); it has `grace_us` (g) to save its work, and
     its engine has stopped it `stop_us` (e) later. `recall_us`: R where an entitlement names none. `half_life_us`: H of
-    the lag; `tick_us`: Δ. `spare_milli`: kept out of all guarantees, for failures. `restart_us`: what a restart costs
-    each GPU of a run. `predicted_max_us`: in a project a job stands behind its age by its predicted length, by so much
-    at most; 0: age alone. `reservations_leaf_max`, `reservations_max`: of a project, of a pool. `moves_max`: runs that
-    one tick moves, so that jobs find their shape; 0: nobody moves. `start_interval_us`: from one start to the next, for
-    engines that take no more; 0: none. `weights`: of the tenant classes."""
+    the lag; `tick_us`: Δ. `ahead_us`: who had so long more than it deserved, for the size of its share, is ahead: it
+    yields to those in whose place it ran (rebalancing), and reserves nothing beyond its guarantee. `spare_milli`: kept
+    out of all guarantees, for failures. `restart_us`: what a restart costs each GPU of a run. `predicted_max_us`: in a
+    project a job stands behind its age by its predicted length, by so much at most; 0: age alone.
+    `reservations_leaf_max`, `reservations_max`: of a project, of a pool. `moves_max`: runs that one tick moves, so
+    that jobs find their shape; 0: nobody moves. `start_interval_us`: from one start to the next, for engines that take
+    no more; 0: none. `weights`: of the tenant classes."""
 
     protected_us: int = 10 * MINUTE_US
     grace_us: int = 30 * SECOND_US
@@ -76,6 +78,7 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recall_us: int = 15 * MINUTE_US
     half_life_us: int = 14 * DAY_US
     tick_us: int = MINUTE_US
+    ahead_us: int = HOUR_US
     spare_milli: int = 0
     restart_us: int = 2 * MINUTE_US
     predicted_max_us: int = 7 * DAY_US
@@ -89,6 +92,11 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def tick_s(self) -> int:
         """The interval of ticks in seconds, rounded up: the unit of lag is a charge times a second."""
         return -(-self.tick_us // SECOND_US)
+
+    @property
+    def ahead_s(self) -> int:
+        """What is ahead, in seconds of a share."""
+        return self.ahead_us // SECOND_US
 
     @property
     def freed_us(self) -> int:

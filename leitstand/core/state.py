@@ -36,7 +36,7 @@ from leitstand.core.sharing.standing import Reserved
 from leitstand.core.tenancy import Tenant
 from leitstand.core.waiting import Array, Waiting, blocked
 
-PROJECTION_VERSION: Final = 5
+PROJECTION_VERSION: Final = 6
 
 
 class Projection(msgspec.Struct):

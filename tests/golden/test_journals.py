@@ -21,48 +21,48 @@ FOLDER = Path(__file__).parent / "journals"
 # file -> (projection version, digest of the state, hash of the chain's end over the stored bytes under the id "golden")
 GOLDEN = {
     "0001.jsonl": (
-        5,
-        "679229e495dca1d7c4f7442b244a38991f075d880febaed141f8dc6a4da82f13",
+        6,
+        "a0b6a49d6d3a12099844b7b89a28d385272cebae41326a4e7c9115faf52ba4a3",
         "443e84b1937e0b66f4e4ccc3b963ec65b88bb4cfc388ba0a72dd82fb0548629a",
     ),
     "0002.jsonl": (
-        5,
-        "fd52e62e0ee9f38c22614a5e6930f8e76bea87a010b0e245121c02a05be0d0ad",
+        6,
+        "ba9194ac7e48770d8f95edbfe8e452513e6a682cf56daa8cda603104f45f2c9c",
         "38ce45956eb33dfdf3e0e967997964a420f35db0685b0c046396534a5f824594",
     ),
     "0003.jsonl": (
-        5,
-        "edacb421252e4bc4050ea86e475da095e8a6ba2011c0960a20c8636beee6b875",
+        6,
+        "42891e44b3a97cd5d7d552a40a95d55d19d810aca05e84a9628bc01f6e35bfdd",
         "bf40e98eab2639e31cbc5725d122c6658a20d5dfef2a242f063e5c6548cebb9c",
     ),
     "0004.jsonl": (
-        5,
-        "28d4c0c6997a8edd57589fc8afda1c893475cbb5862a7f937fd3cfe2d1fad870",
+        6,
+        "579090c21c1940a54a6ec4eddf307a3a83e8e0264446d908c340101bed4bb766",
         "f4452820f32c596a44890624cf82704d084bbce6663dbb51c073a19e87fee9dd",
     ),
     "0005-sites.jsonl": (
-        5,
-        "1744c995ff72cb131ab52ceeb0c90c155aa6084dee5da506ea1b2244886c6daf",
+        6,
+        "43d54bc14df45e5610ab6a39117bea50354e382b6798ae2e89d6ebcb0c0ffbf7",
         "fcf4cdec50a95f9b83638a558fb6ab6b50ffc686936f92c88760d8b47e20021a",
     ),
-    "elastic.jsonl": (
-        5,
-        "bf181154a9b1ae0f623718feab8badd90732997763ef269c143ea08d8f1aeb0a",
-        "9565c251febb60abef69f486f8caf7c4a0f104bf25bd27d9a81c3a31f3ee7087",
-    ),
     "bookings.jsonl": (
-        5,
-        "e717911da38bf6f59e39f34203627e25df1c3e6dad247f684a9274d48a122c73",
+        6,
+        "867bb6f8022d191e2bb4400ca88123ec60c21598b16c27e9cea1911bed450753",
         "d1d3824bb8dced4805df01b9b9cbced51baa194b39c3a75047c1b2f5bf2c03af",
     ),
+    "elastic.jsonl": (
+        6,
+        "1a8ac108049bc2093d62c51c070f2837f827b5f4c92afd67ab760c1560561375",
+        "9565c251febb60abef69f486f8caf7c4a0f104bf25bd27d9a81c3a31f3ee7087",
+    ),
     "maintenance.jsonl": (
-        5,
-        "aa20ef9d1bb700b9161debe0a8fe77e01279708ad34452a7e9d6e9fa3e9491be",
+        6,
+        "65666080b1a68d9cd913439491700eb7ca94803b0b2b472a5478bf88d0fa4d10",
         "b9f11361063a88c68c396627e133238fd043af1b27c37208758904aa1df0f058",
     ),
     "promised.jsonl": (
-        5,
-        "5c4e49899ee43c458f316914720bacfef56f9519245238752fe010cc56291e14",
+        6,
+        "2458cabc78436c0c6085b8868841f49a1497cf4da4e4bd89a51dfab45c16b11b",
         "b281b3149364fb8b653a4faab53e46705d9e23013fe12b3612b07377d649ab5b",
     ),
 }

@@ -24,7 +24,7 @@ from leitstand.core.state import Projection, State
 from leitstand.core.units import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 
 HUNT = int(os.environ.get("LEITSTAND_HUNT", "0"))
-SHARING = Sharing(protected_us=5 * MINUTE_US, recall_us=10 * MINUTE_US, restart_us=MINUTE_US)
+SHARING = Sharing(ahead_us=0, protected_us=5 * MINUTE_US, recall_us=10 * MINUTE_US, restart_us=MINUTE_US)
 OPENED_US = 1000 * MINUTE_US
 QUIET_US = OPENED_US + 4 * HOUR_US  # nothing but ticks after that
 END_US = QUIET_US + 4 * HOUR_US

@@ -28,7 +28,12 @@ def many(examples: int) -> settings:
 
 LEAVES = ("industry/acme/default", "industry/beta/default", "research/uni/default", "research/uni/lab")
 SHARING = Sharing(
-    protected_us=5 * MINUTE_US, grace_us=0, stop_us=0, recall_us=10 * MINUTE_US, restart_us=MINUTE_US
+    ahead_us=0,
+    protected_us=5 * MINUTE_US,
+    grace_us=0,
+    stop_us=0,
+    recall_us=10 * MINUTE_US,
+    restart_us=MINUTE_US,
 )
 
 

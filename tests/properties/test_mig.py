@@ -21,7 +21,8 @@ from leitstand.core.places.topology import Topology
 from leitstand.core.rules import Rules
 from leitstand.core.state import Projection, State
 from leitstand.core.units import MINUTE_US
-from tests.unit.fair_story import RULES, Cloud
+from tests.unit.fair_story import AT_ONCE as RULES
+from tests.unit.fair_story import Cloud
 
 HUNT = int(os.environ.get("LEITSTAND_HUNT", "0"))
 H100 = model_of("NVIDIA H100 80GB HBM3") or TABLE[0]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Acts against their definition: legal on what runs then, the best of all legal sets, and coming to an end."""
 
+from fractions import Fraction
 from itertools import combinations
 
 from hypothesis import given, settings
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from leitstand.core.facts import Resources
 from leitstand.core.places.fit import Availability
 from leitstand.core.places.placement import place
+from leitstand.core.rules import Sharing
 from leitstand.core.sharing.shares import Held, Node
+from leitstand.core.units import MINUTE_US
 from leitstand.core.yielding.offers import Yielding
 from leitstand.core.yielding.preemption import Wanted
 from tests.properties.test_cover import LEAVES, amount, cover, entitlements, occupied, valid
@@ -21,7 +24,8 @@ SIZES = (3, 2, 2, 2)
 @st.composite
 def worlds(draw: st.DrawFn, most: int = 7) -> World:
     """A small fleet, mostly full, with a tree; charges in whole GPUs."""
-    world = World(*SIZES[: draw(st.integers(2, 4))])
+    ahead_us = draw(st.sampled_from((0, MINUTE_US)))
+    world = World(*SIZES[: draw(st.integers(2, 4))], sharing=Sharing(ahead_us=ahead_us))
     for leaf in LEAVES:
         world.tree.node(leaf)
     for node, guarantee, weight, borrow, lend in draw(entitlements):
@@ -49,6 +53,8 @@ def worlds(draw: st.DrawFn, most: int = 7) -> World:
         world.run(f"r{number}", leaf, places, cost, priority, age_us=1 if young else 0)
         if draw(st.integers(0, 9)) == 0:
             world.tree.pin(f"r{number}", world.now + 1)
+    for node in world.tree.nodes.values():
+        node.lag = draw(st.sampled_from((0, 0, -5, -1, 1, 5))) * GPU * 60
     valid(world.tree)
     return world
 
@@ -111,6 +117,9 @@ def allowed(world: World, wanted: Wanted, victims: tuple[Yielding, ...], cause: 
         side = next(node for node in wanted.leaf.path() if node.parent is lca)
         if side not in covered:
             return False
+        child = next(node for node in held.leaf.path() if node.parent is lca)
+        if cause == "rebalance" and lagged_s(side) - lagged_s(child) < world.sharing.ahead_s:
+            return False
     for node in wanted.leaf.path():
         used = sum(held.charge for held in after if node in held.leaf.path())
         if node.borrow >= 0 and used > node.guarantee + node.borrow:
@@ -121,6 +130,11 @@ def allowed(world: World, wanted: Wanted, victims: tuple[Yielding, ...], cause: 
         if node not in (*path, tree.root) and vector(node, before) > vector(node, after):
             return False
     return places_without(world, wanted, victims)
+
+
+def lagged_s(node: Node) -> Fraction:
+    """How long it got nothing of its share, or that much more (negative)."""
+    return Fraction(node.lag, max(1, node.deserved))
 
 
 def vector(node: Node, runs: list[Held]) -> list[int]:

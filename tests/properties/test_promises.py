@@ -15,16 +15,15 @@ from hypothesis import strategies as st
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.places.fit import WHOLE_MILLI
-from leitstand.core.rules import Rules
 from leitstand.core.sharing.standing import Standing
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
+from tests.unit.fair_story import AT_ONCE as RULES
 from tests.unit.fair_story import SHARING, Cloud
 from tests.unit.story import cluster
 
 HUNT = int(os.environ.get("LEITSTAND_HUNT", "0"))  # so many new examples of each, instead of the same few
 LEAVES = (("a", "default"), ("a", "second"), ("b", "default"), ("c", "default"))
 FREED_US = SHARING.grace_us + SHARING.stop_us
-RULES = Rules(discipline="fair", sharing=SHARING)
 Event = tuple[int, Any]  # second, observation or ("fail", number of a node) or ("job", act, number of a job)
 
 

@@ -15,7 +15,8 @@ from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.state import Projection, State
 from leitstand.core.units import MINUTE_US, SECOND_US
-from tests.unit.fair_story import RULES, SHARING, Cloud
+from tests.unit.fair_story import AT_ONCE as RULES
+from tests.unit.fair_story import SHARING, Cloud
 
 HUNT = int(os.environ.get("LEITSTAND_HUNT", "0"))
 GPUS = 2

@@ -17,7 +17,8 @@ from leitstand.core.sharing import keeping
 from leitstand.core.state import Projection, State
 from leitstand.core.units import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tests.properties.test_elastic import standing_of
-from tests.unit.fair_story import RULES, Cloud, owed
+from tests.unit.fair_story import AT_ONCE as RULES
+from tests.unit.fair_story import Cloud, owed
 from tests.unit.story import cluster
 
 SEEDS = int(os.environ.get("LEITSTAND_SEEDS", "12"))

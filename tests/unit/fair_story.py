@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 
+from msgspec.structs import replace
+
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
@@ -23,6 +25,8 @@ SHARING = Sharing(
     restart_us=MINUTE_US,
 )
 RULES = Rules(discipline="fair", sharing=SHARING)
+# for histories of minutes: who is behind at all may rebalance
+AT_ONCE = Rules(discipline="fair", sharing=replace(SHARING, ahead_us=0))
 CYCLES_MAX = 1_000  # in one second: more is a loop
 Watch = Callable[[int, list[f.Fact]], None]
 

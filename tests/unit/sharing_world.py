@@ -19,12 +19,13 @@ NOW = 1_000_000_000_000
 
 
 class World:
-    """See the module. `sizes`: GPUs of the nodes. `colocate`: tasks of a gang may share a node."""
+    """See the module. `sizes`: GPUs of the nodes. `colocate`: tasks of a gang may share a node. Unless `sharing` says
+    otherwise, whoever is behind at all may rebalance."""
 
     def __init__(self, *sizes: int, colocate: bool = False, sharing: Sharing | None = None) -> None:
         self.tree = Tree()
         self.free = Availability()
-        self.sharing = sharing or Sharing()
+        self.sharing = sharing or Sharing(ahead_us=0)
         self.colocate = colocate
         self.runs: dict[str, Yielding] = {}
         self.asked: dict[str, Resources] = {}

@@ -55,8 +55,11 @@ def test_kueue_7101_gangs_beyond_half_wait_half_changes_hands_once_and_nothing_f
     gangs = [day(gpus, gpus, "b", hours) for gpus in (6, 5, 4, 3)]
     story = kueue_7101(*gangs)
     assert story.evicted == ["a-1", "a-2"]
-    assert story.started("b-3") == [LATER + 30], "as soon as the two are gone"
-    assert story.started("b-4") == [LATER + 30 + hours * 3600], "in the place of the third"
+    behind = (
+        LATER + 31 * 60
+    )  # half an hour without its half, while the others had all: an hour between the two
+    assert story.started("b-3") == [behind + 30], "as soon as the two are gone"
+    assert story.started("b-4") == [behind + 30 + hours * 3600], "in the place of the third"
     assert story.waiting == ["a-1", "a-2", "b-1", "b-2"]
 
 

@@ -3,7 +3,8 @@
 
 import pytest
 
-from leitstand.core.units import MINUTE_US
+from leitstand.core.rules import Sharing
+from leitstand.core.units import HOUR_US, MINUTE_US
 from leitstand.core.yielding.preemption import Act, Wanted
 from tests.unit.sharing_world import GPU, World
 
@@ -256,6 +257,20 @@ def test_found_rebalancing_takes_nothing_from_who_lags_more_for_the_size_of_its_
     wanted = world.wants("x2", "x", 4)
     assert deserved(world, "x", "y") == [12 * GPU, 4 * GPU]
     world.tree.nodes["x"].lag, world.tree.nodes["y"].lag = lag, 40  # y's turn comes first while 40/4 > lag/12
+    assert (act(world, wanted, ("rebalance",)) is not None) is goes
+
+
+@pytest.mark.parametrize(("behind_s", "goes"), [(0, False), (1_799, False), (1_800, True)])
+def test_rebalancing_takes_only_from_who_is_ahead_by_an_hour_of_shares(behind_s: int, goes: bool) -> None:
+    world = World(8, 8, sharing=Sharing(ahead_us=HOUR_US))
+    for leaf in ("x", "y"):
+        world.entitle(leaf)
+    for job, leaf in (("x1", "x"), ("x2", "x"), ("y1", "y"), ("x3", "x")):
+        world.run(job, leaf, 4)
+    wanted = world.wants("y2", "y", 4)
+    assert deserved(world, "x", "y") == [8 * GPU, 8 * GPU]
+    world.tree.nodes["x"].lag = -1_800 * 8 * GPU
+    world.tree.nodes["y"].lag = behind_s * 8 * GPU
     assert (act(world, wanted, ("rebalance",)) is not None) is goes
 
 

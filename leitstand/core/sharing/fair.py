@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next begins behind them
 RESERVED_PER_PLAN: Final = (16, 128)  # at least, at most; further ones are made in later cycles
-AHEAD_S: Final = 3600  # of its share: who had so much more reserves nothing beyond its guarantee
 RESERVING_NODES: Final = 20_000  # between them as many as look at so many nodes together
 PASSES_MAX: Final = 4  # of one plan, while what was decided may let others start; then the next plan goes on
 LOOSENS: Final = (f.RunStopOrdered, f.RunResizeOrdered, f.ReservationDropped)  # what may let others start
@@ -552,7 +551,7 @@ class Fair:
         standing = self.standing
         if not standing.has_slot(job.id, leaf.id, sharing.reservations_leaf_max):
             return
-        if leaf.is_ahead(AHEAD_S) and standing.tree.guaranteed(leaf, job.charge_milli) is None:
+        if leaf.is_ahead(sharing.ahead_s) and standing.tree.guaranteed(leaf, job.charge_milli) is None:
             return  # who lags starts first, also on what comes free later
         if len(state.reservations) >= sharing.reservations_max:
             return

@@ -126,9 +126,10 @@ class Node:
         """Whether it, or a node above it, had more than it deserved so far, by more than it deserves in so long."""
         return any(node.lag + node.deserved * span_s < 0 for node in self.path() if node.parent is not None)
 
-    def lags_more(self, other: "Node") -> bool:
-        """Whether it has lagged more than another, each in proportion to its share, as turns have it."""
-        return self.lag * max(1, other.deserved) > other.lag * max(1, self.deserved)
+    def is_behind(self, other: "Node", span_s: int) -> bool:
+        """Whether it has lagged more than another by what each deserves in so long, in proportion to their shares."""
+        own, others = max(1, self.deserved), max(1, other.deserved)
+        return self.lag * others - other.lag * own >= span_s * own * others
 
     def path(self) -> Iterator["Node"]:
         """From this node up to the root."""

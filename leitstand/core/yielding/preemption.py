@@ -10,7 +10,7 @@ Causes: `recall` takes back a guarantee, `priority` serves the job's own project
 What is being freed anyway is awaited before anybody has to go. `docs/scheduling.md` has the rules and the proof.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from leitstand.core.facts import Resources
@@ -71,6 +71,9 @@ class Scene:
         self._of: dict[Node, dict[str, Yielding]] = {}
         self._units: dict[str, dict[str, Yielding]] = {}  # of runs of elastic jobs
         self._opened: dict[Scope, dict[Node, int]] = {}
+        self._ahead: dict[
+            Node, dict[Node, None]
+        ] = {}  # by `covered`, leaves that are ahead enough to give units, not runs
         self._acting = ""  # the job of the last act
         self._rooms: dict[Window, Room] = {}
         self._changes: dict[tuple[Held, tuple[str, ...]], Change] = {}
@@ -177,12 +180,18 @@ class Scene:
 
     def may_go(self, scope: Scope, run: Yielding) -> bool:
         """Whether a run of a leaf that is open may go: in the job's own leaf, if its priority is lower."""
-        return run.leaf is not scope.own or self.held[run.run].priority < scope.priority
+        if run.leaf is scope.own:
+            return self.held[run.run].priority < scope.priority
+        return run.is_unit or run.leaf not in self.giving_units(scope)
+
+    def giving_units(self, scope: Scope) -> Mapping[Node, None]:
+        """Of the leaves that are open, those whose units alone may go."""
+        return self._ahead.get(scope.covered, {}) if scope.fair else {}
 
     def open(self, scope: Scope) -> dict[Node, int]:
-        """Leaves whose runs may go: outside the node where the job is covered, in a rebalance where the job's side has
-        lagged no less than theirs, each in proportion to its share, where the two meet, and the job's own. How much of
-        them at most, as far as a sum tells."""
+        """Leaves whose runs may go: the job's own, and those outside the node where the job is covered, in a rebalance
+        where the job's side is behind theirs, where the two meet, by what makes somebody ahead, or for units at all.
+        How much of them at most, as far as a sum tells."""
         leaves = self._opened.get(scope)
         if leaves is None:
             leaves = self._opened[scope] = {}
@@ -192,10 +201,23 @@ class Scene:
             for node in scope.covered.path() if scope.others else ():
                 if side is not None:
                     for child in node.children.values():
-                        if child is not side and not (scope.fair and child.lags_more(side)):
+                        if child is side:
+                            continue
+                        if not scope.fair or side.is_behind(child, self.sharing.ahead_s):
                             self._gather(child, child.running, leaves)
+                        elif side.is_behind(child, 0):
+                            self._gather_units(scope, child, leaves)
                 side = node
         return leaves
+
+    def _gather_units(self, scope: Scope, node: Node, leaves: dict[Node, int]) -> None:
+        """The same at or below `node`, of which only units may go."""
+        found: dict[Node, int] = {}
+        self._gather(node, node.running, found)
+        for leaf, most in found.items():
+            if any(run.is_unit for run in self.of(leaf).values()):
+                leaves[leaf] = most
+                self._ahead.setdefault(scope.covered, {})[leaf] = None
 
     def _gather(self, node: Node, most: int, leaves: dict[Node, int]) -> None:
         """Leaves at or below `node` with more than what is covered at any node down to them."""

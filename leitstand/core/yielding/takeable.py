@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from leitstand.core.places.steps import INFINITY, Amount
 from leitstand.core.sharing.shares import Node
+from leitstand.core.sharing.units import PRIORITY as UNIT
 from leitstand.core.yielding.offers import Room, Yielding
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Takeable:
             self._charges[row] = INFINITY
 
     def able(self, scope: "Scope", most: Mapping[Node, int]) -> _Bools:
-        """By row, who may go: of each leaf nobody with more charge than `most` of it."""
+        """By row, who may go: of each leaf nobody with more charge than `most` of it, of some only units."""
         new = [leaf for leaf in most if leaf not in self._leaves]
         if new:
             for leaf in new:
@@ -68,6 +69,9 @@ class Takeable:
         able: _Bools = self._charges <= least[self._leaf]
         if scope.own in self._leaves:
             able &= (self._leaf != self._leaves[scope.own]) | (self._priorities < scope.priority)
+        for leaf in self.scene.giving_units(scope):
+            if leaf in self._leaves:
+                able &= (self._leaf != self._leaves[leaf]) | (self._priorities == UNIT)
         return able
 
     def without(self, able: _Bools, covered: Mapping[Node, Mapping[str, object]]) -> _Bools:
