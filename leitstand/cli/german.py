@@ -5,6 +5,7 @@ from typing import Final
 
 from leitstand.cli.german_access import ACCESS
 from leitstand.cli.german_bookings import BOOKINGS
+from leitstand.cli.german_generate import GENERATE
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
@@ -435,4 +436,6 @@ GERMAN: Final[dict[str, str]] = {
     **MAINTENANCE,
     # bookings
     **BOOKINGS,
+    # synthetic workloads
+    **GENERATE,
 }

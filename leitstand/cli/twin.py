@@ -12,6 +12,7 @@ import msgspec
 
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
+from leitstand.cli.twin_generate import generate
 from leitstand.core.rules import DISCIPLINES
 from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.ports import JournalFull
@@ -26,6 +27,9 @@ DROPPED_SHOWN: Final = 10
 @click.group(help=t("Replay a trace through the real scheduler."))
 def twin() -> None:
     pass
+
+
+twin.add_command(generate)
 
 
 @twin.command(
