@@ -498,6 +498,14 @@ class SharesTicked(Fact, frozen=True, gc=False):
     ticks: int = 1
 
 
+class ProjectsCalled(Fact, frozen=True, gc=False):
+    """Those projects of `pool` are looked at anew whose time in the tick comes after the last call, and not after
+    `until_us`; a tick calls all until its moment."""
+
+    pool: str
+    until_us: int
+
+
 class RunPlaced(Fact, frozen=True, gc=False):
     """One placement of a job (`acme-42.1`); the id is also the fencing token that engines know it by."""
 
@@ -622,6 +630,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     BookingBroken,
     BookingEnded,
     SharesTicked,
+    ProjectsCalled,
     RunPlaced,
     RunStopOrdered,
     RunResizeOrdered,

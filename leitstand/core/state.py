@@ -423,6 +423,7 @@ class State:
         run.stopped_us = run.stopped_us if was else at
         if standing is not None and not was:
             standing.stop(job, run, keeping.stopped_by(self, run), fact.cause in f.AGAIN)
+            standing.moved += fact.cause == f.MOVE
         if fact.cause not in f.AGAIN:  # it will not go on, here or elsewhere
             self._drop(job)
             if standing is not None:

@@ -60,6 +60,11 @@ GOLDEN = {
         "65666080b1a68d9cd913439491700eb7ca94803b0b2b472a5478bf88d0fa4d10",
         "b9f11361063a88c68c396627e133238fd043af1b27c37208758904aa1df0f058",
     ),
+    "phases.jsonl": (
+        6,
+        "51639dadf195ad968dd8c50652588413adab8124db6de827e81bbd7a11c943a7",
+        "1f25a7019c1ad5601d4372ef8fc8cabb4faab2775001ecf4c064a25e107538f9",
+    ),
     "promised.jsonl": (
         6,
         "2458cabc78436c0c6085b8868841f49a1497cf4da4e4bd89a51dfab45c16b11b",

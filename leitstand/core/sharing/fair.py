@@ -17,7 +17,7 @@ from leitstand.core.places.cutting import Asker, tasks_held
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing import growing, keeping, overdue, repair
+from leitstand.core.sharing import growing, keeping, overdue, phases, repair
 from leitstand.core.sharing.claiming import before_later
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads, may_serve
@@ -27,7 +27,7 @@ from leitstand.core.sharing.standing import Class, Standing, limit_of, parts_of
 from leitstand.core.sharing.turns import Turns
 from leitstand.core.sharing.units import counts_as, run_of
 from leitstand.core.sharing.usage import Usage
-from leitstand.core.yielding.consolidation import Consolidation
+from leitstand.core.yielding.consolidation import SEARCHES_MAX, Consolidation
 from leitstand.core.yielding.cover import Cover
 from leitstand.core.yielding.preemption import Act, Scene, Wanted, Yielding
 
@@ -57,6 +57,7 @@ class Fair:
         self.moved: dict[int, None] = {}  # positions where anything changed since they were tried
         self.mended: dict[str, int] = {}  # jobs with first call that were looked at, after so many stops
         self.ticked = False
+        self.calls: dict[str, None] = {}  # projects whose time in the tick has come since the last plan
         self.changed = False  # whether time has changed contracts since the last plan
         self._fell: dict[Node, None] = {}  # projects whose runs an act of this plan has stopped
         self.rebalanced: dict[str, None] = {}  # projects for which this plan may rebalance
@@ -93,16 +94,24 @@ class Fair:
     def tick(self, now: int) -> None:
         """Take up the intervals that are over, before anything else changes usage or demand."""
         standing, tick_us = self.standing, self.state.rules.sharing.tick_us
+        called_us, count = standing.called_us, len(standing.lines)
         self.changed = self.changed or standing.tree.shows_until_us <= now
         ticks = (now - standing.ticked_us) // tick_us
         if ticks > 0:
             self.emit(f.SharesTicked(self.name, ticks if standing.ticked_us else 0))
             self.ticked = True
+        until_us = phases.last_end(now, count, tick_us)
+        if ticks > 0 and count <= phases.AT_ONCE_MAX:
+            self.heads.forget()
+        elif count > phases.AT_ONCE_MAX and until_us > called_us:
+            self.calls |= phases.called(standing.lines, (called_us, until_us), tick_us)
+            if until_us > standing.called_us and self.calls:
+                self.emit(f.ProjectsCalled(self.name, until_us))
 
     def is_due(self, now: int) -> bool:
         """Whether there is something to look at: a reservation that starts, or what the pace did not allow before."""
         due = self.standing.timeline.next_start()
-        if self.standing.due or self.changed:
+        if self.standing.due or self.changed or self.calls:
             return True
         return (due is not None and due <= now) or bool(
             self.freed is None
@@ -132,6 +141,9 @@ class Fair:
         if (standing.waiting and standing.tree.held) or growing.may_grow(self):
             tick = standing.ticked_us + self.state.rules.sharing.tick_us
             due = tick if due is None else min(due, tick)
+        if len(standing.lines) > phases.AT_ONCE_MAX and standing.tree.held:
+            phase = phases.next_end(now, len(standing.lines), self.state.rules.sharing.tick_us)
+            due = phase if due is None else min(due, phase)
         return due
 
     def plan(self, now: int) -> None:
@@ -140,13 +152,14 @@ class Fair:
         self.heads.begin()
         self.usage.forget()
         if self.ticked:
-            self.heads.forget()
             self.tried.clear()
             self.mended.clear()
+        self.heads.call(self.calls)
         ticked = self.ticked
         for _ in range(PASSES_MAX):
             self._look()
             self.ticked = False
+            self.calls.clear()
             if not (self._may_start() and self._is_left()):
                 break
         if ticked:
@@ -266,13 +279,15 @@ class Fair:
         heads, standing = self.heads, self.standing
         heads.kept.clear()
         heads.reserves = self._reserved < self._reserved_max()
-        everybody = self.ticked or self.looked_at is None
-        self.rebalanced = self.in_turn(standing.lines) if self.ticked else {}
+        ticks = self.ticked and heads.all
+        in_turn = self.in_turn(standing.lines, standing.called_us - 1) if ticks or self.calls else {}
+        self.rebalanced = in_turn if ticks else {leaf: None for leaf in self.calls if leaf in in_turn}
+        everybody = ticks or self.looked_at is None
         leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
         lines = {leaf: self._line(leaf) for leaf in leaves}
         turns = Turns(standing.tree, lines, self.state.rules.sharing.tick_s, heads.counts)
         heads.take_up(standing)
-        heads.call(standing)
+        heads.ask(standing)
         if self._may_start():
             standing.looked()
             heads.again.clear()
@@ -287,12 +302,12 @@ class Fair:
                 turns.again(fallen)
             self._fell.clear()
 
-    def in_turn(self, leaves: Iterable[str]) -> dict[str, None]:
-        """The projects whose turn it is to rebalance in this tick."""
+    def in_turn(self, leaves: Iterable[str], at_us: int) -> dict[str, None]:
+        """The projects whose turn it is to rebalance in the tick of this moment."""
         every = sorted(leaves)
         if len(every) <= REBALANCED_MAX:
             return dict.fromkeys(every)
-        first = self.now // self.state.rules.sharing.tick_us * REBALANCED_MAX % len(every)
+        first = at_us // self.state.rules.sharing.tick_us * REBALANCED_MAX % len(every)
         return dict.fromkeys((every + every)[first : first + REBALANCED_MAX])
 
     def _hope(self, positions: Iterable[int]) -> None:
@@ -360,9 +375,9 @@ class Fair:
     def _serve(self, job: "Job", leaf: Node) -> bool:
         """Take back for the job what it is owed, or else reserve; whether it waits no more."""
         heads = self.heads
-        if heads.is_served(job.id):
+        if heads.is_served(job.id, leaf.id):
             return False
-        if heads.serve(job.id):
+        if heads.serve(job.id, leaf.id):
             # who is promised a start so soon counts as covered already, and has nobody taken for it but in time
             act = None if job.id in self.standing.due else self._act(job, leaf)
             if act is not None:
@@ -454,7 +469,8 @@ class Fair:
         if self._scene is None:
             self._scene = self._make_scene()
         if self._consolidation is None:
-            self._consolidation = Consolidation(self.state, self.name, self._scene)
+            searches = SEARCHES_MAX if self.heads.all else 1
+            self._consolidation = Consolidation(self.state, self.name, self._scene, searches)
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, limit_of(job))
         if not self._consolidation.may(wanted) or not self.usage.leaves_room(job, leaf):
             return False

@@ -53,7 +53,7 @@ def grow(plan: "Fair") -> None:
     left = GROWN_MAX
     for inside in (True, False):
         growing = plan.standing.units.growing
-        lines = {leaf: _line(plan, list(growing[leaf])) for leaf in plan.in_turn(growing)}
+        lines = {leaf: _line(plan, list(growing[leaf])) for leaf in plan.in_turn(growing, plan.now)}
         turns = Turns(
             plan.standing.tree, lines, plan.state.rules.sharing.tick_s, lambda head: True
         )  # all are to be looked at

@@ -6,7 +6,8 @@ time limit) sleeps once one of it found no place; so do longer ones of that shap
 finds none for two. It wakes when capacity is freed where one of its tasks would fit. What sleeps may be forgotten at
 any time: it saves work and decides nothing.
 
-Something is taken or reserved for a job (it is *served*) once a tick, and in the cycle in which it begins to wait,
+Something is taken or reserved for a job (it is *served*) when its project is called (once a tick, each at its time,
+`phases`), and in the cycle in which it begins to wait,
 comes to be one of the first of its project, may have a reservation that others of its project had until then, or loses
 what was held for it. That follows from the facts of the cycle alone, so that a restart serves nobody else.
 """
@@ -37,7 +38,8 @@ class Heads:
 
     def __init__(self) -> None:
         self.barred: dict[Resources, int] = {}  # shape → the least time limit that found no place
-        self.served: dict[str, None] = {}  # in this cycle
+        self.served: dict[str, str] = {}  # in this cycle, and their projects
+        self.called: dict[str, None] = {}  # projects of which everybody is to be served in this cycle
         self.unserved: dict[str, None] = {}  # to be served in this cycle,
         self.all = False  # or whether everybody is
         self.cut = False  # whether the last plan could not go on to its end
@@ -51,7 +53,7 @@ class Heads:
         self.forbidden: dict[str, None] = {}  # jobs with a reservation that limits keep from starting sooner
         # by project, jobs with a reservation on a node where capacity was freed, wherever they stand in its line
         self.hopeful: dict[str, dict[str, tuple[Key, Class]]] = {}
-        self.called: dict[str, None] = {}  # projects with somebody to be served or hopeful
+        self.asking: dict[str, None] = {}  # projects with somebody to be served or hopeful
         self.again: dict[str, None] = {}  # projects that the next plan looks at in any case
 
     # ── who sleeps ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,6 +97,7 @@ class Heads:
         self.cut = cut
         if not cut:
             self.all = False
+            self.called.clear()
             self.unserved.clear()
 
     def forget(self) -> None:
@@ -103,16 +106,23 @@ class Heads:
         self.served.clear()
         self.unreserved.clear()
 
+    def call(self, projects: Mapping[str, None]) -> None:
+        """Everybody of these projects may be served again."""
+        self.called.update(projects)
+        for jobs in (self.served, self.unreserved):
+            for job in [job for job, leaf in jobs.items() if leaf in projects]:
+                del jobs[job]
+
     def unserve(self, job: str, leaf: str) -> None:
         """Something else may be taken or reserved for the job now."""
         self.served.pop(job, None)
         self.unserved[job] = None
-        self.called[leaf] = None
+        self.asking[leaf] = None
 
     def hope(self, job: Job, leaf: str, cls: Class) -> None:
         """Capacity was freed where the job has a reservation."""
         self.hopeful.setdefault(leaf, {})[job.id] = key_of(job), cls
-        self.again[leaf] = self.called[leaf] = None
+        self.again[leaf] = self.asking[leaf] = None
 
     def looked_at(self, head: Head) -> None:
         """It is tried now, and hopes no more."""
@@ -120,15 +130,15 @@ class Heads:
         if hopeful is not None and hopeful.pop(head.job, None) is not None and not hopeful:
             del self.hopeful[head.leaf]
 
-    def call(self, standing: Standing) -> None:
+    def ask(self, standing: Standing) -> None:
         """Note the projects of all who are to be served, or are hopeful and still wait."""
         waiting = standing.waiting
-        self.called = dict.fromkeys(self.unreserved.values() if self.reserves else ())
-        self.called.update((waiting[job][0], None) for job in self.unserved if job in waiting)
+        self.asking = {**self.called, **dict.fromkeys(self.unreserved.values() if self.reserves else ())}
+        self.asking.update((waiting[job][0], None) for job in self.unserved if job in waiting)
         for leaf, jobs in list(self.hopeful.items()):
             left = self.hopeful[leaf] = {job: known for job, known in jobs.items() if job in waiting}
             if left:
-                self.called[leaf] = None
+                self.asking[leaf] = None
             else:
                 del self.hopeful[leaf]
 
@@ -151,25 +161,25 @@ class Heads:
                     found = True
         return found
 
-    def serve(self, job: str) -> bool:
+    def serve(self, job: str, leaf: str) -> bool:
         """Note that the job is served; whether it is the first time in this cycle that it has to be."""
-        first = self._is_to_be(job)
-        self.served[job] = None
+        first = self._is_to_be(job, leaf)
+        self.served[job] = leaf
         self.unserved.pop(job, None)
         return first
 
-    def _is_to_be(self, job: str) -> bool:
-        return job not in self.served and (self.all or job in self.unserved)
+    def _is_to_be(self, job: str, leaf: str) -> bool:
+        return job not in self.served and (self.all or job in self.unserved or leaf in self.called)
 
-    def is_served(self, job: str) -> bool:
+    def is_served(self, job: str, leaf: str) -> bool:
         """Whether nothing is to be taken or reserved for the job in this plan."""
-        return not self._is_to_be(job) and not (self.reserves and job in self.unreserved)
+        return not self._is_to_be(job, leaf) and not (self.reserves and job in self.unreserved)
 
     # ── whom to look at ───────────────────────────────────────────────────────────────────────────────────────────
     def leaves(self, standing: Standing) -> dict[str, None]:
         """Projects with somebody to look at."""
         lines = standing.lines
-        leaves = dict.fromkeys((*standing.fresh, *standing.opened, *self.again))
+        leaves = dict.fromkeys((*standing.fresh, *standing.opened, *self.again, *self.called))
         if self.reserves:
             leaves.update(dict.fromkeys(self.unreserved.values()))
         leaves = {leaf: None for leaf in leaves if leaf in lines}
@@ -190,11 +200,11 @@ class Heads:
 
     def _next(self, line: Lane, leaf: str, most: int, last: Key | None) -> tuple[Key, Class, bool] | None:
         found: tuple[Key, Class, bool] | None = None
-        if self.all or leaf in self.called:
+        if self.all or leaf in self.asking:
             begin = 0 if last is None else bisect_left(line.order, (last,))
             for key, cls in line.order[begin:most]:
                 if key != last and (
-                    not self.is_served(key[-1]) or not (self.sleeps(cls) or self.keeps(leaf, cls))
+                    not self.is_served(key[-1], leaf) or not (self.sleeps(cls) or self.keeps(leaf, cls))
                 ):
                     found = key, cls, True
                     break
@@ -218,7 +228,7 @@ class Heads:
 
     def counts(self, head: Head) -> bool:
         """Whether a head is still to be looked at."""
-        return self.may_start(head) or (head.ahead and not self.is_served(head.job))
+        return self.may_start(head) or (head.ahead and not self.is_served(head.job, head.leaf))
 
     def may_start(self, head: Head) -> bool:
         """Whether it may find places."""

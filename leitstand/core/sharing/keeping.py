@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from leitstand.core.state import State
 
 
-class Lags(msgspec.Struct):
+class Lags(msgspec.Struct, omit_defaults=True):
     """What the shares of a pool remember: lag by node of the tree, taken up last at `ticked_us`, and what runs that
-    began or ended since have `missed`."""
+    began or ended since have `missed`; until when projects were called (0: by the tick), and how many runs were
+    told to move since the tick."""
 
     ticked_us: int
     nodes: list[tuple[str, int]]
     missed: list[tuple[str, int]]
+    called_us: int = 0
+    moved: int = 0
 
 
 def remember(state: "State", lags: dict[str, Lags]) -> None:
@@ -37,6 +40,8 @@ def remember(state: "State", lags: dict[str, Lags]) -> None:
             node.missed = 0
         if known is not None:
             tree.ticked_us = known.ticked_us
+            pool.standing.called_us = known.called_us or known.ticked_us
+            pool.standing.moved = known.moved
             for path, lag in known.nodes:
                 tree.node(path).lag = lag
             for path, missed in known.missed:
@@ -127,6 +132,8 @@ def lags_of(state: "State") -> dict[str, Lags]:
             pool.standing.ticked_us,
             sorted((node.id, node.lag) for node in pool.standing.tree.nodes.values() if node.lag),
             sorted((node.id, node.missed) for node in pool.standing.tree.nodes.values() if node.missed),
+            0 if pool.standing.called_us == pool.standing.ticked_us else pool.standing.called_us,
+            pool.standing.moved,
         )
         for name, pool in state.pools.items()
         if pool.standing is not None
@@ -138,6 +145,17 @@ def _shares_ticked(state: "State", at: int, fact: f.SharesTicked) -> None:
     if standing is not None:
         refresh(state, fact.pool, at)
         standing.tree.tick(fact.ticks, state.rules.sharing)
+        standing.called_us = standing.ticked_us
+        standing.moved = 0
 
 
-APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {f.SharesTicked: _shares_ticked}
+def _projects_called(state: "State", at: int, fact: f.ProjectsCalled) -> None:
+    standing = state.pools[fact.pool].standing
+    if standing is not None:
+        standing.called_us = fact.until_us
+
+
+APPLY: Final[dict[type[Fact], Callable[["State", int, Any], None]]] = {
+    f.SharesTicked: _shares_ticked,
+    f.ProjectsCalled: _projects_called,
+}

@@ -108,6 +108,8 @@ class Standing:
         self.stops = 0  # runs told to end so far: what capacity is being freed has changed if this has
         self.freed_us = 0  # how long the engine takes to end what it was told to (g + e)
         self.units = Units(self)
+        self.called_us = 0  # until when the projects were looked at anew, each at its time in the tick
+        self.moved = 0  # runs told to move since the tick
         # since the last plan: of leaves whose line changed, who were the first of it before, and who began to wait
         self.fresh: dict[str, tuple[str, ...]] = {}
         self.arrived: dict[str, None] = {}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from leitstand.core.state import State
 
 MOVES_MAX: Final = 1_000  # runs that one tick moves, whatever the rules allow
-SEARCHES_MAX: Final = 4  # in one tick that find nobody to move
+SEARCHES_MAX: Final = 4  # that find nobody to move, in a tick that looks at everybody at once
 NODES_MAX: Final = 256  # looked at for one job: those with the most free GPUs
 DOMAINS_MAX: Final = 16  # whose clearing is tried, the cheapest first
 STUCK_MAX: Final = 4  # runs found to have nowhere to go, after each of which somebody else is looked for
@@ -69,22 +69,23 @@ class Case(NamedTuple):
 
 
 class Consolidation:
-    """The consolidation of one tick in one pool. `scene`: that of the plan, which is told what moved."""
+    """The consolidation of one plan in one pool. `scene`: that of the plan, which is told what moved; `searches`: how
+    many may find nobody."""
 
-    def __init__(self, state: "State", pool: str, scene: Scene) -> None:
+    def __init__(self, state: "State", pool: str, scene: Scene, searches: int = SEARCHES_MAX) -> None:
         self.state = state
         self.scene = scene
         self.sharing = scene.sharing
         self.wait_us = scene.sharing.freed_us
-        self.left = min(scene.sharing.moves_max, MOVES_MAX)
         self.pool = pool
-        self.searches = SEARCHES_MAX
+        self.searches = searches
         self._failed: dict[tuple[object, ...], None] = {}  # shapes for which nobody can move
         self._movable: dict[tuple[str, bool], bool] = {}
         self._rooms: dict[f.Resources, bool] = {}  # whether there is room at all for a run of a shape
         self._by_node: dict[int, list[Yielding]] | None = None  # runs that may yield, until something moves
         self._pledged: dict[str, tuple[int, int]] = {}  # tenant → charge and longest limit of what moved
         standing = state.pools[pool].standing
+        self.left = min(scene.sharing.moves_max, MOVES_MAX) - (standing.moved if standing is not None else 0)
         stopping = standing.stopping if standing is not None else ()
         runs = (state.runs[run] for run in stopping if run in state.runs)  # units that go are few
         self._freeing = sum(task.bits.bit_count() for run in runs for task in run.tasks)
@@ -92,7 +93,7 @@ class Consolidation:
     def may(self, wanted: Wanted) -> bool:
         """Whether to look for moves at all: as far as is known without a search, the job has room by count, it is
         inside a deserved share, and a move takes no longer than runs are protected anyway."""
-        if not self.left or not self.searches or wanted.asked.is_part:
+        if self.left <= 0 or not self.searches or wanted.asked.is_part:
             return False
         if (
             wanted.asked,
