@@ -9,6 +9,7 @@ from leitstand.cli.german_generate import GENERATE
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
+from leitstand.cli.german_twin import TWIN
 
 GERMAN: Final[dict[str, str]] = {
     # the group
@@ -40,7 +41,6 @@ GERMAN: Final[dict[str, str]] = {
     "List the sites.": "Die Standorte auflisten.",
     "Show what was used, in GPU-hours and CPU-hours.": "Den Verbrauch zeigen, in GPU- und CPU-Stunden.",
     "Verify, show, export or back up the journal.": "Das Journal prüfen, zeigen, ausgeben oder sichern.",
-    "Replay a trace through the real scheduler.": "Eine Aufzeichnung durch den echten Scheduler schicken.",
     # the client
     "Error: {message}": "Fehler: {message}",
     "There is no control plane at {url}.": "Unter {url} ist keine Leitstelle.",
@@ -354,35 +354,6 @@ GERMAN: Final[dict[str, str]] = {
     "Leben ({how}).",
     "Its last line: {line}": "Letzte Zeile: {line}",
     "Its log: {path}": "Protokoll: {path}",
-    # the twin
-    "Replay TRACE (.parquet, .csv, .swf) on a recorded cluster: the real core and loop, in virtual time. Prints "
-    "waiting times, completion times, utilisation and the digest of all decisions.": "TRACE (.parquet, .csv, .swf) "
-    "auf einem aufgezeichneten Cluster abspielen: der echte Kern und die echte Schleife, in virtueller Zeit. Zeigt "
-    "Wartezeiten, Zeiten bis zum Ende, Auslastung und den Fingerabdruck aller Entscheidungen.",
-    "The cluster (JSON).": "Der Cluster (JSON).",
-    "Who starts next.": "Wer als Nächster beginnt.",
-    "Each tenant has only its own nodes (else: one shared fleet).": "Jeder Mandant hat nur seine eigenen Knoten "
-    "(sonst: eine gemeinsame Flotte).",
-    "Keep the journal in this new file.": "Das Journal in dieser neuen Datei behalten.",
-    "Leave out rows that cannot be used; count and list them.": "Unbrauchbare Zeilen auslassen, zählen und nennen.",
-    "jobs": "Jobs",
-    "(all)": "(alle)",
-    "dropped: {why}": "ausgelassen: {why}",
-    "dropped: {count} more (--json lists up to 1000)": "ausgelassen: {count} weitere (--json nennt bis zu 1000)",
-    "trace": "Aufzeichnung",
-    "rules": "Regeln",
-    "rejected": "abgelehnt",
-    "{count} (larger than their fleet)": "{count} (größer als ihre Flotte)",
-    "left out": "ausgelassen",
-    "{count} (tenants without nodes)": "{count} (Mandanten ohne Knoten)",
-    "dropped": "unbrauchbar",
-    "{count} (unusable rows)": "{count} (unbrauchbare Zeilen)",
-    "makespan": "Gesamtdauer",
-    "utilisation": "Auslastung",
-    "digest": "Fingerabdruck",
-    "CPU time": "CPU-Zeit",
-    "static": "fest zugeteilt",
-    "shared": "gemeinsam",
     # the journal
     "A new file (else standard output).": "Eine neue Datei (sonst die Standardausgabe).",
     "BAD": "SCHLECHT",
@@ -438,4 +409,6 @@ GERMAN: Final[dict[str, str]] = {
     **BOOKINGS,
     # synthetic workloads
     **GENERATE,
+    # the twin
+    **TWIN,
 }

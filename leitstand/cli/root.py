@@ -89,7 +89,10 @@ COMMANDS: dict[str, Lazy] = {
         "leitstand.cli.applications:applications", "Examine, approve and refuse applications."
     ),
     "journal": Lazy("leitstand.cli.journal:journal", "Verify, show, export or back up the journal."),
-    "twin": Lazy("leitstand.cli.twin:twin", "Replay a trace through the real scheduler."),
+    "twin": Lazy(
+        "leitstand.cli.twin:twin",
+        "Recorded workloads: look at them, convert them, replay them through the real scheduler.",
+    ),
     "completion": Lazy("leitstand.cli.completion:completion", "Print the completion script of a shell."),
 }
 

@@ -2,10 +2,11 @@
 """`leitstand twin`: recorded workloads through the scheduler of the control plane, which need not be running."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import click
 import msgspec
@@ -17,14 +18,19 @@ from leitstand.core.rules import DISCIPLINES
 from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.ports import JournalFull
 from leitstand.twin.outcome import Outcome, Spread
-from leitstand.twin.readers import TraceError
+from leitstand.twin.reading import generator, kubernetes, sacct, slurm
+from leitstand.twin.reading.formats import NAMES
 from leitstand.twin.replay import Setting
 from leitstand.twin.replay import replay as replay_trace
+from leitstand.twin.traces import Form, Trace, TraceError, read_trace
 
 DROPPED_SHOWN: Final = 10
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@click.group(help=t("Replay a trace through the real scheduler."))
+@click.group(
+    help=t("Recorded workloads: look at them, convert them, replay them through the real scheduler.")
+)
 def twin() -> None:
     pass
 
@@ -32,9 +38,46 @@ def twin() -> None:
 twin.add_command(generate)
 
 
+def how_to_read(command: Command) -> Command:
+    """The options of every command that reads a trace; it gets `form` and `lenient`."""
+
+    @wraps(command)
+    def reading(name: str | None, time_zone: str, tenant_from: str, **others: Any) -> Any:
+        return command(form=Form(name or "", time_zone, tenant_from), **others)
+
+    for option in (
+        click.option(
+            "--lenient", is_flag=True, help=t("Leave out rows that cannot be used; count and list them.")
+        ),
+        click.option(
+            "--tenant-from",
+            default="",
+            metavar="NAME",
+            help=t(
+                "The column (Slurm) or label (Kubernetes) that names the tenant (else: account, namespace)."
+            ),
+        ),
+        click.option(
+            "--time-zone",
+            default="UTC",
+            metavar="ZONE",
+            help=t("Of Slurm's local times, like Europe/Berlin (else: UTC)."),
+        ),
+        click.option(
+            "--format",
+            "name",
+            type=click.Choice(NAMES),
+            help=t("The format of TRACE (else told by suffix and content)."),
+        ),
+    ):
+        reading = option(reading)
+    return cast(Command, reading)
+
+
 @twin.command(
     help=t(
-        "Replay TRACE (.parquet, .csv, .swf) on a recorded cluster: the real core and loop, in virtual time. "
+        "Replay TRACE (Parquet, CSV, SWF, sacct, Kubernetes Jobs, a generator's configuration) on a recorded cluster: "
+        "the real core and loop, in virtual time. "
         "Prints waiting times, completion times, utilisation and the digest of all decisions."
     )
 )
@@ -54,7 +97,7 @@ twin.add_command(generate)
     metavar="FILE",
     help=t("Keep the journal in this new file."),
 )
-@click.option("--lenient", is_flag=True, help=t("Leave out rows that cannot be used; count and list them."))
+@how_to_read
 @as_json
 def replay(json_wanted: bool, **settings: Any) -> None:
     try:
@@ -66,6 +109,51 @@ def replay(json_wanted: bool, **settings: Any) -> None:
         print_json(msgspec.to_builtins(outcome))
     else:
         _show(outcome)
+
+
+@twin.command(
+    help=t(
+        "Show what TRACE holds, as it was read: jobs, tenants, span, GPU-hours, sizes, durations, submissions per hour."
+    )
+)
+@click.argument("trace", type=click.Path(path_type=Path))
+@how_to_read
+@as_json
+def show(json_wanted: bool, trace: Path, form: Form, lenient: bool) -> None:
+    from leitstand.cli.workload import show_workload
+    from leitstand.twin.workload import describe
+
+    workload = describe(_read(trace, form, lenient=lenient))
+    if json_wanted:
+        print_json(msgspec.to_builtins(workload))
+    else:
+        show_workload(workload)
+        print_dropped(workload.dropped, workload.dropped_why)
+
+
+@twin.command(help=t("Write TRACE as Parquet to the new file OUT, which every command reads back as it was."))
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@how_to_read
+def convert(trace: Path, out: Path, form: Form, lenient: bool) -> None:
+    from leitstand.twin.convert import write_trace
+
+    found = _read(trace, form, lenient=lenient)
+    try:
+        write_trace(found, out)
+    except TraceError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(t("{count} jobs written to {path}", count=len(found), path=out))
+    for name, counts in aside(found.set_aside):
+        click.echo(f"{name}: {counts}", err=True)
+    print_dropped(found.dropped, found.dropped_why)
+
+
+def _read(path: Path, form: Form, *, lenient: bool) -> Trace:
+    try:
+        return read_trace(path, lenient=lenient, form=form)
+    except TraceError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @contextmanager
@@ -93,6 +181,7 @@ def _show(outcome: Outcome) -> None:
             (t("rejected"), t("{count} (larger than their fleet)", count=outcome.rejected)),
             (t("left out"), t("{count} (tenants without nodes)", count=outcome.left_out)),
             (t("dropped"), t("{count} (unusable rows)", count=outcome.dropped)),
+            *aside(outcome.set_aside),
             (t("makespan"), f"{outcome.makespan_s:.0f} s"),
             (t("utilisation"), f"{outcome.utilisation:.2%}"),
             (t("digest"), outcome.digest),
@@ -110,12 +199,38 @@ def _show(outcome: Outcome) -> None:
     ]
     rows.append([t("(all)"), str(outcome.jobs), *_cells(outcome.queue_s), *_cells(outcome.jct_s)])
     print_table(headers, rows, "")
-    for why in outcome.dropped_why[:DROPPED_SHOWN]:
-        click.echo(t("dropped: {why}", why=why), err=True)
-    if outcome.dropped > DROPPED_SHOWN:
+    for why in outcome.too_large[:DROPPED_SHOWN]:
+        click.echo(t("rejected: {why}", why=why), err=True)
+    for tenant, jobs in list(outcome.left_out_of.items())[:DROPPED_SHOWN]:
         click.echo(
-            t("dropped: {count} more (--json lists up to 1000)", count=outcome.dropped - DROPPED_SHOWN),
-            err=True,
+            t("left out: {count} of tenant {tenant}, which has no nodes", count=jobs, tenant=tenant), err=True
+        )
+    print_dropped(outcome.dropped, outcome.dropped_why)
+
+
+def aside(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The field of what is right but no job to replay, if there is any."""
+    words = {
+        sacct.STEP: t("steps of jobs"),
+        slurm.EARLIER_RUN: t("earlier runs of requeued jobs"),
+        slurm.HET_PART: t("further parts of heterogeneous jobs"),
+        slurm.NEVER_STARTED: t("never started"),
+        slurm.STILL_RUNNING: t("still running"),
+        slurm.NO_GPU: t("without GPU"),
+        kubernetes.OTHER_KIND: t("of another kind than Job"),
+        generator.NOTHING_ASKED: t("ask for no CPU"),
+    }
+    said = ", ".join(f"{count} {words.get(why, why)}" for why, count in counts.items())
+    return [(t("set aside"), said)] if said else []
+
+
+def print_dropped(dropped: int, reasons: Sequence[str]) -> None:
+    """The first rows that could not be used, on stderr."""
+    for why in reasons[:DROPPED_SHOWN]:
+        click.echo(t("dropped: {why}", why=why), err=True)
+    if dropped > DROPPED_SHOWN:
+        click.echo(
+            t("dropped: {count} more (--json lists up to 1000)", count=dropped - DROPPED_SHOWN), err=True
         )
 
 

@@ -2,17 +2,20 @@
 """A recorded cluster (`*.cluster.json`) and the facts that put it in service. Called by the replay and the CLI.
 
 The file is `{"gpus_per_node": G, "vc_nodes": {tenant: nodes, …}}`; other keys are comments. Pooled, all nodes form one
-fleet; static, each tenant has only its own.
+fleet; static, each tenant has only its own. A generator's configuration (`.yaml`) is a cluster, too: that of its
+quotas.
 """
 
 import json
 from dataclasses import dataclass
+from math import gcd
 from pathlib import Path
 from typing import Any, Final
 
 from leitstand.core.acts import Entitlement, EntitlementsChanged
 from leitstand.core.facts import NodeAdded, Observation, SiteAdded, TenantAdded
-from leitstand.twin.readers import TraceError
+from leitstand.twin.reading.generator import read_generator
+from leitstand.twin.reading.table import TraceError
 
 SITE: Final = "twin"
 ENGINE: Final = "simulated"
@@ -39,6 +42,8 @@ class Cluster:
 
 def read_cluster(path: Path) -> Cluster:
     """The cluster in `path`; TraceError names what is wrong."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _of_quotas(path)
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise TraceError(f"{path}: is over {FILE_BYTES_MAX} bytes long; this is no cluster file")
@@ -77,6 +82,24 @@ def guarantees(cluster: Cluster) -> list[Observation]:
         EntitlementsChanged(POOL, tuple(entitled[first : first + ENTITLED_AT_ONCE]))
         for first in range(0, len(entitled), ENTITLED_AT_ONCE)
     ]
+
+
+def _of_quotas(path: Path) -> Cluster:
+    """Each cohort with the sum of its queues' quotas, in nodes as large as the greatest number that divides all."""
+    quotas = {
+        cohort.name: sum(queue.nominal_milli for queue in cohort.queues) for cohort in read_generator(path)
+    }
+    for cohort, milli in quotas.items():
+        if milli % 1000:
+            raise TraceError(
+                f"{path}: the quotas of cohort {cohort!r} add up to {milli / 1000:g} CPUs, which is no whole number; "
+                "write a cluster file (JSON) for this configuration"
+            )
+    common = gcd(*(milli // 1000 for milli in quotas.values()))
+    size = next((size for size in range(min(common, GPUS_PER_NODE_MAX), 0, -1) if common % size == 0), 1)
+    return _checked(
+        path, {"gpus_per_node": size, "vc_nodes": {c: m // 1000 // size for c, m in quotas.items()}}
+    )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -46,11 +46,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `jobs`: those that ran to their end. `queue_s`: from submission to placement; `jct_s`: from submission to end.
     `makespan_s`: from the first submission to the last end. `utilisation`: metered GPU time over all GPUs × makespan.
-    `rejected`: by admission (larger than the fleet, or than the tenant's own nodes). `left_out`: jobs of tenants that
-    the cluster does not name; `dropped`: unusable rows of the file, with `dropped_why` for each
-    of the first 1,000. `digest`: the journal's chain head: equal digests,
-    equal decisions. `facts`: entries of the journal. `cpu_s`: user + system from opening the trace to this result,
-    imports excluded.
+    `rejected`: by admission (larger than the fleet, or than the tenant's own nodes); `too_large` names the first 1,000.
+    `left_out`: jobs of tenants that the cluster does not name, in `left_out_of` by tenant (the first 1,000).
+    `dropped`: unusable rows of the file, with `dropped_why` for each of the first 1,000. `set_aside`: rows that are
+    right but hold no job to replay, by why. `digest`: the journal's chain head: equal digests, equal decisions.
+    `facts`: entries of the journal. `cpu_s`: user + system from opening the trace to this result, imports excluded.
     """
 
     trace: str
@@ -69,6 +69,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     facts: int
     cpu_s: float
+    set_aside: dict[str, int]
+    left_out_of: dict[str, int]
+    too_large: tuple[str, ...]
 
 
 class Tally:

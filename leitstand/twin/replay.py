@@ -9,7 +9,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Final
@@ -28,18 +28,20 @@ from leitstand.runtime.loop import Loop
 from leitstand.runtime.ports import Entry, Head, Journal, Source
 from leitstand.twin.cluster import Cluster, fleet, guarantees, read_cluster
 from leitstand.twin.outcome import Outcome, Tally
-from leitstand.twin.traces import Ints, Trace, TraceError, read_trace
+from leitstand.twin.traces import Form, Ints, Trace, TraceError, read_trace
 
 PROJECT: Final = "default"
 JOURNAL_ID: Final = "replay"  # the same for every replay: equal decisions, equal digest
 NAMED_MAX: Final = 8  # tenants in a message
+LISTED_MAX: Final = 1000  # in the result
 COMMIT_EVERY: Final = 10_000  # entries; a replay that is cut short is made again
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What to replay and how. `discipline`: one of `core.rules.DISCIPLINES`; `static`: each tenant only its own nodes;
-    `journal`: a new file to keep the journal in, None: memory; `lenient`: leave unusable rows out."""
+    `journal`: a new file to keep the journal in, None: memory; `lenient`: leave unusable rows out; `form`: how to read
+    what the trace does not say itself."""
 
     trace: Path
     cluster: Path
@@ -47,6 +49,7 @@ class Setting:
     static: bool = False
     journal: Path | None = None
     lenient: bool = False
+    form: Form = field(default_factory=Form)
 
 
 def replay(setting: Setting, progress: Callable[[int, int], None] | None = None) -> Outcome:
@@ -56,7 +59,7 @@ def replay(setting: Setting, progress: Callable[[int, int], None] | None = None)
     """
     begun_s = time.process_time()
     cluster = read_cluster(setting.cluster)
-    trace = read_trace(setting.trace, lenient=setting.lenient)
+    trace = read_trace(setting.trace, lenient=setting.lenient, form=setting.form)
     source = TraceSource(trace, cluster, setting)
     tally = Tally(progress and (lambda done: progress(done, source.jobs)))
     with _journal(setting.journal) as journal:
@@ -71,8 +74,11 @@ def replay(setting: Setting, progress: Callable[[int, int], None] | None = None)
         jobs=tally.jobs,
         rejected=tally.rejected,
         left_out=len(trace) - source.jobs,
+        left_out_of=source.left_out_of,
+        too_large=source.too_large,
         dropped=trace.dropped,
         dropped_why=trace.dropped_why,
+        set_aside=trace.set_aside,
         makespan_s=tally.makespan_us / SECOND_US,
         queue_s=tally.queue_s(),
         jct_s=tally.jct_s(),
@@ -119,7 +125,8 @@ class TraceSource(Source):
     """The trace as a source: rules, fleet and, under `fair`, guarantees at the first submission, then every job at its
     time.
 
-    Jobs of tenants that the cluster does not name are left out; `jobs` is how many remain.
+    Jobs of tenants that the cluster does not name are left out; `jobs` is how many remain. `left_out_of`: how many of
+    each such tenant; `too_large`: a sentence for each job that admission will refuse; of both the first 1,000.
     """
 
     def __init__(self, trace: Trace, cluster: Cluster, setting: Setting) -> None:
@@ -131,6 +138,10 @@ class TraceSource(Source):
                 f"{_some(cluster.nodes_of)}; take the cluster file that goes with the trace"
             )
         self.jobs = len(rows)
+        count = np.bincount(trace.tenant, minlength=len(trace.tenants)).tolist()
+        unnamed = (code for code, is_named in enumerate(named.tolist()) if not is_named)
+        self.left_out_of = {trace.tenants[code]: count[code] for code in islice(unnamed, LISTED_MAX)}
+        self.too_large = tuple(_too_large(trace, cluster, rows, static=setting.static))
         self._opening: list[Observation] = [
             _rules_set(trace, setting),
             *fleet(cluster, static=setting.static),
@@ -154,6 +165,17 @@ class TraceSource(Source):
         return taken
 
 
+def _too_large(trace: Trace, cluster: Cluster, rows: Ints, *, static: bool) -> Iterator[str]:
+    """Jobs with more GPUs than their fleet has: all nodes, or static their tenant's own."""
+    most = [
+        cluster.gpus_per_node * cluster.nodes_of.get(tenant, 0) if static else cluster.gpus
+        for tenant in trace.tenants
+    ]
+    fleets = np.array(most, np.int64)[trace.tenant[rows]]
+    for at in np.flatnonzero(trace.gpus[rows] > fleets)[:LISTED_MAX].tolist():
+        yield f"job {trace.job_ids[rows[at]]} asks for {trace.gpus[rows[at]]} GPUs, its fleet has {fleets[at]}"
+
+
 def _requests(trace: Trace, rows: Ints) -> Iterator[SubmitJob]:
     """What each job of `rows` asks for, made when it is needed."""
     shapes = {gpus: Resources(gpus=gpus, nodes=0) for gpus in np.unique(trace.gpus[rows]).tolist()}
@@ -165,14 +187,27 @@ def _requests(trace: Trace, rows: Ints) -> Iterator[SubmitJob]:
         map(shapes.__getitem__, trace.gpus[rows].tolist()),
         map(users.__getitem__, trace.user[rows].tolist()),
         trace.priority[rows].tolist(),
-        repeat(0),  # max_duration: the default, which no job of the trace exceeds
+        _limits(trace, rows),
         trace.duration_us[rows].tolist(),
     )
+
+
+def _limits(trace: Trace, rows: Ints) -> Iterable[int]:
+    """The time limit of each job: what was asked for, or what it took where that was more (a limit is not kept to the
+    second), so that the record decides; 0, the default, which no job of the trace exceeds, where none is known."""
+    if trace.limit_us is None:
+        return repeat(0)
+    limits: list[int] = np.where(
+        trace.limit_us[rows] > 0, np.maximum(trace.limit_us[rows], trace.duration_us[rows]), 0
+    ).tolist()
+    return limits
 
 
 def _rules_set(trace: Trace, setting: Setting) -> RulesSet:
     """The bundle of the replay: limits that no job of the trace meets, so that the record decides."""
     longest_us = max(int(trace.duration_us.max()), Rules().max_duration_limit_us)
+    if trace.limit_us is not None:
+        longest_us = max(longest_us, int(trace.limit_us.max()))
     rules = Rules(
         name=f"replay-{setting.discipline}",
         discipline=setting.discipline,

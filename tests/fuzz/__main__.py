@@ -24,6 +24,7 @@ OF_REQUESTS: Final = ("requests", "doors")
 TARGETS: Final = (
     *OF_REQUESTS,
     *("codec", "wire", "export", "heads", "journal", "policies", "provider", "words"),
+    *(f"trace-{name}" for name in ("parquet", "csv", "swf", "sacct", "sacct-json", "kubernetes", "kueue")),
     *FOLDERS,
 )
 INPUT_BYTES_MAX: Final = 8192
@@ -66,7 +67,7 @@ def run_all(seconds: float) -> int:
 def fuzz(target: str, options: list[str]) -> None:
     """Feeds one target; does not return."""
     atheris = importlib.import_module("atheris")  # not everywhere, and without types
-    rooms = [f"leitstand.{room}" for room in ("access", "api", "app", "cli", "journal", "runtime")]
+    rooms = [f"leitstand.{room}" for room in ("access", "api", "app", "cli", "journal", "runtime", "twin")]
     with atheris.instrument_imports(include=[*rooms, "tests.fuzz"]):
         take = _target(target)
     # Decoders in C show no code that is reached: their seeds are kept, and inputs may be long from the start.

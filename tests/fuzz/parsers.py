@@ -29,6 +29,7 @@ from leitstand.journal.export import export, verify_export
 from leitstand.journal.sqlite import SqliteJournal, SqliteReader
 from leitstand.journal.verify import verify
 from leitstand.runtime import wire
+from tests.fuzz import traces
 
 SECRET: Final = "hf_PlantedPlantedPlantedPlantedPlantedPl"
 PART: Final = "PlantedPlanted"  # no message tells even so much of it
@@ -302,6 +303,13 @@ READERS: Final = {
     "policies": Reader(check_policies, policies),
     "provider": Reader(check_provider, providers),
     "words": Reader(check_words, words),
+    **{
+        f"trace-{name}": Reader(
+            lambda data, name=name: traces.check(name, _scratch(), data),  # type: ignore[misc]
+            functools.partial(traces.seeds, name),
+        )
+        for name in traces.SUFFIX
+    },
 }
 
 

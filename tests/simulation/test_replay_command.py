@@ -84,7 +84,11 @@ def test_dropped_rows_are_listed_on_stderr_up_to_ten(tmp_path: Path) -> None:
             "absent.json: cannot be read: No such file",
         ),
         ([TRACE, "--cluster", TRACE, "--rules", "sjf"], 1, "synthetic.csv: is no cluster file"),
-        ([CLUSTER, "--cluster", CLUSTER, "--rules", "sjf"], 1, "suffix .json is not a trace format"),
+        (
+            [CLUSTER, "--cluster", CLUSTER, "--rules", "sjf"],
+            1,
+            "is neither a listing of Kubernetes (kind, items)",
+        ),
         (
             [TRACE, "--cluster", CLUSTER, "--rules", "lifo"],
             2,

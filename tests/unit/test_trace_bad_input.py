@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from leitstand.twin import readers
+from leitstand.twin.reading import table
 from leitstand.twin.traces import TraceError, read_trace
 
 HEADER = "job_id,tenant,submit_s,duration_s,gpus,priority"
@@ -168,7 +168,11 @@ def test_a_parquet_column_of_another_type_is_refused(
         (".swf", f"{SWF.replace(' 60 ', ' 1:00 ')}\n", "line 1, column duration_s: '1:00'"),
         (".swf", f"{SWF.replace(' 4 ', ' 0 ')}\n", "line 1, column gpus: 0 is"),
         (".swf", f"{SWF}\n{SWF}\n", "line 2, column job_id: 1 is the id of the job in line 1 already"),
-        (".txt", SWF, "suffix .txt is not a trace format; name the file .parquet, .csv or .swf"),
+        (
+            ".txt",
+            SWF,
+            "neither suffix (.txt) nor content is that of a trace; name its format with --format: parquet, csv",
+        ),
     ],
 )
 def test_a_malformed_file_is_refused_with_the_line(
@@ -177,6 +181,43 @@ def test_a_malformed_file_is_refused_with_the_line(
     path = tmp_path / f"jobs{suffix}"
     path.write_text(content)
     assert says in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"), [(".csv", f"{HEADER}\n{GOOD}\nb,t,0,1"), (".swf", f"{SWF}\n2 0 0 60 3 -1")]
+)
+def test_a_line_that_is_cut_can_be_dropped(tmp_path: Path, suffix: str, content: str) -> None:
+    path = tmp_path / f"jobs{suffix}"
+    path.write_text(content)
+    assert "--lenient" in refusal(path)
+    kept = read_trace(path, lenient=True)
+    assert (len(kept), kept.dropped) == (1, 1)
+    assert kept.dropped_why[0].startswith(f"line {content.count(chr(10)) + 1} has ")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        ("1772438400000", "milliseconds: divide the column by 1000"),
+        ("1772438400000000", "microseconds: divide the column by 1000000"),
+        ("1772438400000000000", "nanoseconds: divide the column by 1000000000"),
+    ],
+)
+def test_times_in_a_finer_unit_are_told_as_such(tmp_path: Path, value: str, unit: str) -> None:
+    path = tmp_path / "jobs.csv"
+    path.write_text(f"{HEADER}\nb,t,{value},1,1,\n")
+    assert (
+        f"column submit_s: {float(value):.7g} is not a time within ±9000000000 s (it may count {unit})"
+        in refusal(path)
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "1e10", "soon", "inf"])
+def test_a_time_limit_that_cannot_be_is_refused_and_none_is_none(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "jobs.csv"
+    path.write_text(f"job_id,tenant,submit_s,duration_s,gpus,limit_s\na,t,0,1,1,\nb,t,0,1,1,{value}\n")
+    assert ": line 3, column limit_s: " in refusal(path)
+    assert read_trace(path, lenient=True).limit_us is None
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".swf"])
@@ -198,7 +239,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, suffix: str) ->
 def test_more_rows_than_the_limit_are_refused(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "ROWS_MAX", 3)
+    monkeypatch.setattr(table, "ROWS_MAX", 3)
     path = tmp_path / f"jobs{suffix}"
     if suffix == ".parquet":
         names = [f"j{n}" for n in range(4)]

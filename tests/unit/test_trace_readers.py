@@ -110,6 +110,27 @@ def test_priorities_are_read_where_a_trace_has_them(tmp_path: Path) -> None:
     assert trace.priority.tolist() == [7, 0]
 
 
+def test_time_limits_are_read_where_a_trace_has_them(tmp_path: Path) -> None:
+    trace = read_trace(written(tmp_path, "a,t,,0,1,1,,,,,7.5", "b,t,,0,1,1,,,,,", header=HEADER + ",limit_s"))
+    assert trace.limit_us is not None
+    assert trace.limit_us.tolist() == [7_500_000, 0]
+    assert read_trace(written(tmp_path, "a,t,,0,1,1,,,,")).limit_us is None
+    swf = tmp_path / "jobs.swf"
+    swf.write_text(
+        "1 0 0 60 3 -1 -1 4 900 -1 1 3 7 -1 2 -1 -1 -1\n2 0 0 60 3 -1 -1 4 0 -1 1 3 7 -1 2 -1 -1 -1\n"
+    )
+    limits = read_trace(swf).limit_us
+    assert limits is not None
+    assert limits.tolist() == [900_000_000, 0]
+
+
+def test_jobs_out_of_order_are_sorted_and_counted(tmp_path: Path) -> None:
+    trace = read_trace(
+        written(tmp_path, "a,t,,5,1,1,,,,", "b,t,,3,1,1,,,,", "c,t,,4,1,1,,,,", "d,t,,9,1,1,,,,")
+    )
+    assert (trace.job_ids, trace.unsorted) == (["b", "c", "a", "d"], 1)
+
+
 def test_lenient_leaves_unusable_rows_out_and_says_which(tmp_path: Path) -> None:
     path = written(
         tmp_path, "a,t,,0,1,0.5,,,,", "b,t,,0,1,1,,,,", "b,t,,5,1,1,,,,", "c,,,x,1,1,,,,", "d,t,,9,1,2,,,,"

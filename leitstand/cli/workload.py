@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trace in numbers, for people. Called by `leitstand twin show`."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from leitstand.cli.table import print_fields, print_table
+from leitstand.cli.text import t
+from leitstand.twin.workload import Quantiles, Workload
+
+CALENDAR_FROM_S: Final = 10**9  # 2001: what is less counts from a zero of its own
+
+
+def show_workload(workload: Workload) -> None:
+    """Fields, quantiles, tenants, with units; on stdout."""
+    from leitstand.cli.twin import aside
+
+    busy = (
+        "" if workload.mean_gpus is None else t(", {gpus} GPUs on average", gpus=round(workload.mean_gpus, 1))
+    )
+    print_fields(
+        [
+            (t("trace"), workload.trace),
+            (
+                t("jobs"),
+                t("{count}, {share} with one GPU", count=workload.jobs, share=f"{workload.one_gpu:.1%}"),
+            ),
+            (t("tenants"), t("{count}, with {users} users", count=workload.tenants, users=workload.users)),
+            (t("first"), _moment(workload.first_s)),
+            (t("last"), _moment(workload.last_s)),
+            (t("span"), _span(workload.span_h)),
+            (t("used"), f"{workload.gpu_h:.1f} GPU-h{busy}"),
+            (t("time limits"), t("of {count} jobs", count=workload.limited)),
+            (
+                t("unsorted"),
+                t("{count} (after one that was submitted later; sorted)", count=workload.unsorted),
+            ),
+            (t("dropped"), t("{count} (unusable rows)", count=workload.dropped)),
+            *aside(workload.set_aside),
+        ]
+    )
+    click.echo()
+    print_table(
+        ["", t("MEAN"), "P50", "P90", "P99", "MAX"],
+        [
+            [t("GPUs of a job"), *_cells(workload.gpus)],
+            [t("duration [s]"), *_cells(workload.duration_s)],
+            [t("submissions per hour"), *_cells(workload.per_hour)],
+        ],
+        "",
+    )
+    click.echo()
+    print_table(
+        [t("TENANT"), t("JOBS"), t("USERS"), "GPU-h", t("SHARE"), t("LARGEST")],
+        [
+            [name, of.jobs, of.users, round(of.gpu_h, 1), f"{of.gpu_h / workload.gpu_h:.1%}", of.largest]
+            for name, of in workload.per_tenant.items()
+        ],
+        "",
+    )
+
+
+def _moment(at_s: float) -> str:
+    """The moment, in UTC, where the trace counts from 1970; else what it counts."""
+    if at_s < CALENDAR_FROM_S:
+        return f"{at_s:.0f} s"
+    try:
+        return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"{at_s:.0f} s"
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 3600:.0f} s"
+
+
+def _cells(of: Quantiles) -> list[object]:
+    return [round(value, 1) for value in (of.mean, of.p50, of.p90, of.p99, of.greatest)]
