@@ -70,6 +70,31 @@ def test_dropped_rows_are_listed_on_stderr_up_to_ten(tmp_path: Path) -> None:
     assert lines[-1].startswith("dropped: 2 more")
 
 
+def test_what_is_too_large_and_who_has_no_nodes_is_named_on_stderr(tmp_path: Path) -> None:
+    trace = tmp_path / "t.csv"
+    trace.write_text(
+        "job_id,tenant,submit_s,duration_s,gpus\na,lab,0,1,1\nb,lab,0,1,9999\nc,x,0,1,1\nd,x,0,1,1\n"
+    )
+    result = replayed(str(trace), "--cluster", CLUSTER, "--rules", "sjf")
+    assert result.exit_code == 0
+    assert [line.partition(", its")[0] for line in result.stderr.splitlines()] == [
+        "rejected: job b asks for 9999 GPUs",
+        "left out: 2 of tenant x, which has no nodes",
+    ]
+
+
+@pytest.mark.parametrize("name", ["slurm/sacct.txt", "slurm/sacct.json", "kubernetes/jobs.yaml"])
+def test_traces_of_other_systems_are_replayed(tmp_path: Path, name: str) -> None:
+    cluster = tmp_path / "c.json"
+    tenants = ("werk", "lehre", "acme", "werk-nord", "uni-sued")
+    cluster.write_text(json.dumps({"gpus_per_node": 4, "vc_nodes": dict.fromkeys(tenants, 3)}))
+    result = replayed(str(DATA / name), "--cluster", str(cluster), "--rules", "fair", "--json")
+    assert result.exit_code == 0
+    outcome = json.loads(result.stdout)
+    assert outcome["jobs"] == (2 if "kubernetes" in name else 19)
+    assert outcome["set_aside"]["still running"] >= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

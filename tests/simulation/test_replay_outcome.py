@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from leitstand.core.acts import EntitlementsChanged
+from leitstand.core.facts import JobSubmitted
 from leitstand.journal.memory import MemoryJournal
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.runtime.ports import Journal
@@ -54,8 +55,14 @@ def test_jobs_of_unnamed_tenants_are_left_out_and_too_large_ones_rejected_and_bo
     rows = ["1,a,0,1,1", "2,x,0,1,1", "3,a,0,1,8", "4,y,0,1,1", "5,a,0,1,9", "6,x,1,1,1"]
     static = replay(small(tmp_path, *rows))
     assert (static.jobs, static.left_out, static.rejected) == (1, 3, 2)
+    assert static.left_out_of == {"x": 2, "y": 1}
+    assert static.too_large == (
+        "job 3 asks for 8 GPUs, its fleet has 4",
+        "job 5 asks for 9 GPUs, its fleet has 4",
+    )
     shared = replay(dataclasses.replace(small(tmp_path, *rows), static=False))
     assert (shared.jobs, shared.left_out, shared.rejected) == (2, 3, 1)
+    assert shared.too_large == ("job 5 asks for 9 GPUs, its fleet has 8",)
     assert (shared.per_tenant["b"].jobs, shared.per_tenant["b"].jct_s) == (0, Spread(None, None, None))
 
 
@@ -146,6 +153,20 @@ def test_a_replay_that_breaks_off_leaves_no_journal(tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         replay(dataclasses.replace(SYNTHETIC, journal=tmp_path / "journal.db"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_time_limits_are_those_asked_for_or_what_the_job_took_where_that_was_more(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "job_id,tenant,submit_s,duration_s,gpus,limit_s\n1,a,0,10,1,60\n2,a,0,82,1,60\n3,a,0,5,1,\n4,a,0,1,1,4000000\n"
+    )
+    (tmp_path / "c.json").write_text('{"gpus_per_node": 4, "vc_nodes": {"a": 1}}')
+    setting = Setting(tmp_path / "t.csv", tmp_path / "c.json", "fair", journal=tmp_path / "journal.db")
+    outcome = replay(setting)
+    assert (outcome.jobs, outcome.rejected, outcome.makespan_s) == (4, 0, 82)
+    with SqliteReader(tmp_path / "journal.db") as reader:
+        facts = [entry.fact for entry in reader.read(0)]
+    limits = [fact.max_duration_us for fact in facts if isinstance(fact, JobSubmitted)]
+    assert limits == [60 * 10**6, 82 * 10**6, 0, 4_000_000 * 10**6]  # 0: the default, which no job meets
 
 
 # ── the digest ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -49,7 +49,7 @@ def text_of(path: Path) -> str:
             if isinstance(event, CollectionStartEvent):
                 depth += 1
                 if depth > DEPTH_MAX:
-                    line = event.start_mark.line + 1
+                    line = event.start_mark.line + 1 if event.start_mark else 1
                     raise TraceError(
                         f"{path}: line {line} is nested more than {DEPTH_MAX} deep; this is no trace"
                     )
