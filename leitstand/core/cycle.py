@@ -8,7 +8,7 @@ The core has no clock, no I/O and no randomness; the same observations at the sa
 same facts on every machine. It never asks back: what it does not know, it refuses with a reason.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heapreplace
 from typing import Any, Final
 
@@ -75,6 +75,15 @@ class Core:
         elif self._touched:
             self._plan()
         return self._facts
+
+    @property
+    def decided(self) -> Sequence[f.Fact]:
+        """The facts of the last cycle, or of this one so far."""
+        return self._facts
+
+    def take_over(self, fact: f.Fact) -> None:
+        """Within a cycle: record what was decided before, without deciding it again."""
+        self._emit(fact)
 
     def fold(self, facts: Iterable[tuple[int, f.Fact]]) -> None:
         """Take over recorded facts with their stamps, without deciding anything."""

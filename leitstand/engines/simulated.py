@@ -61,7 +61,8 @@ class SimulatedEngine:
             if ended is not None and (ended.outcome == "stopped" or due_us == ended.at_us):
                 del self._live[run]
                 self._work.pop(run, None)
-                observations.append(ended)
+                stopped = ended.outcome == "stopped"  # which takes effect when it is decided
+                observations.append(RunEnded(run, now, "stopped") if stopped else ended)
         return observations
 
     def send(self, orders: Sequence[Order]) -> None:
@@ -109,7 +110,6 @@ class SimulatedEngine:
         ended = self._live.get(run)
         if ended is None:
             return
-        # Clipped by the core to [started, now]: a stop takes effect when it is decided.
         self._live[run] = RunEnded(run, ended.at_us, "stopped")
         self._sent += 1
         heappush(self._due, (-(2**62), self._sent, run))

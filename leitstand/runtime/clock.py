@@ -31,14 +31,16 @@ class VirtualClock:
 
 
 class LiveClock:
-    """The wall clock, never going back behind `last` (µs), and a selector: waits for a due time, a wake, or a socket.
+    """The wall clock, always past `last` (µs), and a selector: waits for a due time, a wake, or a socket. No two waits
+    end at the same time, so that a stamp in the journal is that of one cycle.
 
-    A wall clock that lags behind the last stamp holds time still until it has caught up; `lag_us` tells by how much.
+    A wall clock that lags behind the last stamp all but holds time still until it has caught up; `lag_us` tells by how
+    much.
     A lag over LAG_ALERT_US is told once to `alert`, in µs.
     """
 
     def __init__(self, last: int) -> None:
-        self._last = last
+        self._last = self._stamp = last
         self.alert: Callable[[int], None] = lambda lag_us: None
         self._alerted = False
         self.lag_us = 0
@@ -77,7 +79,9 @@ class LiveClock:
         timeout = None if due is None else max(0, due - self._now()) / SECOND_US
         for key, mask in self._selector.select(timeout):
             key.data(mask)
-        return self._now()
+        self._last = max(self._now(), self._stamp + 1)
+        self._stamp = self._last
+        return self._stamp
 
     def _now(self) -> int:
         wall = time.time_ns() // 1000

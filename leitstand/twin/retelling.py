@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A journal played again: exactly, or under other rules, or from some moment on. Called by the CLI and by studies.
+
+retell   the same observations, the same rules: the same facts, or where the first one differs
+replay   the same requests, other rules: what becomes of the same jobs, each as long as it was in truth
+fork     the same from a state in the middle on
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from leitstand.core import facts as f
+from leitstand.core.cycle import Core
+from leitstand.core.rules import Rules
+from leitstand.core.state import State
+from leitstand.runtime.clock import VirtualClock
+from leitstand.runtime.loop import Loop, resume
+from leitstand.runtime.ports import Entry, Head, Journal, Source
+from leitstand.twin.history import HistorySource, Moment, differs_at, moments, tell_again
+from leitstand.twin.truth import RetoldEngine, Truth
+
+Watch = Callable[[int, Sequence[f.Fact]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where what is decided now is not what the journal holds: entry `seq` at `at` (µs); None where one has no more."""
+
+    seq: int
+    at: int
+    recorded: f.Fact | None
+    decided: f.Fact | None
+
+
+@dataclass(slots=True)
+class Retold:
+    """What came of telling a journal again. `difference`: the first; None: every fact was decided again."""
+
+    facts: int = 0
+    moments: int = 0
+    until_us: int = 0
+    difference: Difference | None = None
+    core: Core = field(default_factory=Core)
+
+
+def retell(entries: Iterable[Entry], watch: Watch | None = None) -> Retold:
+    """Tell a core what that of the journal was told, and compare what it decides, up to the first difference. `watch`
+    gets the facts as they are decided."""
+    told = Retold()
+    for moment in moments(entries):
+        decided = tell_again(told.core, moment)
+        if watch is not None:
+            watch(moment.at, decided)
+        same = differs_at(moment.facts, decided)
+        told.facts += same
+        told.moments += 1
+        told.until_us = moment.at
+        if same < max(len(moment.facts), len(decided)):
+            told.difference = Difference(
+                moment.first + same,
+                moment.at,
+                moment.facts[same] if same < len(moment.facts) else None,
+                decided[same] if same < len(decided) else None,
+            )
+            break
+    return told
+
+
+def truth_of(entries: Iterable[Entry], watch: Watch | None = None) -> tuple[Truth, State]:
+    """How long the journal's jobs took, and the state after all of it."""
+    truth, state, at = Truth(), State(), 0
+    for moment in moments(entries):
+        at = moment.at
+        for fact in moment.facts:
+            truth.note(fact, state)
+            state.apply(at, fact)
+        if watch is not None:
+            watch(at, moment.facts)
+    truth.close(at, state)
+    return truth, state
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A history to be played from a state on. `after`: moments that are still to come; `change`: of what is told;
+    `from_us`: the stamp of the state; `until_us`: where to stop, None: when nothing can happen any more."""
+
+    truth: Truth
+    after: Iterable[Moment]
+    change: Callable[[f.Observation], f.Observation | None] = lambda told: told
+    from_us: int | None = None
+    until_us: int | None = None
+    sources: Sequence[Source] = ()
+
+
+def play(wanted: Play, state: State | None = None, watch: Watch | None = None) -> Core:
+    """Play on from `state` (None: from nothing) in virtual time; `watch` gets the facts of every cycle."""
+    core = Core(state)
+    engine = RetoldEngine(wanted.truth, core.state)
+    sources = [HistorySource(wanted.after, wanted.change), *wanted.sources]
+    loop = Loop(core, _Watched(watch), _Span(wanted), engine, sources)
+    if core.state.runs:
+        resume(engine, core.state)
+    loop.run()
+    return core
+
+
+def under(rules: Rules) -> Callable[[f.Observation], f.Observation | None]:
+    """A change of a history: these rules, whichever the operators set."""
+
+    def change(told: f.Observation) -> f.Observation | None:
+        return f.RulesSet(rules, "", told.by) if isinstance(told, f.RulesSet) else told
+
+    return change
+
+
+class _Span(VirtualClock):
+    """Virtual time from `from_us` to `until_us`."""
+
+    def __init__(self, wanted: Play) -> None:
+        super().__init__()
+        self.now = wanted.from_us
+        self._until_us = wanted.until_us
+
+    def wait(self, due: int | None) -> int | None:
+        late = due is not None and self._until_us is not None and due > self._until_us
+        return super().wait(None if late else due)
+
+
+class _Watched(Journal):
+    """A journal that keeps nothing but its head, and shows what it gets."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self._head = Head(0, 0, b"")
+        self._watch = watch
+
+    @property
+    def head(self) -> Head:
+        return self._head
+
+    def append(self, head: Head, at: int, facts: Sequence[f.Fact]) -> Head:
+        if self._watch is not None:
+            self._watch(at, facts)
+        self._head = Head(head.seq + len(facts), at, b"")
+        return self._head
+
+    def read(self, after: int, limit: int | None = None) -> Iterator[Entry]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
