@@ -13,6 +13,7 @@ from leitstand.twin.cluster import read_cluster
 from leitstand.twin.replay import Setting, replay
 from leitstand.twin.synthetic.demand import Demand
 from leitstand.twin.synthetic.generate import generate
+from leitstand.twin.synthetic.replayable import cluster_of, trace_of
 from leitstand.twin.traces import read_trace
 
 
@@ -49,6 +50,12 @@ def test_the_file_holds_the_jobs_and_says_where_they_are_from(tmp_path: Path) ->
     assert [trace.tenants[at] for at in trace.tenant] == [workload.tenants[at] for at in jobs.tenant]
     assert [trace.users[at] for at in trace.user] == [workload.users[at] for at in jobs.user]
     assert cluster.gpus == 512
+    again = trace_of(workload)
+    for name in ("job_ids", "submit_us", "duration_us", "gpus", "priority"):
+        assert list(getattr(again, name)) == list(getattr(trace, name)), name
+    assert [again.tenants[at] for at in again.tenant] == [trace.tenants[at] for at in trace.tenant]
+    assert [again.users[at] for at in again.user] == [trace.users[at] for at in trace.user]
+    assert cluster_of(workload) == cluster
     assert cluster.nodes_of == dict(zip(workload.tenants, workload.nodes, strict=True))
     table = pq.read_table(out)
     notes = table.schema.metadata

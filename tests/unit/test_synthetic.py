@@ -18,7 +18,7 @@ from leitstand.twin.synthetic.lengths import Lengths
 from leitstand.twin.synthetic.parameters import Model, checked, shipped
 from leitstand.twin.synthetic.recorded import BATCH_GAP_S
 
-DIGEST = "9da9b40bcbae052123e5aa4cbb346fe9b69fa045276e6a8d4ef133e8d16cf53c"
+DIGEST = "4411af1a32b7c213016494bb7243301646973dc7765a59a1fb20af71c71fca07"
 
 
 @cache
@@ -117,11 +117,26 @@ def test_limits_are_round_and_no_job_exceeds_its_own() -> None:
 
 def test_states_come_as_often_as_their_chances_say() -> None:
     jobs, states = cloud().jobs, shipped().assumed.states
-    of_batch = jobs.state[rows(BATCH)]
+    workload, classes = cloud(), shipped().assumed.classes
+    early = np.array([classes[name].early_failures for name in workload.tenant_class])[jobs.tenant]
+    late = rows(BATCH)
+    late = late[early[late] == 0]
+    of_batch = jobs.state[late]
     for name, chances in (("failed", states.failed), ("cancelled", states.cancelled)):
         assert (of_batch == STATES.index(name)).mean() == pytest.approx(np.mean(chances), abs=0.01)
-    short = np.argsort(jobs.duration_s[rows(BATCH)])[: len(of_batch) // 10]
+    short = np.argsort(jobs.duration_s[late])[: len(of_batch) // 10]
     assert (of_batch[short] == STATES.index("failed")).mean() > 1.5 * np.mean(states.failed)
+
+
+def test_jobs_that_fail_at_once_are_as_many_as_assumed_where_the_record_has_none() -> None:
+    """ITP's record, which is that of industry and start-ups, begins at ten minutes."""
+    jobs, workload = cloud().jobs, cloud()
+    for name in ("industry", "startup"):
+        tenants = [at for at, kind in enumerate(workload.tenant_class) if kind == name]
+        of_class = rows(BATCH)[np.isin(jobs.tenant[rows(BATCH)], tenants)]
+        short = jobs.duration_s[of_class] < 600
+        assert short.mean() == pytest.approx(shipped().assumed.classes[name].early_failures, abs=0.01)
+        assert (jobs.state[of_class][short] == STATES.index("failed")).all()
 
 
 def test_gangs_have_about_their_share_and_none_is_above_the_largest_part() -> None:

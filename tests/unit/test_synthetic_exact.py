@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The functions that the generator is made of: right, and with the same bits on every processor."""
 
+import ast
 import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from leitstand.twin.synthetic import exact
 from leitstand.twin.synthetic.exact import (
     Chance,
     choose,
@@ -67,6 +70,67 @@ def test_an_index_is_chosen_as_often_as_its_weight_says_and_never_without_one() 
     chosen = choose(Chance(1).uniforms(100_000), np.array([2.0, 0.0, 1.0, 5.0]))
     assert np.bincount(chosen, minlength=4) / 100_000 == pytest.approx([0.25, 0, 0.125, 0.625], abs=0.005)
     assert not (chosen == 1).any()
+
+
+GENERATOR = ("batches", "columns", "demand", "exact", "generate", "lengths", "notebooks", "parameters", "population",
+             "services", "times")  # fmt: skip
+INEXACT = {
+    *(
+        "exp",
+        "expm1",
+        "exp2",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "pow",
+        "power",
+        "float_power",
+        "interp",
+        "sin",
+        "cos",
+    ),
+    *(
+        "tanh",
+        "hypot",
+        "cbrt",
+        "dot",
+        "matmul",
+        "einsum",
+        "mean",
+        "std",
+        "var",
+        "average",
+        "convolve",
+        "default_rng",
+    ),
+}
+
+
+def used(source: str) -> set[str]:
+    """Functions of NumPy and math that a module uses, and `**` of what is no constant as `pow`."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("np", "math")
+        ):
+            found.add(node.attr)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Pow, ast.MatMult)):
+            simple = all(isinstance(each, (ast.Constant, ast.UnaryOp)) for each in (node.left, node.right))
+            found |= set() if simple else {"pow"}
+    return found
+
+
+@pytest.mark.parametrize("name", GENERATOR)
+def test_nothing_that_may_differ_in_the_last_bit_is_used(name: str) -> None:
+    source = Path(exact.__file__).with_name(f"{name}.py").read_text()
+    assert used(source) & INEXACT == set()
+
+
+def test_what_may_differ_is_found() -> None:
+    assert used("y = np.exp(x) + x**2 + np.rint(x) + 2.0**-52 + math.log(x)") == {"exp", "pow", "rint", "log"}
 
 
 PROGRAM = """

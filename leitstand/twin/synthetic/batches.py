@@ -26,7 +26,7 @@ from leitstand.twin.synthetic.exact import (
     normal_quantile,
 )
 from leitstand.twin.synthetic.lengths import Lengths
-from leitstand.twin.synthetic.parameters import LEVELS, Curve, Family, Limits, Model, States
+from leitstand.twin.synthetic.parameters import LEVELS, Curve, Early, Family, Limits, Model, States
 from leitstand.twin.synthetic.population import BATCHES, BURSTS, CAMPAIGNS, JOBS, TIMES, Population
 from leitstand.twin.synthetic.times import bursts, draw, trend, weekly
 
@@ -157,7 +157,13 @@ def draw_jobs(plan: Plan, count: int, model: Model, attempt: int = 0) -> tuple[J
     scores = _job_scores(plan, tenant[batch], of_batch[batch], chance)
     of_job = campaign[batch]
     gpus = plan.sizes.gpus[size[of_job]]
+    state = _states(model.assumed.states, scores, chance)
+    early, lasted_s = _early(
+        people.each.early_failures, model.assumed.early, people.chance(JOBS, attempt, 3), len(batch)
+    )
     duration_s = plan.lengths.durations(scores, gpus)
+    duration_s[early] = np.minimum(duration_s[early], lasted_s)
+    state[early] = FAILED
     return Jobs(
         tenant[batch],
         user[of_job],
@@ -166,7 +172,7 @@ def draw_jobs(plan: Plan, count: int, model: Model, attempt: int = 0) -> tuple[J
         gpus,
         1000 * gpus,
         _limits(model.assumed.limits, of_job, duration_s, guess),
-        _states(model.assumed.states, scores, chance),
+        state,
         np.full(len(batch), BATCH),
         batch,
     ), of_job
@@ -198,7 +204,6 @@ def _offsets(chance: Chance, gap_s: Curve, batch: Ints, members: Ints) -> Ints:
     """Seconds from the start of its batch to each job."""
     gaps = np.rint(interpolate(chance.uniforms(len(batch)), _LEVELS, np.array(gap_s))).astype(np.int64)
     first = np.cumsum(members) - members
-    gaps[first] = 0
     passed = np.cumsum(gaps)
     offsets: Ints = passed - passed[first][batch]
     return offsets
@@ -221,6 +226,13 @@ def _states(states: States, scores: Floats, chance: Chance) -> Ints:
     failed, cancelled = np.array(states.failed)[tenth], np.array(states.cancelled)[tenth]
     u = chance.uniforms(len(scores))
     return np.where(u < failed, FAILED, np.where(u < failed + cancelled, CANCELLED, COMPLETED))
+
+
+def _early(part: float, early: Early, chance: Chance, count: int) -> tuple[Ints, Ints]:
+    """Which jobs fail as soon as they start, and after how many seconds."""
+    rows = np.flatnonzero(chance.uniforms(count) < part)
+    seconds = exp(log(np.array([early.median_s])) + early.sigma * chance.normals(len(rows)))
+    return rows, np.maximum(np.rint(seconds), 1.0).astype(np.int64)
 
 
 # ── meeting the demand ────────────────────────────────────────────────────────────────────────────────────────────

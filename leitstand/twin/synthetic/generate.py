@@ -75,12 +75,11 @@ def generate(demand: Demand, model: Model | None = None) -> Workload:
     people = populations(demand, model)
     parts: list[Jobs] = []
     classes: dict[str, ClassLoad] = {}
-    requests = owed_gpu_s = 0.0  # the latter: what a class before had less, or more, than its share
+    requests = 0.0
     tenants = users = groups = 0
     for each in people:
-        wanted_gpu_s = each.each.gpu_share * demand.load * capacity_gpu_s + owed_gpu_s
+        wanted_gpu_s = each.each.gpu_share * demand.load * capacity_gpu_s
         served, jobs = _of_class(each, demand, model, wanted_gpu_s)
-        owed_gpu_s = wanted_gpu_s - jobs.gpu_s
         requests += served
         classes[each.name] = ClassLoad(
             each.tenants,

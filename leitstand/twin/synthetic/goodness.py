@@ -65,7 +65,7 @@ def generated(model: Model, name: str, like: Jobs, seed: int) -> Jobs:
 
 def _class_of(name: str) -> Class:
     """A class of batch jobs of one family alone."""
-    return Class(1.0, 0.0, 1, 10, 1.0, name, name, name, Kinds(1.0, 0.0, 0.0), {})
+    return Class(1.0, 0.0, 1, 10, 1.0, name, name, name, Kinds(1.0, 0.0, 0.0), {}, 0.0)
 
 
 def figures(jobs: Jobs) -> Figures:

@@ -18,7 +18,7 @@ SURPLUS = 1.2
 def workspaces(people: Population, demand: Demand, model: Model, gpu_s: float) -> Jobs:
     """Sessions of the class with `gpu_s` GPU-seconds, a part of a GPU counted as a whole one; people end them."""
     wanted = model.assumed.notebooks
-    mean_s = wanted.median_h * HOUR_S * float(exp(np.array([wanted.sigma**2 / 2]))[0])
+    mean_s = wanted.median_h * HOUR_S * float(exp(np.array([wanted.sigma * wanted.sigma / 2]))[0])
     rates = weekly(demand.hours, week_of(wanted.day, wanted.weekend)) * trend(demand, model.assumed.months)
     count = math.ceil(SURPLUS * gpu_s / mean_s) + 16
     chance = people.chance(NOTEBOOKS)

@@ -131,7 +131,8 @@ class Kinds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Class(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One tenant class. `gangs`: GPUs → share of the GPU time of its batch jobs, on top of the sizes of the family."""
+    """One tenant class. `gangs`: GPUs → share of the GPU time of its batch jobs, on top of the sizes of the family.
+    `early_failures`: the part of its batch jobs that fail as soon as they start."""
 
     gpu_share: float
     tenants_per_1000_gpus: float
@@ -143,6 +144,7 @@ class Class(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activity: str
     kinds: Kinds
     gangs: dict[int, float]
+    early_failures: float
 
 
 class Services(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,6 +183,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     round_h: tuple[float, ...]
 
 
+class Early(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long jobs run that fail as soon as they start: a lognormal."""
+
+    median_s: float
+    sigma: float
+
+
 class States(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Chances of a batch job by the tenth of the durations of its size that it falls in, the shortest first."""
 
@@ -201,6 +210,7 @@ class Assumed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notebooks: Notebooks
     limits: Limits
     states: States
+    early: Early
     priorities: dict[str, int]
 
 
@@ -236,6 +246,8 @@ def checked(model: Model) -> Model:
         _known(f"family of {name}", each.family, fitted.families)
         _known(f"profile of {name}", each.profile, fitted.profiles)
         _known(f"activity of {name}", each.activity, fitted.activities)
+        early = each.early_failures
+        _need(0 <= early < 1, f"early_failures of {name}", early, "at least 0 and below 1")
         gangs = sum(each.gangs.values())
         _need(0 <= gangs < 1, f"gangs of {name}", gangs, "at least 0 and below 1 in all")
     for name, profile in fitted.profiles.items():

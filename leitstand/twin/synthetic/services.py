@@ -81,7 +81,7 @@ def cost_cv(requests: Requests, services: Services) -> float:
         (requests.generated, services.decode_tokens_per_gpu_s),
     )
     variance = math.fsum(
-        (mean_of_square(curve) - mean_of(curve) ** 2) / (speed * speed) for curve, speed in parts
+        (mean_of_square(curve) - mean_of(curve) * mean_of(curve)) / (speed * speed) for curve, speed in parts
     )
     mean = math.fsum(mean_of(curve) / speed for curve, speed in parts)
     return math.sqrt(variance / (mean * mean) + requests.arrivals_cv * requests.arrivals_cv)
@@ -90,7 +90,8 @@ def cost_cv(requests: Requests, services: Services) -> float:
 def _usual_gpus(services: Services) -> float:
     """The mean GPUs of a service, were it not for the scale of the load."""
     replica = math.fsum(size * part for size, part in services.replica_gpus.items())
-    middle = log(np.array([services.median_replicas], dtype=np.float64)) + services.sigma_replicas**2 / 2
+    sigma = services.sigma_replicas
+    middle = log(np.array([services.median_replicas], dtype=np.float64)) + sigma * sigma / 2
     return replica * float(exp(middle)[0])
 
 
