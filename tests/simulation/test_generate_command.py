@@ -51,7 +51,7 @@ def test_the_file_holds_the_jobs_and_says_where_they_are_from(tmp_path: Path) ->
     assert [trace.users[at] for at in trace.user] == [workload.users[at] for at in jobs.user]
     assert cluster.gpus == 512
     again = trace_of(workload)
-    for name in ("job_ids", "submit_us", "duration_us", "gpus", "priority"):
+    for name in ("job_ids", "submit_us", "duration_us", "gpus", "priority", "limit_us"):
         assert list(getattr(again, name)) == list(getattr(trace, name)), name
     assert [again.tenants[at] for at in again.tenant] == [trace.tenants[at] for at in trace.tenant]
     assert [again.users[at] for at in again.user] == [trace.users[at] for at in trace.user]
@@ -80,7 +80,7 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_person_gets_a_table_of_classes(tmp_path: Path) -> None:
-    result = generated("--gpus", "64", "--days", "3", str(tmp_path / "a.parquet"))
+    result = generated("--gpus", "1000", "--days", "3", str(tmp_path / "a.parquet"))
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert any(line.startswith("load:") and line.endswith("95.00%") for line in lines)

@@ -25,6 +25,7 @@ def trace_of(workload: Workload) -> Trace:
         duration_us=jobs.duration_s * SECOND_US,
         gpus=jobs.gpus,
         priority=priorities[jobs.kind],
+        limit_us=jobs.limit_s * SECOND_US,
     )
 
 
