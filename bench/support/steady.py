@@ -7,7 +7,6 @@ events as the rate asks. All spans of the rules are compressed with it but the t
 where they are short.
 """
 
-import gc
 import random
 import time
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.rules import TENANT_CLASSES, Rules, Sharing
 from leitstand.core.units import DAY_US, SECOND_US
+from leitstand.runtime import collector
 
 GPUS = 8
 PROJECTS_OF_TENANT = 10
@@ -79,8 +79,7 @@ class Cloud:
             self._cycle([self._job() for _ in range(min(BATCH, left))])
             left -= BATCH
         self._cycle([self._rules()])  # everybody waits, so that the first who start are those who should
-        gc.collect()
-        gc.freeze()  # as the writer does once it has restored its state
+        collector.settle()  # as the writer does once it has restored its state
 
     def _open(self) -> None:
         world = self.world

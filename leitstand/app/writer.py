@@ -8,7 +8,6 @@ error and a code of `serving.EXIT_CODES` when it cannot go on.
 
 import contextlib
 import errno
-import gc
 import logging
 import os
 import selectors
@@ -34,6 +33,7 @@ from leitstand.engines.local.gpus import LocalSite, discover
 from leitstand.engines.local.orders import Surroundings
 from leitstand.journal import snapshots
 from leitstand.journal.sqlite import SqliteJournal
+from leitstand.runtime import collector
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
@@ -93,8 +93,7 @@ def serve(settings: Settings) -> None:
     resume(engine, state)
     _stop_on(loop, clock)
     loop.step(now)
-    gc.collect()
-    gc.freeze()  # what was restored lives long: the collector need not walk it again
+    collector.settle()
     print("ready", flush=True)
     try:
         loop.run()

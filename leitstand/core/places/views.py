@@ -82,7 +82,7 @@ class Views:
 
     def _look_again(self, view: Laid, position: int) -> None:
         if self._may_have(position):
-            view.put(position, view.look(position))
+            view.look_again(position)
         else:
             view.empty(position)
 

@@ -61,26 +61,29 @@ class Laid(View):
     """`free`, but for the nodes of the bit masks `held` (some of what is free is not for this window) and `given` (more
     may be), where `look` says how much there is."""
 
-    __slots__ = ("_changed", "_free", "_known", "look")
+    __slots__ = ("_free", "_over")
 
     def __init__(self, free: Availability, look: _Look, held: int, given: int = 0) -> None:
         super().__init__(free.size, list(free.levels), ((), (), ()))
-        self.look = look
         self._free = free
-        self._changed = held | given
-        self._known: dict[int, Amount] = {}
+        self._over = _Over(look, held | given, {})
         self._show()
         for count, nodes in enumerate(free.levels):
-            nodes &= self._changed if count else given
+            nodes &= self._over.changed if count else given
             while nodes:
                 bit = nodes & -nodes
                 nodes ^= bit
                 position = bit.bit_length() - 1
-                found = self._known[position] = look(position)
+                found = self._over.known[position] = look(position)
                 self._move(bit, count, found[0])
 
     def _show(self) -> None:
-        self.gpus, self.cpus_milli, self.memory_mib = _Masks(self, 0), _Column(self, 1), _Column(self, 2)
+        free, over = self._free, self._over
+        self.gpus = _Masks(over, free.gpus, 0)
+        self.cpus_milli, self.memory_mib = (
+            _Column(over, free.cpus_milli, 1),
+            _Column(over, free.memory_mib, 2),
+        )
 
     def copy(self, look: _Look | None = None, seen: Collection[int] = ()) -> "Laid":
         """Another one that changes on its own. With `look`, for another window: of what is known only the positions in
@@ -88,16 +91,16 @@ class Laid(View):
         made = Laid.__new__(Laid)
         made.size, made.levels, made.shared = self.size, list(self.levels), self.shared
         made.cut, made._slots = None, None
-        made.look, made._free, made._changed = look or self.look, self._free, self._changed
-        made._known = dict(self._known)
+        known = dict(self._over.known)
         if look is not None:
-            made._known = {position: known for position, known in made._known.items() if position in seen}
+            known = {position: amount for position, amount in known.items() if position in seen}
+        made._free, made._over = self._free, _Over(look or self._over.look, self._over.changed, known)
         made._show()
         return made
 
     def known(self) -> Iterable[int]:
         """The nodes that were looked at."""
-        return self._known
+        return self._over.known
 
     def close(self, nodes: int) -> None:
         """Nothing is free on these nodes, not even for who asks for nothing."""
@@ -111,34 +114,31 @@ class Laid(View):
 
     def amount(self, position: int) -> Amount:
         """What is free on a node."""
-        found = self._known.get(position)
+        found = self._over.at(position)
         if found is None:
-            if self._changed >> position & 1:
-                found = self._known[position] = self.look(position)
-            else:
-                free = self._free
-                found = (
-                    free.gpus[position].bit_count(),
-                    free.cpus_milli[position],
-                    free.memory_mib[position],
-                )
+            free = self._free
+            return (free.gpus[position].bit_count(), free.cpus_milli[position], free.memory_mib[position])
         return found
 
     def put(self, position: int, amount: Amount) -> None:
         """Set what is free on a node, in service or not."""
         bit = 1 << position
-        self._changed |= bit
-        self._known[position] = amount
+        self._over.changed |= bit
+        self._over.known[position] = amount
         for count, nodes in enumerate(self.levels):
             if nodes & bit:
                 self._move(bit, count, amount[0])
                 return
 
+    def look_again(self, position: int) -> None:
+        """What is free on a node has to be worked out anew."""
+        self.put(position, self._over.look(position))
+
     def empty(self, position: int) -> None:
         """No GPU is free on a node any more."""
         bit = 1 << position
-        self._changed |= bit
-        self._known.pop(position, None)  # CPU and memory are worked out when somebody asks
+        self._over.changed |= bit
+        self._over.known.pop(position, None)  # CPU and memory are worked out when somebody asks
         for count in range(1, len(self.levels)):
             if self.levels[count] & bit:
                 self._move(bit, count, 0)
@@ -153,17 +153,24 @@ class Laid(View):
             levels[before] ^= bit
             levels[after] |= bit
 
+
+class _Over:
+    """The nodes of which something else holds than what is free now. Apart from the view, so that its columns do not
+    refer to it: what nobody needs any more is then freed at once, and not by the collector."""
+
+    __slots__ = ("changed", "known", "look")
+
+    def __init__(self, look: _Look, changed: int, known: dict[int, Amount]) -> None:
+        self.look = look
+        self.changed = changed  # bit mask
+        self.known = known
+
     def at(self, position: int) -> Amount | None:
         """What is free on a node where that is not what is free now."""
-        found = self._known.get(position)
-        if found is None and self._changed >> position & 1:
-            found = self._known[position] = self.look(position)
+        found = self.known.get(position)
+        if found is None and self.changed >> position & 1:
+            found = self.known[position] = self.look(position)
         return found
-
-    def column(self, which: int) -> Sequence[int]:
-        """Of what is free now: GPUs, CPU, memory."""
-        free = self._free
-        return (free.gpus, free.cpus_milli, free.memory_mib)[which]
 
 
 class _Column(Sequence[int]):
@@ -171,9 +178,9 @@ class _Column(Sequence[int]):
 
     __slots__ = ("at", "column", "which")
 
-    def __init__(self, view: Laid, which: int) -> None:
-        self.at = view.at
-        self.column = view.column(which)
+    def __init__(self, over: _Over, column: Sequence[int], which: int) -> None:
+        self.at = over.at
+        self.column = column
         self.which = which
 
     def __len__(self) -> int:

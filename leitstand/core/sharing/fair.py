@@ -173,7 +173,7 @@ class Fair:
         self.usage.look_again()
         keeping.refresh(self.state, self.name, self.now)
         self.standing.tree.settle()
-        self._scene = self._consolidation = None
+        self._close_scene()
         self.looked_at, self.freed = self.freed, {}
         self._loosened = False
         self.heads.wake(self.looked_at, self.pool.free)
@@ -183,7 +183,7 @@ class Fair:
         self._start_due()
         repair.mend(self)
         self._take_turns()
-        self._scene = self._consolidation = None
+        self._close_scene()
         if not self._may_start():  # the next plan goes on
             self.freed = None if self.looked_at is None else self.looked_at | self.freed
 
@@ -518,6 +518,12 @@ class Fair:
         """What is free or reserved there has changed."""
         if self._scene is not None:
             self._scene.touch(dict.fromkeys(position for position, _ in places))
+
+    def _close_scene(self) -> None:
+        """Whatever it knew of acts may be different now."""
+        if self._scene is not None:
+            self._scene.close()
+        self._scene = self._consolidation = None
 
     def _make_scene(self) -> Scene:
         standing, sharing = self.standing, self.state.rules.sharing

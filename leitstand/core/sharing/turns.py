@@ -22,16 +22,16 @@ class Turn(NamedTuple):
 
 
 class _Branch:
-    """A node with jobs to look at below it. `heap`: its children by claim; a leaf has `heads` instead. `leaf`: whose
-    head is its head; that of a leaf is None until somebody asks."""
+    """A node with jobs to look at below it. `heap`: its children by claim; a leaf has `heads` instead. `first`: whose
+    head is its head, None for a leaf; that of a leaf is None until somebody asks."""
 
-    __slots__ = ("head", "heads", "heap", "leaf", "node")
+    __slots__ = ("first", "head", "heads", "heap", "node")
 
     def __init__(self, node: Node, heads: Iterator[Head] | None) -> None:
         self.node = node
         self.heads = heads
         self.heap: list[tuple[int, int, str, _Branch]] = []
-        self.leaf = self
+        self.first: _Branch | None = None
         self.head: Head | None = None
 
     def advance(self) -> bool:
@@ -42,7 +42,8 @@ class _Branch:
 
     def take_first(self) -> None:
         """The head of an inner node is that of its best child."""
-        self.leaf = self.heap[0][-1].leaf
+        best = self.heap[0][-1]
+        self.first = best.first or best
 
 
 class Turns:
@@ -126,7 +127,7 @@ class Turns:
         node = child.node
         standing = 1
         if node.guarantee:
-            leaf = child.leaf
+            leaf = child.first or child
             charge = leaf.head.charge if leaf.head is not None else 1
             standing = int(self._tree.occupied_with(node, leaf.node, charge) > node.guarantee)
         lag = node.lag + (node.deserved - node.running) * self._tick_s

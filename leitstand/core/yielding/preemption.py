@@ -113,6 +113,10 @@ class Scene:
         return [run for node in self.tree.nodes.values() if node.runs for run in self.of(node).values()]
 
     # ── called by the plan ────────────────────────────────────────────────────────────────────────────────────────
+    def close(self) -> None:
+        """Nobody asks any more: all that it knows is freed at once, and not by the collector."""
+        del self._search
+
     def act(self, wanted: Wanted, causes: Iterable[str]) -> Act | None:
         """How the job may start at the cost of others, for the first of `causes` that applies; None if it may not."""
         held = Held(wanted.job, wanted.leaf, wanted.charge, wanted.priority, LAST)
