@@ -13,7 +13,7 @@ gains, its charge times the time for which it would wait otherwise. A tick moves
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core import budgets
@@ -191,7 +191,8 @@ class Consolidation:
 
     def _few(self, case: Case) -> Iterator[Cleared] | None:
         """Where few runs may move, all sets of them without which the job fits, the best first."""
-        movable = [run for run in self.scene.everybody() if self._may_move(case, run)]
+        able = (run for run in self.scene.everybody() if self._may_move(case, run))
+        movable = list(islice(able, FEW + 1))
         return self._sets(case, movable) if len(movable) <= FEW else None
 
     def _sets(self, case: Case, movable: list[Yielding]) -> Iterator[Cleared]:

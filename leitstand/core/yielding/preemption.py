@@ -108,9 +108,9 @@ class Scene:
         """Whether somebody whose units go with him was looked at."""
         return bool(self._units)
 
-    def everybody(self) -> list[Yielding]:
+    def everybody(self) -> Iterator[Yielding]:
         """The same of all leaves."""
-        return [run for node in self.tree.nodes.values() if node.runs for run in self.of(node).values()]
+        return (run for node in self.tree.nodes.values() if node.runs for run in self.of(node).values())
 
     # ── called by the plan ────────────────────────────────────────────────────────────────────────────────────────
     def close(self) -> None:
