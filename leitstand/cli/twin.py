@@ -2,11 +2,11 @@
 """`leitstand twin`: recorded workloads through the scheduler of the control plane, which need not be running."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
@@ -14,17 +14,18 @@ import msgspec
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
 from leitstand.cli.twin_generate import generate
+from leitstand.cli.workload import DROPPED_SHOWN, aside, print_dropped, show_workload
 from leitstand.core.rules import DISCIPLINES
 from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.ports import JournalFull
+from leitstand.twin.convert import write_trace
 from leitstand.twin.outcome import Outcome, Spread
-from leitstand.twin.reading import generator, kubernetes, sacct, slurm
 from leitstand.twin.reading.formats import NAMES
 from leitstand.twin.replay import Setting
 from leitstand.twin.replay import replay as replay_trace
 from leitstand.twin.traces import Form, Trace, TraceError, read_trace
+from leitstand.twin.workload import describe
 
-DROPPED_SHOWN: Final = 10
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -120,9 +121,6 @@ def replay(json_wanted: bool, **settings: Any) -> None:
 @how_to_read
 @as_json
 def show(json_wanted: bool, trace: Path, form: Form, lenient: bool) -> None:
-    from leitstand.cli.workload import show_workload
-    from leitstand.twin.workload import describe
-
     workload = describe(_read(trace, form, lenient=lenient))
     if json_wanted:
         print_json(msgspec.to_builtins(workload))
@@ -136,8 +134,6 @@ def show(json_wanted: bool, trace: Path, form: Form, lenient: bool) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @how_to_read
 def convert(trace: Path, out: Path, form: Form, lenient: bool) -> None:
-    from leitstand.twin.convert import write_trace
-
     found = _read(trace, form, lenient=lenient)
     try:
         write_trace(found, out)
@@ -206,32 +202,6 @@ def _show(outcome: Outcome) -> None:
             t("left out: {count} of tenant {tenant}, which has no nodes", count=jobs, tenant=tenant), err=True
         )
     print_dropped(outcome.dropped, outcome.dropped_why)
-
-
-def aside(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The field of what is right but no job to replay, if there is any."""
-    words = {
-        sacct.STEP: t("steps of jobs"),
-        slurm.EARLIER_RUN: t("earlier runs of requeued jobs"),
-        slurm.HET_PART: t("further parts of heterogeneous jobs"),
-        slurm.NEVER_STARTED: t("never started"),
-        slurm.STILL_RUNNING: t("still running"),
-        slurm.NO_GPU: t("without GPU"),
-        kubernetes.OTHER_KIND: t("of another kind than Job"),
-        generator.NOTHING_ASKED: t("ask for no CPU"),
-    }
-    said = ", ".join(f"{count} {words.get(why, why)}" for why, count in counts.items())
-    return [(t("set aside"), said)] if said else []
-
-
-def print_dropped(dropped: int, reasons: Sequence[str]) -> None:
-    """The first rows that could not be used, on stderr."""
-    for why in reasons[:DROPPED_SHOWN]:
-        click.echo(t("dropped: {why}", why=why), err=True)
-    if dropped > DROPPED_SHOWN:
-        click.echo(
-            t("dropped: {count} more (--json lists up to 1000)", count=dropped - DROPPED_SHOWN), err=True
-        )
 
 
 def _cells(spread: Spread) -> list[object]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trace in numbers, for people. Called by `leitstand twin show`."""
+"""A trace in numbers, and what of it was not used, for people. Called by the commands of `leitstand twin`."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,15 +9,15 @@ import click
 
 from leitstand.cli.table import print_fields, print_table
 from leitstand.cli.text import t
+from leitstand.twin.reading import generator, kubernetes, sacct, slurm
 from leitstand.twin.workload import Quantiles, Workload
 
+DROPPED_SHOWN: Final = 10
 CALENDAR_FROM_S: Final = 10**9  # 2001: what is less counts from a zero of its own
 
 
 def show_workload(workload: Workload) -> None:
     """Fields, quantiles, tenants, with units; on stdout."""
-    from leitstand.cli.twin import aside
-
     busy = (
         "" if workload.mean_gpus is None else t(", {gpus} GPUs on average", gpus=round(workload.mean_gpus, 1))
     )
@@ -60,6 +61,32 @@ def show_workload(workload: Workload) -> None:
         ],
         "",
     )
+
+
+def aside(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The field of what is right but no job to replay, if there is any."""
+    words = {
+        sacct.STEP: t("steps of jobs"),
+        slurm.EARLIER_RUN: t("earlier runs of requeued jobs"),
+        slurm.HET_PART: t("further parts of heterogeneous jobs"),
+        slurm.NEVER_STARTED: t("never started"),
+        slurm.STILL_RUNNING: t("still running"),
+        slurm.NO_GPU: t("without GPU"),
+        kubernetes.OTHER_KIND: t("of another kind than Job"),
+        generator.NOTHING_ASKED: t("ask for no CPU"),
+    }
+    said = ", ".join(f"{count} {words.get(why, why)}" for why, count in counts.items())
+    return [(t("set aside"), said)] if said else []
+
+
+def print_dropped(dropped: int, reasons: Sequence[str]) -> None:
+    """The first rows that could not be used, on stderr."""
+    for why in reasons[:DROPPED_SHOWN]:
+        click.echo(t("dropped: {why}", why=why), err=True)
+    if dropped > DROPPED_SHOWN:
+        click.echo(
+            t("dropped: {count} more (--json lists up to 1000)", count=dropped - DROPPED_SHOWN), err=True
+        )
 
 
 def _moment(at_s: float) -> str:

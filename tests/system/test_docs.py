@@ -27,6 +27,7 @@ STARTED_BY = {
     "README.md": (sys.executable, "-m", "leitstand.app.demo"),
     "docs/guide.md": (LEITSTAND, "up"),
     "docs/sdk.md": (LEITSTAND, "up"),
+    "docs/twin.md": (LEITSTAND, "up"),
 }
 MARK = "a3f1-end-of-command"
 

@@ -91,10 +91,25 @@ def test_gpus_are_those_of_the_pods_that_run_at_once(tmp_path: Path, spec: Any, 
     assert read_trace(listing(tmp_path, job(**spec))).gpus.tolist() == [expected]
 
 
-def test_offsets_and_fractions_of_seconds_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["2026-03-02T09:30:00.25+01:30", "2026-03-02T05:00:00.25-03:00"])
+def test_offsets_and_fractions_of_seconds_are_read(tmp_path: Path, text: str) -> None:
     other = job()
-    other["metadata"]["creationTimestamp"] = "2026-03-02T09:30:00.25+01:30"
+    other["metadata"]["creationTimestamp"] = text
     assert read_trace(listing(tmp_path, other)).submit_us.tolist() == [MORNING_S * 10**6 + 250_000]
+
+
+def test_a_job_that_makes_no_pods_never_started_and_one_that_may_fail_still_runs(tmp_path: Path) -> None:
+    runs = job("runs")
+    runs["status"] = {
+        "startTime": "2026-03-02T08:00:10Z",
+        "conditions": [
+            {"type": "Failed", "status": "False", "lastTransitionTime": "2026-03-02T08:01:00Z"},
+            {"type": "FailureTarget", "status": "True", "lastTransitionTime": "2026-03-02T08:01:00Z"},
+        ],
+    }
+    trace = read_trace(listing(tmp_path, job("good"), job("none", parallelism=0), runs))
+    assert trace.job_ids == ["n/good"]
+    assert trace.set_aside == {"never started": 1, "still running": 1}
 
 
 def spoilt(where: str, key: str, value: object) -> dict[str, Any]:

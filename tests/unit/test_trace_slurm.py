@@ -156,6 +156,13 @@ def test_later_versions_write_numbers_and_states_in_another_way(tmp_path: Path) 
     path = tmp_path / "jobs.json"
     path.write_text(json.dumps({"jobs": [job]}))
     assert jobs(read_trace(path)) == [("9_4", "a", ZERO_S, 4, 3, 600)]
+    runs = job | {
+        "job_id": 3,
+        "array": {},
+        "state": {"current": ["RUNNING"]},
+    }  # its end is the one it may have
+    path.write_text(json.dumps({"jobs": [job, runs]}))
+    assert read_trace(path).set_aside == {"still running": 1}
     job["time"] |= {"limit": {"set": False, "infinite": True, "number": 0}}  # type: ignore[operator]
     path.write_text(json.dumps({"jobs": [job]}))
     assert read_trace(path).limit_us is None

@@ -15,7 +15,7 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from leitstand.twin.reading.table import TraceError, file_errors, shown
 
-BYTES_MAX: Final = 512 * 1024 * 1024
+BYTES_MAX: Final = 256 * 1024 * 1024  # a tree takes some 13 times the file
 DIGITS_MAX: Final = 15
 DEPTH_MAX: Final = 100
 _QUANTITY: Final = re.compile(r"(\d{1,12})(?:\.(\d{1,3}))?(m|k)?", re.ASCII)
