@@ -18,7 +18,7 @@ from leitstand.twin.synthetic.lengths import Lengths
 from leitstand.twin.synthetic.parameters import Model, checked, shipped
 from leitstand.twin.synthetic.recorded import BATCH_GAP_S
 
-DIGEST = "4411af1a32b7c213016494bb7243301646973dc7765a59a1fb20af71c71fca07"
+DIGEST = "f97ded23f9876580a7a3b50f4b17b7d9f39eba5b4981f1861c2dad1a639c7d3c"
 
 
 @cache
@@ -171,6 +171,19 @@ def test_durations_of_scores_are_those_of_the_mixture(name: str) -> None:
                 np.searchsorted(drawn, place, side=side) / len(drawn) for side in ("left", "right")
             )
             assert below - 0.01 < part < up_to + 0.01, (bracket.least_gpus, part)
+
+
+def test_some_tenants_ask_for_larger_jobs_than_others() -> None:
+    jobs, workload = cloud().jobs, cloud()
+    batch = rows(BATCH)
+    first = batch[rows_first_of_group(jobs.group[batch])]
+    of_research = np.array([name == "research" for name in workload.tenant_class])[jobs.tenant[first]]
+    larger = [
+        float((jobs.gpus[first[of_research & (jobs.tenant[first] == tenant)]] > 1).mean())
+        for tenant in np.unique(jobs.tenant[first[of_research]])
+    ]
+    assert min(larger) < 0.12
+    assert max(larger) > 0.5
 
 
 def test_batches_are_submitted_together_and_mostly_equally_long() -> None:

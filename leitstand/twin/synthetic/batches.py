@@ -19,7 +19,6 @@ from leitstand.twin.synthetic.exact import (
     Chance,
     Floats,
     Ints,
-    choose,
     exp,
     interpolate,
     log,
@@ -28,6 +27,7 @@ from leitstand.twin.synthetic.exact import (
 from leitstand.twin.synthetic.lengths import Lengths
 from leitstand.twin.synthetic.parameters import LEVELS, Curve, Early, Family, Limits, Model, States
 from leitstand.twin.synthetic.population import BATCHES, BURSTS, CAMPAIGNS, JOBS, TIMES, Population
+from leitstand.twin.synthetic.sizes import Sizes, mean_gpu_s, sizes_of
 from leitstand.twin.synthetic.times import bursts, draw, trend, weekly
 
 SURPLUS: Final = 1.25  # campaigns drawn over those expected to be needed
@@ -35,14 +35,6 @@ SHORT: Final = 0.001  # of the demand may be missing; else more campaigns are dr
 TRIES_MAX: Final = 6  # each with twice the surplus
 FILLED_MAX: Final = 20_000  # campaigns looked at to fill the rest of the demand
 _LEVELS: Final = np.array(LEVELS)
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """GPUs of a batch and how likely each size is."""
-
-    gpus: Ints
-    weights: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ class Plan:
 def batch_jobs(people: Population, demand: Demand, model: Model, gpu_s: float) -> Jobs:
     """Batch jobs of the class with `gpu_s` GPU-seconds, or somewhat less in a small cloud, by campaign."""
     plan = _plan(people, demand, model)
-    expected = _gpu_s_of_a_batch(plan)
+    expected = mean_gpu_s(plan.sizes, plan.lengths)
     surplus = SURPLUS
     best = Jobs(*(np.empty(0, np.int64) for _ in range(COLUMNS)))
     for attempt in range(TRIES_MAX):
@@ -94,36 +86,10 @@ def _plan(people: Population, demand: Demand, model: Model) -> Plan:
         people,
         family,
         lengths,
-        _sizes(family, each.gangs, lengths, largest),
+        sizes_of(people, family, lengths, each.gangs, largest),
         model.assumed.user_likeness,
         rates,
         demand.horizon_s,
-    )
-
-
-def _sizes(family: Family, gangs: dict[int, float], lengths: Lengths, largest: int) -> Sizes:
-    """The sizes of the family and the gangs, none above `largest` GPUs."""
-    gpus = [*family.sizes]
-    weights = list(family.sizes.values())
-    usual = sum(weight * gpu_s_of_size(lengths, size) for size, weight in zip(gpus, weights, strict=True))
-    rest = 1.0 - sum(gangs.values())
-    for size, part in gangs.items():
-        gpus.append(size)
-        weights.append(part / rest * usual / gpu_s_of_size(lengths, size))
-    fits = [index for index, size in enumerate(gpus) if size <= largest] or [int(np.argmin(gpus))]
-    return Sizes(np.array(gpus)[fits], np.array(weights)[fits])
-
-
-def gpu_s_of_size(lengths: Lengths, gpus: int) -> float:
-    """The mean GPU-seconds of a batch of jobs of this size."""
-    return gpus * lengths.mean_s(gpus) * lengths.mean_members(gpus)
-
-
-def _gpu_s_of_a_batch(plan: Plan) -> float:
-    sizes, total = plan.sizes, math.fsum(plan.sizes.weights.tolist())
-    return math.fsum(
-        weight / total * gpu_s_of_size(plan.lengths, size)
-        for size, weight in zip(sizes.gpus.tolist(), sizes.weights.tolist(), strict=True)
     )
 
 
@@ -142,7 +108,7 @@ def draw_jobs(plan: Plan, count: int, model: Model, attempt: int = 0) -> tuple[J
     campaign = np.cumsum(fresh) - 1
     campaigns = int(campaign[-1]) + 1
     user = people.users(tenant[fresh], chance.uniforms(campaigns))
-    size = choose(chance.uniforms(campaigns), plan.sizes.weights)
+    size = plan.sizes.draw(tenant[fresh], chance.uniforms(campaigns))
     guess = chance.normals(campaigns)
 
     members = plan.lengths.members(

@@ -26,15 +26,17 @@ from leitstand.twin.synthetic.parameters import (
     Requests,
     Source,
 )
+from leitstand.twin.synthetic.sizes import TILT_MAX
 
-VERSION: Final = 1
+VERSION: Final = 2
 LEAST_GPUS: Final = (1, 2, 4, 8, 16)  # sizes with a mixture of their own
 COMPONENTS_MAX: Final = 5
 STEPS_MAX: Final = 500  # of expectation and maximisation
 SIGMA_MIN: Final = 0.05
 LAGS: Final = 25  # hours over which bursts are followed
+BATCHES_MIN: Final = 30  # of a tenant whose sizes say something
 PAIRS: Final = 2_000_000
-FAR_S: Final = 3 * 24 * 3600  # jobs of one tenant this far apart have only the tenant in common
+FAR_S: Final = 3 * 24 * 3600  # batches of one tenant this far apart have only it in common
 DIGITS: Final = 5  # kept of each parameter
 
 
@@ -79,6 +81,7 @@ def family(name: str, jobs: recorded.Jobs, profile: tuple[float, ...]) -> Family
         burst_sigma=sigma,
         burst_hours=memory_h,
         sizes={at: _kept(part) for at, part in zip(size.tolist(), (count / len(gpus)).tolist(), strict=True)},
+        tilt=_kept(tilt_of(tenant, gpus)),
         gap_s=curve_of(gaps),
         brackets=tuple(brackets_of(jobs, order, batch)),
         likeness=likeness_of(jobs, order, batch),
@@ -88,6 +91,22 @@ def family(name: str, jobs: recorded.Jobs, profile: tuple[float, ...]) -> Family
 def curve_of(values: Floats | Ints) -> Curve:
     """The recorded quantiles at `LEVELS`."""
     return tuple(_kept(value) for value in np.quantile(values, LEVELS).tolist())
+
+
+def tilt_of(tenant: Ints, gpus: Ints) -> float:
+    """The deviation, over tenants with some batches, of the power t that makes a tenant's sizes likeliest, if a size g
+    has its share of all batches times g^t."""
+    size, count = np.unique(gpus, return_counts=True)
+    powers = np.linspace(-TILT_MAX, TILT_MAX, 601)
+    weights = (count / count.sum())[None, :] * size[None, :].astype(np.float64) ** powers[:, None]
+    likely = np.log(weights / weights.sum(axis=1, keepdims=True))
+    found = []
+    for each in np.unique(tenant).tolist():
+        of_tenant = np.searchsorted(size, gpus[tenant == each])
+        if len(of_tenant) >= BATCHES_MIN:
+            counts = np.bincount(of_tenant, minlength=len(size))
+            found.append(float(powers[np.argmax(likely @ counts)]))
+    return float(np.std(found)) if len(found) > 1 else 0.0
 
 
 # ── when ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,49 +223,49 @@ def _expectation_maximisation(values: Floats, components: int) -> tuple[tuple[Fl
 
 
 def likeness_of(jobs: recorded.Jobs, order: Ints, batch: Ints) -> Likeness:
-    """From the normal scores of durations (by rank among jobs of the size): mean products over pairs of one tenant's
-    jobs that are days apart, of one batch, and of the last and first job of successive batches of one size.
+    """From the normal scores of durations, by rank among jobs of the size.
 
-    Two jobs are both as long as their batch with the square of that chance, and so on. `off` follows from the median
-    difference of successive jobs in a batch.
+    `as_batch`: the mean product over pairs of one batch; both are as long as it is with the square of that chance.
+    `tenant`: the correlation of the first jobs of two batches of a tenant that are days apart. `goes_on`: how often a
+    tenant's successive batches have one size, beyond chance. `as_campaign`: from the correlation of the first jobs of
+    such batches. `off`: from the median difference of successive jobs in a batch.
     """
-    tenant, gpus = jobs.tenant[order], jobs.gpus[order]
     score = _scores(jobs)[order]
-    apart = _far_product(tenant, jobs.submit_s[order], score)
     count = np.bincount(batch)
     total, squares = np.bincount(batch, score), np.bincount(batch, score**2)
     many = count > 1
     in_batch = float(((total**2 - squares)[many] / (count[many] - 1)).sum() / count[many].sum())
 
     first = np.flatnonzero(np.diff(batch, prepend=-1))
-    last = np.append(first[1:], len(batch)) - 1
-    follows = np.flatnonzero(tenant[first[1:]] == tenant[first[:-1]])
-    same = gpus[first[1:]] == gpus[first[:-1]]
-    by_chance = _same_by_chance(tenant[first], gpus[first], follows)
-    goes_on = max((float(same[follows].mean()) - by_chance) / (1 - by_chance), 0.0)
+    tenant, gpus, of_first = jobs.tenant[order][first], jobs.gpus[order][first], score[first]
+    apart = _far_correlation(tenant, jobs.submit_s[order][first], of_first)
+    follows = np.flatnonzero(np.diff(tenant) == 0)
+    same = gpus[follows] == gpus[follows + 1]
+    by_chance = _same_by_chance(tenant, gpus, follows)
+    goes_on = max((float(same.mean()) - by_chance) / (1 - by_chance), 0.0)
     known = goes_on / (goes_on + (1 - goes_on) * by_chance)  # successive and of one size: of one campaign
-    pairs = follows[same[follows]]
-    successive = float((score[last[pairs]] * score[first[pairs + 1]]).mean())
+    pairs = follows[same]
+    successive = float(np.corrcoef(of_first[pairs], of_first[pairs + 1])[0, 1])
 
     both_as_batch = min(max((in_batch - apart) / (1 - apart), 0.0), 1.0)
     both_as_campaign = max(successive - apart, 0.0) / max(known * (1 - apart) * both_as_batch, 1e-9)
     step = np.abs(np.diff(score)[np.diff(batch) == 0])
     off = (float(np.median(step)) / (0.6745 * math.sqrt(2))) ** 2
     return Likeness(
-        _kept(apart),
-        _kept(math.sqrt(both_as_batch)),
-        _kept(math.sqrt(min(both_as_campaign, 1.0))),
-        _kept(min(off, 1.0)),
-        _kept(goes_on),
+        tenant=_kept(apart),
+        as_batch=_kept(math.sqrt(both_as_batch)),
+        as_campaign=_kept(math.sqrt(min(both_as_campaign, 1.0))),
+        off=_kept(min(off, 1.0)),
+        goes_on=_kept(goes_on),
     )
 
 
-def _far_product(tenant: Ints, submit_s: Floats, score: Floats) -> float:
-    """The mean product of the scores of two jobs of one tenant, days apart; at least 0."""
+def _far_correlation(tenant: Ints, at_s: Floats, score: Floats) -> float:
+    """The correlation of the scores of two batches of one tenant, days apart; at least 0."""
     chance = np.random.default_rng(1)
     one, other = chance.integers(0, len(score), (2, PAIRS))
-    far = (tenant[one] == tenant[other]) & (np.abs(submit_s[one] - submit_s[other]) > FAR_S)
-    return max(float((score[one[far]] * score[other[far]]).mean()), 0.0)
+    far = (tenant[one] == tenant[other]) & (np.abs(at_s[one] - at_s[other]) > FAR_S)
+    return max(float(np.corrcoef(score[one[far]], score[other[far]])[0, 1]), 0.0)
 
 
 def _scores(jobs: recorded.Jobs) -> Floats:

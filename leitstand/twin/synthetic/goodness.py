@@ -14,12 +14,14 @@ from typing import Final
 import numpy as np
 
 from leitstand.twin.synthetic import recorded
-from leitstand.twin.synthetic.batches import Plan, Sizes, draw_jobs
+from leitstand.twin.synthetic.batches import Plan, draw_jobs
 from leitstand.twin.synthetic.exact import Floats, Ints, interpolate
+from leitstand.twin.synthetic.fit import tilt_of
 from leitstand.twin.synthetic.lengths import Lengths
 from leitstand.twin.synthetic.parameters import LEVELS, Class, Kinds, Model, shipped
 from leitstand.twin.synthetic.population import BURSTS, Population, by_rank
 from leitstand.twin.synthetic.recorded import Jobs
+from leitstand.twin.synthetic.sizes import sizes_of
 from leitstand.twin.synthetic.times import bursts, weekly
 
 SEEDS: Final = 20
@@ -40,11 +42,12 @@ def generated(model: Model, name: str, like: Jobs, seed: int) -> Jobs:
         people.chance(BURSTS), hours, family.tenants, sigma=family.burst_sigma, memory_h=family.burst_hours
     )
     rates *= weekly(hours, model.fitted.profiles[name])[:, None] * activity
+    lengths = Lengths(family.brackets, UNBOUNDED_S)
     plan = Plan(
         people,
         family,
-        Lengths(family.brackets, UNBOUNDED_S),
-        Sizes(np.array(list(family.sizes)), np.array(list(family.sizes.values()))),
+        lengths,
+        sizes_of(people, family, lengths, {}, max(family.sizes)),
         model.assumed.user_likeness,
         rates,
         hours * 3600,
@@ -92,6 +95,10 @@ def figures(jobs: Jobs) -> Figures:
             below = SIZES[at + 1][0] if at + 1 < len(SIZES) else math.inf
             size = (jobs.gpus >= least) & (jobs.gpus < below)
             found[f"{said} GPUs, part of the {label}"] = float(weights[size].sum() / weights.sum())
+    first = np.flatnonzero(np.diff(batch, prepend=-1))
+    found["tenants, how they differ in size (tilt)"] = tilt_of(
+        jobs.tenant[order][first], jobs.gpus[order][first]
+    )
     return found | _repeats(jobs, order)
 
 

@@ -84,7 +84,8 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `activity`: the k-th tenant submits in proportion to k^-activity. `burst_sigma`, `burst_hours`: a tenant's rate is
     multiplied by a lognormal of mean 1 whose logarithm has that deviation and forgets itself in that time. `sizes`:
-    GPUs → share of batches. `gap_s`: between two jobs of a batch.
+    GPUs → share of batches; `tilt`: the deviation over tenants of the power of the GPUs by which their shares differ
+    from these. `gap_s`: between two jobs of a batch.
     """
 
     source: str
@@ -94,6 +95,7 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     burst_sigma: float
     burst_hours: float
     sizes: dict[int, float]
+    tilt: float
     gap_s: Curve
     brackets: tuple[Bracket, ...]
     likeness: Likeness

@@ -16,7 +16,7 @@ from leitstand.twin.synthetic.parameters import Class, Model
 TENANTS_MAX: Final = 5000  # of one class
 
 # The streams of chance: one number for each purpose, never used for another.
-PEOPLE, BURSTS, TIMES, CAMPAIGNS, BATCHES, JOBS, SERVICES, NOTEBOOKS = range(8)
+PEOPLE, BURSTS, TIMES, CAMPAIGNS, BATCHES, JOBS, SERVICES, NOTEBOOKS, SIZES = range(9)
 
 
 @dataclass(frozen=True, slots=True)
