@@ -127,6 +127,14 @@ def test_local_times_are_those_of_the_zone(tmp_path: Path, zone: str, text: str,
     assert read_trace(path, form=Form(time_zone=zone)).submit_us[0] == expected * 10**6
 
 
+def test_the_hour_that_comes_twice_makes_no_job_end_before_it_began(tmp_path: Path) -> None:
+    times = {"Submit": "2026-10-25T02:50:00", "Start": "2026-10-25T02:10:00", "End": "2026-10-25T02:20:00"}
+    path = written(tmp_path, changed(Elapsed="", **times))
+    trace = read_trace(path, form=Form(time_zone="Europe/Berlin"))
+    assert jobs(trace)[0][2:4] == (1_792_889_400, 600)  # 00:50 UTC; began at 01:10 UTC
+    assert "is before the job's submission" in refusal(path)  # UTC has no such hour
+
+
 def test_an_unknown_time_zone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"time zone 'Europe/Bielefeld' is not known"):
         read_trace(written(tmp_path, GOOD), form=Form(time_zone="Europe/Bielefeld"))
@@ -302,7 +310,7 @@ def test_output_of_another_form_is_refused_with_the_command_that_makes_the_right
     path.write_text(content)
     message = refusal(path, Form("sacct"))
     assert says in message
-    assert "twice" in says or "sacct --allusers --parsable2" in message
+    assert "twice" in says or "sacct --allusers --duplicates --parsable2" in message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ overflowed says 2106.
 import re
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
-from math import nan
+from math import inf, nan
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -36,12 +36,17 @@ def zone(name: str) -> tzinfo:
         ) from error
 
 
-def local_s(text: str, where: tzinfo) -> float:
-    """Seconds of a local time, or of a number of seconds; NaN if it is none. Of an hour that comes twice, the first."""
+def local_s(text: str, where: tzinfo, earliest_s: float = -inf) -> float:
+    """Seconds of a local time, or of a number of seconds; NaN if it is none. Of an hour that comes twice the first, or
+    the second if the first lies before `earliest_s`."""
     if text.isascii() and text.isdigit():
         return _within(float(text[:16]))
     found = _LOCAL.fullmatch(text)
-    return nan if not found else _moment(tuple(map(int, found.groups())), where)
+    if not found:
+        return nan
+    parts = tuple(map(int, found.groups()))
+    at = _moment(parts, where)
+    return _moment(parts, where, fold=1) if at < earliest_s else at
 
 
 def zoned_s(text: str) -> float:
@@ -59,9 +64,9 @@ def _within(at: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _moment(parts: tuple[int, ...], where: tzinfo) -> float:
+def _moment(parts: tuple[int, ...], where: tzinfo, fold: int = 0) -> float:
     try:
         year, month, day, hour, minute, second = parts
-        return _within(datetime(year, month, day, hour, minute, second, tzinfo=where).timestamp())
+        return _within(datetime(year, month, day, hour, minute, second, tzinfo=where, fold=fold).timestamp())
     except (ValueError, OverflowError):
         return nan

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import count
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -28,7 +28,7 @@ from leitstand.twin.reading.table import (
 )
 
 COMMAND: Final = (
-    "sacct --allusers --parsable2 --starttime=2026-01-01 --endtime=now --format="
+    "sacct --allusers --duplicates --parsable2 --starttime=2026-01-01 --endtime=now --format="
     "JobID,User,Account,Partition,Submit,Start,End,Elapsed,Timelimit,State,ReqTRES,AllocTRES"
 )
 STEP: Final = "steps of jobs"
@@ -159,11 +159,11 @@ def _fields(text: str, columns: _Columns) -> list[str]:
 def _record(number: int, fields: list[str], columns: _Columns) -> Record:
     faults: list[tuple[str, str, str]] = []
 
-    def moment(name: str) -> float:
+    def moment(name: str, earliest_s: float = -inf) -> float:
         text = columns.of(fields, name.lower())
         if text in _NEVER:
             return nan
-        at = local_s(text, columns.zone)
+        at = local_s(text, columns.zone, earliest_s)
         if at != at:
             faults.append((name, repr(shown(text)), NO_MOMENT))
         return at
@@ -179,6 +179,9 @@ def _record(number: int, fields: list[str], columns: _Columns) -> Record:
             faults.append((name, repr(shown(text)), "is no duration (written [days-]hours:minutes:seconds)"))
         return length
 
+    submit_s = moment("Submit")
+    start_s = moment("Start", submit_s)
+    end_s = moment("End", start_s)
     held = columns.of(fields, "alloctres")
     name, tres = ("AllocTRES", held) if held else ("ReqTRES", columns.of(fields, "reqtres"))
     gpus = tres_gpus(tres)
@@ -190,9 +193,9 @@ def _record(number: int, fields: list[str], columns: _Columns) -> Record:
         columns.of(fields, columns.tenant),
         columns.of(fields, "user"),
         state_of(columns.of(fields, "state")),
-        moment("Submit"),
-        moment("Start"),
-        moment("End"),
+        submit_s,
+        start_s,
+        end_s,
         span("Elapsed", "ElapsedRaw", 1, frozenset(("",))),
         span("Timelimit", "TimelimitRaw", 60, UNLIMITED),
         gpus,
