@@ -8,9 +8,13 @@ TWIN: Final = {
     "ansehen, umwandeln, durch den echten Scheduler abspielen.",
     "Replay TRACE (Parquet, CSV, SWF, sacct, Kubernetes Jobs, a generator's configuration) on a recorded cluster: the "
     "real core and loop, in virtual time. Prints waiting times, completion times, utilisation and the digest of all "
-    "decisions.": "TRACE (Parquet, CSV, SWF, sacct, Jobs aus Kubernetes, die Vorgaben eines Generators) auf einem "
+    "decisions.\n\nTRACE may be a journal, too, or the data directory of a control plane: then all of it is decided "
+    "again, and the first fact named that is not as before; with --rules, what becomes of the same jobs under "
+    "others.": "TRACE (Parquet, CSV, SWF, sacct, Jobs aus Kubernetes, die Vorgaben eines Generators) auf einem "
     "aufgezeichneten Cluster abspielen: der echte Kern und die echte Schleife, in virtueller Zeit. Zeigt Wartezeiten, "
-    "Zeiten bis zum Ende, Auslastung und den Fingerabdruck aller Entscheidungen.",
+    "Zeiten bis zum Ende, Auslastung und den Fingerabdruck aller Entscheidungen.\n\nTRACE kann auch ein Journal sein "
+    "oder das Datenverzeichnis eines Leitstands: Dann wird alles noch einmal entschieden und der erste Fakt genannt, "
+    "der anders ist als zuvor; mit --rules, was unter anderen Regeln aus denselben Jobs wird.",
     "Show what TRACE holds, as it was read: jobs, tenants, span, GPU-hours, sizes, durations, submissions per "
     "hour.": "Zeigen, was TRACE enthält, so wie es gelesen wurde: Jobs, Mandanten, Zeitraum, GPU-Stunden, Größen, "
     "Dauern, Einreichungen je Stunde.",
@@ -52,8 +56,33 @@ TWIN: Final = {
     "rejected: {why}": "abgelehnt: {why}",
     "left out: {count} of tenant {tenant}, which has no nodes": "ausgelassen: {count} des Mandanten {tenant}, der "
     "keine Knoten hat",
-    "The cluster (JSON).": "Der Cluster (JSON).",
-    "Who starts next.": "Wer als Nächster beginnt.",
+    "The cluster (JSON) of a trace.": "Der Cluster (JSON) einer Aufzeichnung.",
+    "Who starts next: {disciplines}. For a journal also a file (YAML) of what is to be other in its rules.": "Wer als "
+    "Nächster beginnt: {disciplines}. Für ein Journal auch eine Datei (YAML) mit dem, was an seinen Regeln anders sein "
+    "soll.",
+    "--cluster FILE is needed for a trace: the nodes that it is to run on": "--cluster FILE fehlt: die Knoten, auf "
+    "denen die Aufzeichnung laufen soll",
+    "--rules is needed for a trace, one of: {named}": "--rules fehlt für eine Aufzeichnung, eines von: {named}",
+    "--rules {rules} is not one of: {named}": "--rules {rules} ist keines von: {named}",
+    "--{option} is for traces: a journal has its own fleet": "--{option} ist für Aufzeichnungen: Ein Journal hat seine "
+    "eigenen Knoten",
+    "{count}, all decided again as they are": "{count}, alle wieder so entschieden",
+    "{count} decided again as they are, then one is not": "{count} wieder so entschieden, dann einer nicht",
+    "facts": "Fakten",
+    "entry": "Eintrag",
+    "recorded": "verzeichnet",
+    "decided now": "jetzt entschieden",
+    "nothing more": "nichts mehr",
+    "placed": "platziert",
+    "{earlier} earlier, {later} later, {same} jobs the same to their end": "{earlier} früher, {later} später, {same} "
+    "Jobs gleich bis zu ihrem Ende",
+    "first difference": "erster Unterschied",
+    "STARTED": "BEGONNEN",
+    "MEAN WAIT": "WARTEZEIT IM MITTEL",
+    "MEAN JCT": "BIS ENDE IM MITTEL",
+    "STOPPED FOR OTHERS": "FÜR ANDERE GESTOPPT",
+    "waited less": "warteten kürzer",
+    "waited longer": "warteten länger",
     "Each tenant has only its own nodes (else: one shared fleet).": "Jeder Mandant hat nur seine eigenen Knoten "
     "(sonst: eine gemeinsame Flotte).",
     "Keep the journal in this new file.": "Das Journal in dieser neuen Datei behalten.",

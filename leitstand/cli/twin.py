@@ -79,15 +79,22 @@ def how_to_read(command: Command) -> Command:
     help=t(
         "Replay TRACE (Parquet, CSV, SWF, sacct, Kubernetes Jobs, a generator's configuration) on a recorded cluster: "
         "the real core and loop, in virtual time. "
-        "Prints waiting times, completion times, utilisation and the digest of all decisions."
+        "Prints waiting times, completion times, utilisation and the digest of all decisions.\n\n"
+        "TRACE may be a journal, too, or the data directory of a control plane: then all of it is decided again, and "
+        "the first fact named that is not as before; with --rules, what becomes of the same jobs under others."
     )
 )
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
-    "--cluster", required=True, type=click.Path(path_type=Path), metavar="FILE", help=t("The cluster (JSON).")
+    "--cluster", type=click.Path(path_type=Path), metavar="FILE", help=t("The cluster (JSON) of a trace.")
 )
 @click.option(
-    "--rules", "discipline", required=True, type=click.Choice(DISCIPLINES), help=t("Who starts next.")
+    "--rules",
+    metavar="NAME|FILE",
+    help=t(
+        "Who starts next: {disciplines}. For a journal also a file (YAML) of what is to be other in its rules.",
+        disciplines=", ".join(DISCIPLINES),
+    ),
 )
 @click.option(
     "--static", is_flag=True, help=t("Each tenant has only its own nodes (else: one shared fleet).")
@@ -100,10 +107,18 @@ def how_to_read(command: Command) -> Command:
 )
 @how_to_read
 @as_json
-def replay(json_wanted: bool, **settings: Any) -> None:
+def replay(json_wanted: bool, trace: Path, rules: str | None, **settings: Any) -> None:
+    from leitstand.cli.twin_journal import journal_at, replay_journal
+
+    journal = journal_at(trace)
     try:
+        if journal is not None:
+            _without_trace(settings)
+            replay_journal(journal, rules, json_wanted=json_wanted)
+            return
+        setting = Setting(trace=trace, cluster=_cluster(settings), discipline=_discipline(rules), **settings)
         with _progress() as progress:
-            outcome = replay_trace(Setting(**settings), progress)
+            outcome = replay_trace(setting, progress)
     except (TraceError, JournalUnusable, JournalFull) as error:
         raise click.ClickException(str(error)) from error
     if json_wanted:
@@ -143,6 +158,29 @@ def convert(trace: Path, out: Path, form: Form, lenient: bool) -> None:
     for name, counts in aside(found.set_aside):
         click.echo(f"{name}: {counts}", err=True)
     print_dropped(found.dropped, found.dropped_why)
+
+
+def _cluster(settings: dict[str, Any]) -> Path:
+    cluster: Path | None = settings.pop("cluster")
+    if cluster is None:
+        raise click.UsageError(t("--cluster FILE is needed for a trace: the nodes that it is to run on"))
+    return cluster
+
+
+def _discipline(rules: str | None) -> str:
+    named = ", ".join(DISCIPLINES)
+    if rules is None:
+        raise click.UsageError(t("--rules is needed for a trace, one of: {named}", named=named))
+    if rules not in DISCIPLINES:
+        raise click.UsageError(t("--rules {rules} is not one of: {named}", rules=rules, named=named))
+    return rules
+
+
+def _without_trace(settings: Mapping[str, Any]) -> None:
+    """A journal says itself what its fleet was, and how it is read."""
+    meant = [name for name in ("cluster", "static", "journal", "lenient") if settings[name]]
+    if meant:
+        raise click.UsageError(t("--{option} is for traces: a journal has its own fleet", option=meant[0]))
 
 
 def _read(path: Path, form: Form, *, lenient: bool) -> Trace:

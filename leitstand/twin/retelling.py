@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
-from leitstand.core.rules import Rules
 from leitstand.core.state import State
 from leitstand.runtime.clock import VirtualClock
 from leitstand.runtime.loop import Loop, resume
 from leitstand.runtime.ports import Entry, Head, Journal, Source
+from leitstand.twin.courses import Courses
 from leitstand.twin.history import HistorySource, Moment, differs_at, moments, tell_again
 from leitstand.twin.truth import RetoldEngine, Truth
 
@@ -105,13 +105,17 @@ def play(wanted: Play, state: State | None = None, watch: Watch | None = None) -
     return core
 
 
-def under(rules: Rules) -> Callable[[f.Observation], f.Observation | None]:
-    """A change of a history: these rules, whichever the operators set."""
-
-    def change(told: f.Observation) -> f.Observation | None:
-        return f.RulesSet(rules, "", told.by) if isinstance(told, f.RulesSet) else told
-
-    return change
+def counterfact(
+    read: Callable[[], Iterable[Entry]], change: Callable[[f.Observation], f.Observation | None]
+) -> tuple[Courses, Courses]:
+    """What became of the jobs of a journal, and what would have with another told history, until its end. `read`: all
+    its entries, twice."""
+    recorded, decided = Courses(), Courses()
+    truth, _ = truth_of(read(), recorded.note)
+    wanted = Play(truth, moments(read()), change, until_us=recorded.until_us)
+    play(wanted, watch=decided.note)
+    decided.until_us = recorded.until_us
+    return recorded, decided
 
 
 class _Span(VirtualClock):

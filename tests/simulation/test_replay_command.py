@@ -117,10 +117,10 @@ def test_traces_of_other_systems_are_replayed(tmp_path: Path, name: str) -> None
         (
             [TRACE, "--cluster", CLUSTER, "--rules", "lifo"],
             2,
-            "'lifo' is not one of 'fifo-strict', 'fifo-greedy'",
+            "--rules lifo is not one of: fifo-strict, fifo-greedy, sjf, priority, fair",
         ),
-        ([TRACE, "--rules", "sjf"], 2, "Missing option '--cluster'"),
-        ([TRACE, "--cluster", CLUSTER], 2, "Missing option '--rules'"),
+        ([TRACE, "--rules", "sjf"], 2, "--cluster FILE is needed for a trace"),
+        ([TRACE, "--cluster", CLUSTER], 2, "--rules is needed for a trace, one of: fifo-strict"),
         (
             [TRACE, "--cluster", CLUSTER, "--rules", "sjf", "--journal", TRACE],
             1,

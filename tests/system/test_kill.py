@@ -26,6 +26,7 @@ import pytest
 from leitstand.core import facts as f
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.journal.verify import verify
+from leitstand.twin.retelling import retell
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -183,6 +184,8 @@ def check(folder: Path, marks: Path, acknowledged: set[str]) -> None:
     placed = [fact.run for fact in facts if isinstance(fact, f.RunPlaced)]
     assert Counter(marks.read_text().split()) == Counter(placed), "a run left no mark, or two"
     check_metering(folder, facts)
+    with SqliteReader(folder / "journal.db") as journal:
+        assert retell(journal.read(0)).difference is None, "every writer decided as one that was never killed"
 
 
 def check_metering(folder: Path, facts: list[f.Fact]) -> None:
