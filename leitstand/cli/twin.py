@@ -2,7 +2,7 @@
 """`leitstand twin`: recorded workloads through the scheduler of the control plane, which need not be running."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
