@@ -23,7 +23,7 @@ HOME: Final = Path("build/fuzz")
 OF_REQUESTS: Final = ("requests", "doors")
 TARGETS: Final = (
     *OF_REQUESTS,
-    *("codec", "wire", "export", "heads", "journal", "policies", "provider", "words"),
+    *("codec", "wire", "export", "heads", "journal", "policies", "provider", "words", "cluster"),
     *(f"trace-{name}" for name in ("parquet", "csv", "swf", "sacct", "sacct-json", "kubernetes", "kueue")),
     *FOLDERS,
 )

@@ -303,6 +303,7 @@ READERS: Final = {
     "policies": Reader(check_policies, policies),
     "provider": Reader(check_provider, providers),
     "words": Reader(check_words, words),
+    "cluster": Reader(lambda data: traces.check_cluster(_scratch(), data), traces.clusters),
     **{
         f"trace-{name}": Reader(
             lambda data, name=name: traces.check(name, _scratch(), data),  # type: ignore[misc]

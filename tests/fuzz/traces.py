@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from leitstand.twin.cluster import read_cluster
 from leitstand.twin.traces import GPUS_MAX, PRIORITY_MAX, Form, Trace, TraceError, read_trace
 from leitstand.twin.workload import describe
 
@@ -46,15 +47,39 @@ def check(name: str, folder: Path, data: bytes) -> None:
             _usable(found)
 
 
+def check_cluster(folder: Path, data: bytes) -> None:
+    """A cluster with nodes of some size, or TraceError that names the file; as JSON and as a generator's quotas."""
+    for name in ("some.cluster.json", "some.yaml"):
+        path = folder / name
+        path.write_bytes(data)
+        try:
+            cluster = read_cluster(path)
+        except TraceError as refusal:
+            _says(path, refusal)
+            continue
+        assert 0 < cluster.gpus_per_node <= cluster.gpus
+        assert all(nodes >= 0 for nodes in cluster.nodes_of.values())
+
+
+def clusters() -> Iterator[bytes]:
+    """Clusters in both forms."""
+    yield b'{"gpus_per_node": 8, "vc_nodes": {"a": 4, "b": 0}, "note": [1, null, {"x": "y"}]}'
+    yield from _kueue()
+
+
 def _read(path: Path, form: Form, *, lenient: bool) -> Trace | None:
     try:
         return read_trace(path, lenient=lenient, form=form)
     except TraceError as refusal:
-        said = str(refusal)
-        assert str(path) in said
-        assert said.isprintable(), said
-        assert len(said) < 2000 + len(str(path)), said
+        _says(path, refusal)
         return None
+
+
+def _says(path: Path, refusal: Exception) -> None:
+    said = str(refusal)
+    assert str(path) in said
+    assert said.isprintable(), said
+    assert len(said) < 2000 + len(str(path)), said
 
 
 def _usable(trace: Trace) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is no usable trace is refused: the message names file, place, column, value and remedy."""
 
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -218,6 +219,13 @@ def test_a_time_limit_that_cannot_be_is_refused_and_none_is_none(tmp_path: Path,
     path.write_text(f"job_id,tenant,submit_s,duration_s,gpus,limit_s\na,t,0,1,1,\nb,t,0,1,1,{value}\n")
     assert ": line 3, column limit_s: " in refusal(path)
     assert read_trace(path, lenient=True).limit_us is None
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".csv", ".json", ""])
+def test_a_compressed_file_is_told_as_such(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"jobs{suffix}"
+    path.write_bytes(gzip.compress(f"{HEADER}\n{GOOD}\n".encode()))
+    assert "is compressed; unpack it first" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".swf"])

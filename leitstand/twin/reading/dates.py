@@ -32,7 +32,7 @@ def zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise TraceError(
-            f"time zone {shown(name)!r} is not known; name one like Europe/Berlin, or UTC"
+            f"time zone {shown(name)!r} is not known here; name one like Europe/Berlin, or UTC"
         ) from error
 
 

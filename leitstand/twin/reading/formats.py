@@ -18,6 +18,7 @@ from leitstand.twin.reading.sacct_json import read_sacct_json
 from leitstand.twin.reading.table import Form, Table, TraceError, file_errors, shown
 
 HEAD_BYTES: Final = 65_536
+_PACKED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 _YAML: Final = (".yaml", ".yml")
 
 
@@ -52,6 +53,8 @@ def told_by(path: Path) -> str:
         head = file.read(HEAD_BYTES)
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(_PACKED):
+        raise TraceError(f"{path}: is compressed; unpack it first")
     first = head.decode("utf-8-sig", "replace").lstrip().partition("\n")[0]
     if is_sacct(first):
         return "sacct"
@@ -59,6 +62,8 @@ def told_by(path: Path) -> str:
         return "csv"
     if suffix == ".json" or first.startswith(("{", "[")):
         return "json"
+    if first.startswith("JobID") or first.count("|") > 1:
+        return "sacct"  # without header or separators: its reader says how to export it
     raise TraceError(
         f"{path}: neither suffix ({path.suffix or 'none'}) nor content is that of a trace; "
         f"name its format with --format: {', '.join(NAMES)}"

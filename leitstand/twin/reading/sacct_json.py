@@ -15,6 +15,9 @@ from leitstand.twin.reading.slurm import Record, state_of, table_of, tres_gpus
 from leitstand.twin.reading.table import Broken, Form, Table, TraceError, check_rows, empty, shown
 
 Faults = list[tuple[str, str, str]]
+TIME_MAX_S: Final = 9 * 10**9  # as `leitstand.twin.traces` has it
+LIMIT_MAX: Final = 150_000_000  # minutes
+_MOMENT: Final = "is no moment between 1990 and 2100, in s since 1970 (it may count ms)"
 _CALLED: Final = {
     "submit_s": "time.submission",
     "duration_s": "time.elapsed",
@@ -45,19 +48,19 @@ def _records(jobs: list[Any], tenant: str, table: Table) -> Iterator[Record]:
 def _record(number: int, job: Mapping[str, Any], tenant: str) -> Record:
     faults: Faults = []
 
-    def counted(name: str, value: Any, least: float, most: float) -> float:
+    def counted(name: str, value: Any, least: float, most: float, what: str) -> float:
         found = _number(value)
         if found is None:
             faults.append((name, shown(repr(value)), "is no number"))
             return nan
         if not (found != found or least <= found <= most):
-            faults.append((name, f"{found:.7g}", f"is not within {least:.7g}..{most:.7g}"))
+            faults.append((name, f"{found:.10g}", what))
             return nan
         return found
 
     def moment(name: str) -> float:
         never = _number(time.get(name)) == 0
-        return nan if never else counted(f"time.{name}", time.get(name), FIRST_S, LAST_S)
+        return nan if never else counted(f"time.{name}", time.get(name), FIRST_S, LAST_S, _MOMENT)
 
     time = _within(job, "time")
     return Record(
@@ -69,8 +72,9 @@ def _record(number: int, job: Mapping[str, Any], tenant: str) -> Record:
         moment("submission"),
         moment("start"),
         moment("end"),
-        counted("time.elapsed", time.get("elapsed"), 0, 9e9),
-        counted("time.limit", time.get("limit"), 0, 1e9) * 60 or nan,
+        counted("time.elapsed", time.get("elapsed"), 0, TIME_MAX_S, f"is not in 0..{TIME_MAX_S} s"),
+        counted("time.limit", time.get("limit"), 0, LIMIT_MAX, f"is not in 0..{LIMIT_MAX} minutes") * 60
+        or nan,
         _gpus(job, faults),
         bool(_within(job, "tres").get("allocated", True)),
         faults,
