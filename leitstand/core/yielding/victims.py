@@ -80,7 +80,7 @@ class Search:
     def victims(self, case: Case, leaves: Mapping[Node, int]) -> Found | None:
         """Legal victims in `leaves` (how much charge of each may go at most), and the places of the job then."""
         groups = self._few(case, leaves)
-        return self._some(case, leaves) if groups is None else self._exact(case, groups)
+        return self._some(case, leaves) if groups is None else self._exact(case, groups, leaves)
 
     def touch(self, positions: Sequence[int]) -> None:
         """What these nodes have has changed."""
@@ -123,8 +123,10 @@ class Search:
             sets *= len(group) + 1
         return list(groups.values()) if sets <= SETS_MAX else None
 
-    def _exact(self, case: Case, groups: list[list[Yielding]]) -> Found | None:
-        """The best legal set: none is put back from the first that works, for a part of it would have come before."""
+    def _exact(self, case: Case, groups: list[list[Yielding]], leaves: Mapping[Node, int]) -> Found | None:
+        """The best legal set: none is put back from the first that works, for a part of it would have come before. No
+        leaf gives more than `leaves` says."""
+        groups = [[run for run in group if run.charge <= leaves[run.leaf]] for group in groups]
         everybody = [run for group in groups for run in group]
         if case.room.find(everybody, case.wanted.asked, self.scene.find) is None:
             return None
@@ -134,6 +136,8 @@ class Search:
         sets = []
         for counts in product(*(range(len(group) + 1) for group in groups)):
             victims = [run for group, count in zip(groups, counts, strict=True) for run in group[:count]]
+            if not _is_within(victims, leaves):
+                continue
             if victims and len(self.scene.closed(victims)) == len(victims):
                 sets.append((rank_of(victims, most), victims))
         sets.sort(key=lambda entry: entry[0])
@@ -446,6 +450,14 @@ def still_needed(
         for position in dict.fromkeys(position for position, _ in run.places):
             by_position[position].remove(run)
     return needed
+
+
+def _is_within(runs: Sequence[Yielding], leaves: Mapping[Node, int]) -> bool:
+    """Whether they take no more of any leaf than it can give."""
+    taken: dict[Node, int] = {}
+    for run in runs:
+        taken[run.leaf] = taken.get(run.leaf, 0) + run.charge
+    return all(charge <= leaves[leaf] for leaf, charge in taken.items())
 
 
 def _by_position(runs: Iterable[Yielding]) -> dict[int, list[Yielding]]:
