@@ -172,6 +172,7 @@ def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
         "claim": t("as soon as what is being freed is free"),
         "promise": t("promised"),
         "plan": t("planned"),
+        "call": t("planned, its guarantee is called"),
         "estimate": t("not before, as things are now"),
     }
     return [

@@ -55,6 +55,7 @@ SHARES: Final[dict[str, str]] = {
     "as soon as what is being freed is free": "sobald frei ist, was frei gemacht wird",
     "promised": "versprochen",
     "planned": "geplant",
+    "planned, its guarantee is called": "geplant, die Garantie ist abgerufen",
     "not before, as things are now": "nicht früher, so wie es jetzt aussieht",
     "asked": "gefragt",
     "limit": "Grenze",

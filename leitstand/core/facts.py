@@ -389,9 +389,10 @@ class JobRequeued(Fact, frozen=True, gc=False):
 class CapacityReserved(Fact, frozen=True, gc=False):
     """From `start_us` on `tasks` are held for a job that waits, or whose run is about to move there; said again, it
     takes the place of what was said before. `kind`: `claim` (freed for it: counts as running, starts as soon as it is
-    free), `promise` (nobody can recall it), `plan` (later arrivals do not delay it, a guarantee that is called may) or
-    `hold` (what a failure left of its nodes, with those that take the place of others: perhaps fewer than it needs). Of
-    a task's mask only the number of GPUs
+    free), `promise` (nobody can recall it), `plan` (later arrivals do not delay it, a guarantee that is called may),
+    `call` (where a guarantee takes back its own as soon as who is there is old enough) or `hold` (what a failure left
+    of its nodes, with those that take the place of others: perhaps fewer than it needs). Of a task's mask only the
+    number of GPUs
     counts; which ones they are shows at the start. `promised`: a claim in the place of a promise, whose run nobody may
     take for as long as one that starts at its promised time."""
 
@@ -640,7 +641,8 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     UsageMetered,
 )
 
-RESERVATIONS: Final = ("claim", "promise", "plan", "hold")
+RESERVATIONS: Final = ("claim", "promise", "plan", "call", "hold")
+PLANNED: Final = ("plan", "call")  # what nobody was promised
 BOOKING_STEPS: Final = ("clearing", "begun", "closing")
 BOOKING_ENDS: Final = (
     "over",

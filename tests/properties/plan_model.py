@@ -238,7 +238,8 @@ def _has(moment: Moment, job: Asked, cause: str) -> bool:
     used = moment.used(more=job)
     if cause == "recall":
         guarantees = {
-            node: model.guarantee(moment.tree[node], moment.now) for node in model.path(moment.tree, job.leaf)
+            node: model.guarantee(moment.tree[node], moment.now)
+            for node in model.path(moment.tree, job.leaf)[:-1]
         }
         return any(guarantee > 0 and used[node] <= guarantee for node, guarantee in guarantees.items())
     return any(run.job.leaf == job.leaf and run.job.priority < job.priority for run in moment.runs.values())

@@ -56,9 +56,9 @@ class Outcome:
 
 
 def recallable(world: World, job: Job) -> str:
-    """The node whose guarantee the job may call (promise 1), "" if none."""
+    """The node below the root whose guarantee the job may call (promise 1), "" if none."""
     now = world.now
-    for x in path(world.tree, job.leaf):
+    for x in path(world.tree, job.leaf)[:-1]:
         node = world.tree[x]
         leaves = by_leaf([*standing(world), job])
         for p in world.promises:

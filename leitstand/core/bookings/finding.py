@@ -134,7 +134,7 @@ class Search:
             self.now,
             self.length_us,
             lambda view: self.pool.place(asked, view),
-            ignore=("plan",),
+            ignore=f.PLANNED,
             where=self.pool.where(asked),
             after_us=from_us,
         )
@@ -204,7 +204,7 @@ class Search:
 
     def _is_plan(self, job: str) -> bool:
         made = self.before.reservation(job)
-        return made is not None and made.kind == "plan"
+        return made is not None and made.kind in f.PLANNED
 
     def _cost(self, run_id: str) -> tuple[int, int, str]:
         """What it would lose if it ended then."""

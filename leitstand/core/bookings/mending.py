@@ -56,7 +56,7 @@ def _others(state: "State", now: int, booking: Booking, kept: tuple[f.Task, ...]
             continue
         if timeline is search.cleared:
             search.clear(from_us)
-        view = timeline.later(now, from_us, booking.until_us - from_us, ("plan",))
+        view = timeline.later(now, from_us, booking.until_us - from_us, f.PLANNED)
         mine = state.places(kept)
         places: list[Place] | None = [*mine, *replaced(pool, asked, mine, view)] if mine else None
         if places is None or not is_enough(asked, places):

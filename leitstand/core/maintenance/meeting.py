@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from leitstand.core.facts import Resources, Task
+from leitstand.core.facts import PLANNED, Resources, Task
 from leitstand.core.maintenance.windows import Window, by_pool, notice, outlasting
 from leitstand.core.places.cutting import Asker, by_position, tasks_held
 from leitstand.core.places.placement import Place
@@ -242,7 +242,7 @@ class _Trial:
                 self.now,
                 made.until_us - made.from_us,
                 lambda view, asked=asked: self.pool.place(asked, view),  # type: ignore[misc]
-                ignore=("plan",),
+                ignore=PLANNED,
                 where=self.pool.where(asked),
                 after_us=start_us,
             )
@@ -252,7 +252,7 @@ class _Trial:
             places = found[1]
             parts = parts_of(asked, places)
             span = (made.from_us, made.until_us)
-            asker = Asker(self.now, start_us, made.until_us, made.job, ("plan",))
+            asker = Asker(self.now, start_us, made.until_us, made.job, PLANNED)
             tasks = tasks_held(timeline, asked, places, self.pool.names, asker)
             _promise(timeline, made.job, asked, (places, parts, tasks), span)
             moved.append((made.job, made.from_us, places, tasks))
@@ -270,7 +270,7 @@ class _Trial:
             _promise(timeline, job, asked, held, (made.from_us, made.until_us))
         gone: list[str] = []
         for position in dict.fromkeys(position for _, _, places, _ in moved for position, _ in places):
-            plans = [job for job in timeline.on(position) if self.state.reservations[job].kind == "plan"]
+            plans = [job for job in timeline.on(position) if self.state.reservations[job].kind in PLANNED]
             while plans and position in timeline.oversold(self.now):
                 gone.append(plans.pop())
                 timeline.release(gone[-1])

@@ -29,7 +29,7 @@ Part = tuple[int, int]  # cpus_milli, memory_mib at one place
 Share = tuple[int, int]  # index of a GPU, thousandths of it
 Find = Callable[[Free], list[Place] | None]
 
-KINDS: Final = ("claim", "promise", "plan", "hold", "booking")
+KINDS: Final = ("claim", "promise", "plan", "call", "hold", "booking")
 FIXED: Final = "booking"  # starts nothing, ends when it was to: no job waits for it
 ENDING: Final = "ending"  # of what a question may ignore: runs that were told to end
 EXACT_TRIES: Final = (

@@ -17,7 +17,8 @@ from leitstand.core.places.cutting import Asker, tasks_held
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, holds, tasks_of
 from leitstand.core.places.steps import INFINITY
-from leitstand.core.sharing import growing, keeping, overdue, phases, repair
+from leitstand.core.rules import Sharing
+from leitstand.core.sharing import calling, growing, keeping, overdue, phases, repair
 from leitstand.core.sharing.claiming import before_later
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads, may_serve
@@ -59,6 +60,7 @@ class Fair:
         self.ticked = False
         self.calls: dict[str, None] = {}  # projects whose time in the tick has come since the last plan
         self.changed = False  # whether time has changed contracts since the last plan
+        self.called_ahead = 0  # jobs of this plan for which a guarantee was called ahead
         self._fell: dict[Node, None] = {}  # projects whose runs an act of this plan has stopped
         self.rebalanced: dict[str, None] = {}  # projects for which this plan may rebalance
         self._scene: Scene | None = None
@@ -148,7 +150,7 @@ class Fair:
 
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
-        self.now, self._reserved = now, 0
+        self.now, self._reserved, self.called_ahead = now, 0, 0
         self.heads.begin()
         self.usage.forget()
         if self.ticked:
@@ -227,12 +229,12 @@ class Fair:
         if self._may_hold(job.resources) and (
             made.kind == "claim" or not self._forbidden(leaf, job.charge_milli)
         ):
-            ignore = () if made.kind == "plan" or made.moves else ("plan",)
+            ignore = () if made.kind in f.PLANNED or made.moves else f.PLANNED
             view = self.standing.timeline.view(self.now, limit_of(job), own=job.id, ignore=ignore)
             places = self._reserved_places(job, made, view)
             if places is None and made.kind == "promise" and self.standing.failed:
                 view = self.standing.timeline.view(
-                    self.now, limit_of(job), own=job.id, ignore=("plan", "hold")
+                    self.now, limit_of(job), own=job.id, ignore=(*f.PLANNED, "hold")
                 )
                 places = self.pool.place(job.resources, view)
             elif places is None and made.kind == "claim":
@@ -244,7 +246,7 @@ class Fair:
                 return
         if made.kind == "promise":
             self._keep(job, leaf, made)
-        elif made.kind == "plan":  # what comes later must not wait for it
+        elif made.kind in f.PLANNED:  # what comes later must not wait for it
             self._drop(job.id, "replanned")
 
     def _may_hold(self, asked: f.Resources) -> bool:
@@ -341,20 +343,23 @@ class Fair:
     def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
         """Start the job if that is allowed and delays nobody who comes first."""
         forbidden = bool(self._forbidden(leaf, job.charge_milli))
-        if forbidden or not self.usage.leaves_room(job, leaf):
-            if job.id not in self.state.reservations:
-                self.heads.keep(leaf.id, cls, forbidden)
-            elif forbidden:
-                self.heads.forbidden[job.id] = None
-            return False
-        view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
-        places = self.pool.place(cls.asked, view)
-        if places is None:
-            if job.id not in self.state.reservations:
+        fits = not forbidden and self.usage.leaves_room(job, leaf)
+        if fits:
+            view = self.standing.timeline.view(self.now, cls.limit_us, own=job.id)
+            places = self.pool.place(cls.asked, view)
+            if places is not None:
+                self._start(job, leaf, places, view)
+                return True
+        if not forbidden and self.heads.is_served(job.id, leaf.id) and calling.start(self, job, leaf):
+            return True
+        if forbidden and job.id in self.state.reservations:
+            self.heads.forbidden[job.id] = None
+        elif job.id not in self.state.reservations:
+            if fits:
                 self.heads.bar(cls)
-            return False
-        self._start(job, leaf, places, view)
-        return True
+            else:
+                self.heads.keep(leaf.id, cls, forbidden)
+        return False
 
     def _forbidden(self, leaf: Node, charge: int) -> str:
         """'' or why shares forbid a start: limit | lending."""
@@ -385,6 +390,7 @@ class Fair:
                 return True
             if leaf.id in self.rebalanced and self._move(job, leaf):
                 return True
+            calling.call(self, job, leaf)
         if job.id not in self.state.reservations:
             self._reserve(job, leaf)
         return False
@@ -525,8 +531,8 @@ class Fair:
             self._scene.close()
         self._scene = self._consolidation = None
 
-    def _make_scene(self) -> Scene:
-        standing, sharing = self.standing, self.state.rules.sharing
+    def _make_scene(self, sharing: Sharing | None = None) -> Scene:
+        standing, sharing = self.standing, sharing or self.state.rules.sharing
         return Scene(
             standing.tree,
             standing.timeline,
@@ -569,14 +575,11 @@ class Fair:
         )
 
     def _reserve(self, job: "Job", leaf: Node) -> None:
-        state, sharing = self.state, self.state.rules.sharing
-        standing = self.standing
-        if not standing.has_slot(job.id, leaf.id, sharing.reservations_leaf_max):
+        sharing, standing = self.state.rules.sharing, self.standing
+        if not self.may_reserve(job, leaf):
             return
         if leaf.is_ahead(sharing.ahead_s) and standing.tree.guaranteed(leaf, job.charge_milli) is None:
             return  # who lags starts first, also on what comes free later
-        if len(state.reservations) >= sharing.reservations_max:
-            return
         if self._reserved >= self._reserved_max():
             self.heads.reserves = False
             self.heads.unreserved[job.id] = leaf.id  # another plan has room
@@ -592,6 +595,13 @@ class Fair:
         self.emit(f.CapacityReserved(job.id, kind, start_us, tasks))
         self.usage.reserves(job, leaf, kind, start_us)
         self._touch(places)
+
+    def may_reserve(self, job: "Job", leaf: Node) -> bool:
+        """Whether the rules allow another reservation for its project, and in the pool."""
+        sharing = self.state.rules.sharing
+        if not self.standing.has_slot(job.id, leaf.id, sharing.reservations_leaf_max):
+            return False
+        return len(self.state.reservations) < sharing.reservations_max
 
     def _reserved_max(self) -> int:
         """How many reservations a plan makes: the later of those who wait for another plan are passed over in this."""

@@ -350,9 +350,9 @@ class Tree:
         return self.occupied_with(self.root, leaf, charge) <= max(self.capacity, self.root.occupied)
 
     def guaranteed(self, leaf: Node, charge: int) -> Node | None:
-        """The lowest node inside whose guarantee `charge` more in `leaf` stays, if any."""
+        """The lowest node below the root inside whose guarantee `charge` more in `leaf` stays, if any."""
         for node in leaf.path():
-            if node.guarantee and self.occupied_with(node, leaf, charge) <= node.guarantee:
+            if node.depth and node.guarantee and self.occupied_with(node, leaf, charge) <= node.guarantee:
                 return node
         return None
 
