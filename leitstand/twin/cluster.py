@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recorded cluster (`*.cluster.json`) and the facts that put it in service. Called by the replay and the CLI.
 
-The file is `{"gpus_per_node": G, "vc_nodes": {tenant: nodes, …}}`; other keys are comments. Pooled, all nodes form one
+The file is `{"gpus_per_node": G, "vc_nodes": {tenant: nodes, …}}`, perhaps with `"classes": {tenant: class, …}` for
+tenants that are not of industry; other keys are comments. Pooled, all nodes form one
 fleet; static, each tenant has only its own. A generator's configuration (`.yaml`) is a cluster, too: that of its
 quotas.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import gcd
 from pathlib import Path
 from typing import Any, Final
 
 from leitstand.core.acts import Entitlement, EntitlementsChanged
 from leitstand.core.facts import NodeAdded, Observation, SiteAdded, TenantAdded
+from leitstand.core.rules import TENANT_CLASSES
 from leitstand.twin.reading.generator import read_generator
 from leitstand.twin.reading.table import TraceError
 
 SITE: Final = "twin"
 ENGINE: Final = "simulated"
 POOL: Final = "shared"  # of all nodes
-CLASS: Final = "industry"  # of all tenants: a cluster file names none
+CLASS: Final = "industry"  # of tenants of which a cluster file does not say it
 ENTITLED_AT_ONCE: Final = 200  # tenants in one fact, so that it stays under 64 KiB
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 GPUS_PER_NODE_MAX: Final = 1024
@@ -29,10 +31,15 @@ NODES_MAX: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Nodes of equal size by the tenant that owns them, in the file's order."""
+    """Nodes of equal size by the tenant that owns them, in the file's order; `classes` of some of these tenants."""
 
     gpus_per_node: int
     nodes_of: dict[str, int]
+    classes: dict[str, str] = field(default_factory=dict)
+
+    def class_of(self, tenant: str) -> str:
+        """The tenant's class."""
+        return self.classes.get(tenant, CLASS)
 
     @property
     def gpus(self) -> int:
@@ -60,7 +67,7 @@ def read_cluster(path: Path) -> Cluster:
 def fleet(cluster: Cluster, *, static: bool) -> list[Observation]:
     """Tenants, site and nodes as observations. Nodes have GPUs only: recorded jobs name neither CPUs nor memory."""
     site = SiteAdded(SITE, ENGINE, logical=True)
-    tenants = [TenantAdded(tenant, CLASS) for tenant in cluster.nodes_of]
+    tenants = [TenantAdded(tenant, cluster.class_of(tenant)) for tenant in cluster.nodes_of]
     owners = [tenant for tenant, nodes in cluster.nodes_of.items() for _ in range(nodes)]
     nodes = [
         NodeAdded(f"node-{number:05d}", SITE, cluster.gpus_per_node, 0, 0, pool=owner if static else POOL)
@@ -71,10 +78,15 @@ def fleet(cluster: Cluster, *, static: bool) -> list[Observation]:
 
 def guarantees(cluster: Cluster) -> list[Observation]:
     """In one fleet each tenant is guaranteed as much as its own nodes are, and weighs as much when the rest is shared:
-    what it gave into the pool."""
-    entitled = [Entitlement(CLASS, -1)]
+    what it gave into the pool. So does each class, where there are several."""
+    owned: dict[str, int] = {}
+    for tenant, nodes in cluster.nodes_of.items():
+        owned[cluster.class_of(tenant)] = owned.get(cluster.class_of(tenant), 0) + nodes
+    entitled = [
+        Entitlement(name, -1, max(nodes, 1) if len(owned) > 1 else 1) for name, nodes in owned.items()
+    ]
     entitled += [
-        Entitlement(f"{CLASS}/{tenant}", nodes * cluster.gpus_per_node * 1000, nodes)
+        Entitlement(f"{cluster.class_of(tenant)}/{tenant}", nodes * cluster.gpus_per_node * 1000, nodes)
         for tenant, nodes in cluster.nodes_of.items()
         if nodes
     ]
@@ -134,7 +146,21 @@ def _checked(path: Path, content: Any) -> Cluster:
     total = sum(nodes_of.values())
     if not 0 < total <= NODES_MAX:
         raise TraceError(f"{path}: vc_nodes adds up to {total} nodes, not in 1..{NODES_MAX}")
-    return Cluster(gpus, dict(nodes_of))
+    return Cluster(gpus, dict(nodes_of), _classes(path, content.get("classes", {}), nodes_of))
+
+
+def _classes(path: Path, classes: Any, nodes_of: dict[str, int]) -> dict[str, str]:
+    known = ", ".join(TENANT_CLASSES)
+    if not isinstance(classes, dict):
+        raise TraceError(f"{path}: classes is {type(classes).__name__}, no object of tenants and classes")
+    for tenant, name in classes.items():
+        if name not in TENANT_CLASSES:
+            raise TraceError(f"{path}: class {name!r} of tenant {tenant!r} is unknown; known: {known}")
+        if tenant not in nodes_of:
+            raise TraceError(
+                f"{path}: classes names tenant {tenant!r}, of which vc_nodes says nothing; add it there"
+            )
+    return dict(classes)
 
 
 def _is_count(value: Any) -> bool:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from leitstand.core.acts import EntitlementsChanged
+from leitstand.core.acts import EntitlementsChanged, TenantAdded
 from leitstand.core.facts import JobSubmitted
 from leitstand.journal.memory import MemoryJournal
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.runtime.ports import Journal
 from leitstand.twin import outcome as outcome_of_jobs
 from leitstand.twin import replay as replaying
-from leitstand.twin.cluster import read_cluster
+from leitstand.twin.cluster import fleet, guarantees, read_cluster
 from leitstand.twin.outcome import Spread, Tally, spread
 from leitstand.twin.replay import Setting, TraceSource, replay, run
 from leitstand.twin.traces import TraceError, read_trace
@@ -112,6 +112,27 @@ def test_under_fair_each_tenant_is_guaranteed_as_much_as_its_own_nodes_have(tmp_
     )
     alone = replay(dataclasses.replace(setting, static=True))
     assert (alone.per_tenant["a"].queue_s.p99, alone.rejected) == (0, 0)
+
+
+def test_a_cluster_file_says_classes_and_each_weighs_what_its_tenants_own(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    path.write_text('{"gpus_per_node": 4, "vc_nodes": {"a": 1, "b": 2, "c": 3}, "classes": {"b": "public"}}')
+    cluster = read_cluster(path)
+    added = [fact for fact in fleet(cluster, static=False) if isinstance(fact, TenantAdded)]
+    assert [(fact.tenant, fact.tenant_class) for fact in added] == [
+        ("a", "industry"),
+        ("b", "public"),
+        ("c", "industry"),
+    ]
+    (said,) = guarantees(cluster)
+    assert isinstance(said, EntitlementsChanged)
+    assert [(one.node, one.guarantee_milli, one.weight) for one in said.entitlements] == [
+        ("industry", -1, 4),
+        ("public", -1, 2),
+        ("industry/a", 4000, 1),
+        ("public/b", 8000, 2),
+        ("industry/c", 12000, 3),
+    ]
 
 
 def test_progress_counts_every_job(monkeypatch: pytest.MonkeyPatch) -> None:

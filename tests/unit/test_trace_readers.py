@@ -187,6 +187,15 @@ def test_a_cluster_becomes_tenants_and_nodes(tmp_path: Path) -> None:
         ('{"gpus_per_node": 8, "vc_nodes": [1]}', "vc_nodes is list, no object"),
         ('{"gpus_per_node": 8, "vc_nodes": {"a": 1.5}}', "vc_nodes of tenant 'a' is 1.5"),
         ('{"gpus_per_node": 8, "vc_nodes": {"a": -1}}', "vc_nodes of tenant 'a' is -1"),
+        ('{"gpus_per_node": 8, "vc_nodes": {"a": 1}, "classes": ["a"]}', "classes is list, no object"),
+        (
+            '{"gpus_per_node": 8, "vc_nodes": {"a": 1}, "classes": {"a": "x"}}',
+            "class 'x' of tenant 'a' is unknown",
+        ),
+        (
+            '{"gpus_per_node": 8, "vc_nodes": {"a": 1}, "classes": {"b": "public"}}',
+            "classes names tenant 'b'",
+        ),
         ('{"gpus_per_node": 8, "vc_nodes": {"a": 1, "a": 2}}', "'a' stands twice"),
         ('{"gpus_per_node": 8, "vc_nodes": {"": 1}}', "empty name"),
         ('{"gpus_per_node": 8, "vc_nodes": {"a": 0}}', "adds up to 0 nodes"),

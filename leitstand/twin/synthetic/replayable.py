@@ -31,4 +31,8 @@ def trace_of(workload: Workload) -> Trace:
 
 def cluster_of(workload: Workload) -> Cluster:
     """The cloud, by tenant."""
-    return Cluster(workload.demand.node_gpus, dict(zip(workload.tenants, workload.nodes, strict=True)))
+    return Cluster(
+        workload.demand.node_gpus,
+        dict(zip(workload.tenants, workload.nodes, strict=True)),
+        dict(zip(workload.tenants, workload.tenant_class, strict=True)),
+    )
