@@ -322,6 +322,8 @@ class Tree:
             looked_at = node.children if node.changed is None else node.changed
             if looked_at:
                 moved = _divide(node)
+                for above in node.path() if moved else ():
+                    above.version += 1
                 stack += [child for child in {**looked_at, **moved}.values() if child.children]
             node.changed = {}
 
