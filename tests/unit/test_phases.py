@@ -73,6 +73,21 @@ def test_few_projects_have_one_phase_and_no_pool_has_more_than_the_most() -> Non
     assert MINUTE_US // phases.length_us(10**6, MINUTE_US) == phases.PHASES_MAX
 
 
+def test_every_fourth_phase_searches_for_moves_and_over_some_ticks_every_phase_of_a_tick_does() -> None:
+    for projects in (33, 64, 500, 1_000, 5_000):
+        length_us = phases.length_us(projects, MINUTE_US)
+        count = MINUTE_US // length_us
+        searching = {
+            number
+            for tick in range(1, 5)
+            for number in range(count)
+            if phases.searches(tick * MINUTE_US + number * length_us, projects, MINUTE_US)
+        }
+        assert searching == set(range(count))
+        in_one = [phases.searches(MINUTE_US + n * length_us, projects, MINUTE_US) for n in range(count)]
+        assert count // 4 <= sum(in_one) <= count // 4 + 1
+
+
 # ── who ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def calls(cloud: Cloud) -> list[int]:
     return [fact.until_us for fact in cloud.all(f.ProjectsCalled) if isinstance(fact, f.ProjectsCalled)]

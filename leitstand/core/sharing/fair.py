@@ -475,8 +475,7 @@ class Fair:
         if self._scene is None:
             self._scene = self._make_scene()
         if self._consolidation is None:
-            searches = SEARCHES_MAX if self.heads.all else 1
-            self._consolidation = Consolidation(self.state, self.name, self._scene, searches)
+            self._consolidation = Consolidation(self.state, self.name, self._scene, self._searches())
         wanted = Wanted(job.id, leaf, job.charge_milli, job.priority, job.resources, limit_of(job))
         if not self._consolidation.may(wanted) or not self.usage.leaves_room(job, leaf):
             return False
@@ -487,6 +486,13 @@ class Fair:
         for moved in (job.id, *(move.run.job for move in moves.runs)):
             self.usage.claims(moved)
         return True
+
+    def _searches(self) -> int:
+        """How many searches for moves may find nobody in this plan."""
+        if self.heads.all:
+            return SEARCHES_MAX
+        tick_us, standing = self.state.rules.sharing.tick_us, self.standing
+        return phases.searches(standing.called_us, len(standing.lines), tick_us)
 
     def _otherwise(self, job: "Job", leaf: Node) -> int:
         """When the job starts if nothing is done for it."""

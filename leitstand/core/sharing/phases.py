@@ -19,6 +19,7 @@ from zlib import crc32
 AT_ONCE_MAX: Final = 32  # projects that a tick looks at in one phase
 CALLED: Final = 16  # in a phase, in the mean, where there are more
 PHASES_MAX: Final = 64
+SEARCHING: Final = 4  # of so many phases one searches for moves: they find somebody seldom, and cost much
 
 
 def length_us(projects: int, tick_us: int) -> int:
@@ -43,6 +44,13 @@ def called(projects: Iterable[str], span: tuple[int, int], tick_us: int) -> dict
     """The projects whose time lies in the span, after its begin and until its end (µs): all in one of a whole tick."""
     after_us, until_us = span
     return {id: None for id in projects if until_us - (until_us - own_us(id, tick_us)) % tick_us > after_us}
+
+
+def searches(until_us: int, projects: int, tick_us: int) -> int:
+    """How many searches for moves may fail in the phase that ended then (µs): one in every fourth, in every tick in
+    others, so that all projects come to it."""
+    number = until_us % tick_us // length_us(projects, tick_us)
+    return int((number + until_us // tick_us) % SEARCHING == 0)
 
 
 def own_us(project: str, tick_us: int) -> int:
