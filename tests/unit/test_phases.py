@@ -19,13 +19,13 @@ MANY = [f"p{number}" for number in range(100)]
 
 
 def crowd(projects: int, nodes: int = 2, guaranteed: int = -1) -> Core:
-    """A tenant with so many projects, beside one that deserves all but two GPUs: those which the project of that number
-    is `guaranteed`."""
+    """A tenant with so many projects, beside one that deserves all but one GPU: that which project number
+    `guaranteed` is guaranteed."""
     core = cluster(*[8] * nodes, rules=RULES, tenants=("a", "b"))
     seen: list[f.Observation] = [a.ProjectAdded("a", f"p{number}") for number in range(projects)]
     entitled = [a.Entitlement("industry/b", 0, 10**6)]
     if guaranteed >= 0:
-        entitled.append(a.Entitlement(f"industry/a/p{guaranteed}", 2000))
+        entitled.append(a.Entitlement(f"industry/a/p{guaranteed}", 1000))
     seen.append(a.EntitlementsChanged("shared", tuple(entitled)))
     core.cycle(0, seen)
     assert [one for one in core.answers if one.refused] == []
@@ -33,12 +33,14 @@ def crowd(projects: int, nodes: int = 2, guaranteed: int = -1) -> Core:
 
 
 def full(projects: int, guaranteed: int = -1) -> Cloud:
-    """Of all projects one job waits from second 101 on, behind runs of `b` that fill the pool: of that with a guarantee
-    one of a GPU, of the others larger ones than `a` deserves."""
+    """Of all projects one job waits from second 101 on, behind runs that fill the pool, all of `b` but for one of the
+    project with a guarantee: of that a job of higher priority, of the others larger ones than `a` deserves."""
     cloud = Cloud(crowd(projects, guaranteed=guaranteed))
-    cloud.at(100, *(day(tenant="b") for _ in range(16)))
+    own = [replace(day(), project=f"p{guaranteed}")] if guaranteed >= 0 else []
+    cloud.at(100, *own, *(day(tenant="b") for _ in range(16 - len(own))))
     for number in range(projects):
-        cloud.at(101, replace(day(1 if number == guaranteed else 3), project=f"p{number}"))
+        asked = day(priority=1) if number == guaranteed else day(3)
+        cloud.at(101, replace(asked, project=f"p{number}"))
     return cloud
 
 
@@ -98,16 +100,18 @@ def test_up_to_so_many_projects_are_looked_at_in_the_tick_alone() -> None:
     assert len(calls(full(phases.AT_ONCE_MAX + 8).until(1_000))) > 20
 
 
-def test_who_is_owed_its_guarantee_gets_it_at_its_own_time_of_the_tick_after_runs_may_go() -> None:
-    """The runs of `b` are protected until second 400. Nothing else happens: the next look at each project, within a
-    tick, takes back what it is owed."""
+def test_who_may_take_from_a_run_once_it_is_old_enough_does_at_the_own_time_of_its_project_in_the_tick() -> (
+    None
+):
+    """Runs are protected until second 400. Nothing else happens: the next look at the project, within a tick, serves
+    its higher priority."""
     protected_us = 100 * SECOND_US + SHARING.protected_us
     seen = {}
     for number in range(0, 80, 10):
         cloud = full(80, guaranteed=number)
         cloud.until(600)
         stops = [(at, fact) for at, fact in cloud.facts if isinstance(fact, f.RunStopOrdered)]
-        assert [fact.cause for _, fact in stops] == ["recall"]
+        assert [fact.cause for _, fact in stops] == ["priority"]
         at = stops[0][0]
         assert protected_us <= at <= protected_us + SHARING.tick_us + phases.length_us(80, SHARING.tick_us)
         seen[at] = number
