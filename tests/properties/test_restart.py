@@ -5,6 +5,7 @@ decides, on any history. LEITSTAND_HUNT=1000 looks for new counter-examples."""
 from collections.abc import Iterable
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.state import Projection, State
 from leitstand.core.units import SECOND_US
+from tests.properties.test_guarantees import estate, opened, play
 from tests.properties.test_promises import FREED_US, RULES, History, contract, histories, many
 from tests.unit.fair_story import Cloud
 from tests.unit.story import cluster
@@ -80,3 +82,31 @@ def test_a_restart_before_any_cycle_decides_as_the_core_that_went_on(history: Hi
 @given(histories(failing=True, changing=True), st.lists(st.integers(0, 100), min_size=1, max_size=3))
 def test_a_restart_in_the_middle_decides_as_the_core_that_went_on(history: History, cuts: list[int]) -> None:
     Compared(history, cuts)
+
+
+def decides_the_same(seed: int) -> None:
+    """A core made anew before each cycle of a history in which more waits than has reservations."""
+    cloud = opened(estate(seed))
+    core, decide = cloud.core, cloud.core.cycle
+
+    def cycle(now: int, seen: Iterable[f.Observation]) -> list[f.Fact]:
+        seen, other = list(seen), again(core)
+        facts = decide(now, seen)
+        assert other.cycle(now, seen) == facts, "a restart decides otherwise"
+        return facts
+
+    core.cycle = cycle  # type: ignore[method-assign]
+    play(cloud, estate(seed))
+
+
+@pytest.mark.parametrize("seed", [24, 30, 34])
+def test_found_a_restart_where_much_waits_decides_as_the_core_that_went_on(seed: int) -> None:
+    # 24, 30: who stands behind the first of his project was served at ticks if his class was not asleep
+    # 34: what a job had reserved was given up for a claim elsewhere, and nobody was told
+    decides_the_same(seed)
+
+
+@many(6)
+@given(st.integers(0, 2**32))
+def test_a_restart_where_much_waits_decides_as_the_core_that_went_on(seed: int) -> None:
+    decides_the_same(seed)

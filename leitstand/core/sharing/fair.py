@@ -297,8 +297,8 @@ class Fair:
             job = self.state.jobs[turn.head.job]
             may_start = heads.may_start(turn.head)
             heads.looked_at(turn.head)
-            if not may_start or not self._try(job, turn.leaf, turn.head.cls):
-                self._serve(job, turn.leaf)
+            if (not may_start or not self._try(job, turn.leaf, turn.head.cls)) and turn.head.ahead:
+                self._serve(job, turn.leaf)  # of others nobody knows after a restart whether they were asleep
             turns.done()
             for fallen in self._fell:
                 turns.again(fallen)
@@ -435,11 +435,13 @@ class Fair:
         tasks = self._tasks_held(
             job, act.places, Asker(self.now, self.now, freed_us, job.id, ("plan",), gone)
         )
-        made = self.state.reservations.get(job.id)
+        made, known = self.state.reservations.get(job.id), self.standing.timeline.reservation(job.id)
         promised = made is not None and made.pins
         self.emit(f.CapacityReserved(job.id, "claim", self.now, tasks, promised))
         self.usage.claims(job.id)
         self._displace(act.places)
+        if known is not None:  # what it had reserved elsewhere
+            self._let_go(known.places)
         for victim in act.victims:
             self.usage.stops(counts_as(victim))
             self._fell[self.standing.tree.held[counts_as(victim)].leaf] = None
