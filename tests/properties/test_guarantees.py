@@ -93,8 +93,8 @@ def _entitled(told: random.Random, room: int) -> list[tuple[str, int, int, int, 
     return found
 
 
-def opened(estate: Estate, rules: Rules = RULES) -> Cloud:
-    core = cluster(*estate.nodes, rules=rules, tenants=())
+def opened(estate: Estate, rules: Rules = RULES, resizes: bool = False) -> Cloud:
+    core = cluster(*estate.nodes, rules=rules, tenants=(), resizes=resizes)
     seen: list[f.Observation] = [a.TenantAdded(tenant, sort) for tenant, sort in TENANTS.items()]
     said = tuple(
         a.Entitlement(
