@@ -7,11 +7,11 @@ import msgspec
 
 from leitstand.core import facts as f
 from leitstand.core.rules import Rules
-from leitstand.core.sharing.fair import RESERVED_PER_PLAN
+from leitstand.core.sharing.reserving import PER_PLAN
 from leitstand.core.units import HOUR_US
 from tests.unit.fair_story import SHARING, Cloud, cloud, day, owed
 
-MANY = RESERVED_PER_PLAN[0] + 4  # projects
+MANY = PER_PLAN[0] + 4  # projects
 PATIENT = Rules(  # nobody is taken for another
     discipline="fair",
     sharing=msgspec.structs.replace(SHARING, protected_us=20 * HOUR_US, recall_us=21 * HOUR_US),

@@ -17,6 +17,7 @@ from leitstand.core.places.placement import Place
 from leitstand.core.sharing import repair
 from leitstand.core.sharing.fair import Fair
 from leitstand.core.sharing.heads import Head, Heads
+from leitstand.core.sharing.reserving import earliest
 from leitstand.core.sharing.shares import Held, Node, Tree
 from leitstand.core.sharing.standing import Class, Standing, key_of, limit_of
 from leitstand.core.sharing.turns import Turns
@@ -141,10 +142,10 @@ class Trial(Fair):
         """When and where the job could start, as runs and reservations are now, if nobody else came first."""
         made = self.state.reservations.get(job.id)
         if made is None or made.kind != "hold":
-            return self._earliest(job, self.leaf(job))
+            return earliest(self, job, self.leaf(job))
         counts = self.usage.reserved()
         counts.drop(job.id)
-        found = self._earliest(job, self.leaf(job))
+        found = earliest(self, job, self.leaf(job))
         repair.count(self, counts, job)
         return found
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from leitstand.core import facts as f
 from leitstand.core.places.cutting import Asker
 from leitstand.core.places.timeline import ENDING
+from leitstand.core.sharing import reserving
 from leitstand.core.sharing.standing import limit_of
 from leitstand.core.sharing.units import run_of
 from leitstand.core.yielding.preemption import Act, Wanted
@@ -32,7 +33,7 @@ def call(plan: "Fair", job: "Job", leaf: "Node") -> None:
     made, state = plan.state.reservations.get(job.id), plan.state
     if made is not None and made.kind != "plan":  # a promise is kept
         return
-    if made is None and not plan.may_reserve(job, leaf):
+    if made is None and not reserving.may_reserve(plan, job, leaf):
         return
     if plan.called_ahead >= CALLS_MAX or plan.standing.tree.guaranteed(leaf, job.charge_milli) is None:
         return
@@ -47,7 +48,7 @@ def call(plan: "Fair", job: "Job", leaf: "Node") -> None:
     _make_room(plan, job, act)
     gone = {**plan.standing.stopping, **dict.fromkeys(act.victims)}
     asker = Asker(plan.now, start_us, start_us, job.id, ("plan",), gone)
-    tasks = plan._tasks_held(job, act.places, asker)
+    tasks = reserving.tasks(plan, job, act.places, asker)
     known = plan.standing.timeline.reservation(job.id)
     plan.emit(f.CapacityReserved(job.id, "call", start_us, tasks))
     plan.usage.reserves(job, leaf, "call", start_us)

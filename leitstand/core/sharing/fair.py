@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 from leitstand.core import facts as f
 from leitstand.core import resizing
 from leitstand.core.metering import lost
-from leitstand.core.places.cutting import Asker, tasks_held
+from leitstand.core.places.cutting import Asker
 from leitstand.core.places.fit import Free
-from leitstand.core.places.placement import Place, holds, tasks_of
+from leitstand.core.places.placement import Place, tasks_of
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.rules import Sharing
-from leitstand.core.sharing import calling, growing, keeping, overdue, phases, repair
-from leitstand.core.sharing.claiming import before_later
+from leitstand.core.sharing import calling, growing, keeping, overdue, phases, repair, reserving
+from leitstand.core.sharing.due import start as start_reserved
+from leitstand.core.sharing.due import start_due
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads, may_serve
 from leitstand.core.sharing.making_way import make_way
@@ -34,12 +35,10 @@ from leitstand.core.yielding.preemption import Act, Scene, Wanted, Yielding
 
 if TYPE_CHECKING:
     from leitstand.core.fleet import Pool
-    from leitstand.core.jobs import Job, Reservation, Run
+    from leitstand.core.jobs import Job, Run
     from leitstand.core.state import State
 
 REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next begins behind them
-RESERVED_PER_PLAN: Final = (16, 128)  # at least, at most; further ones are made in later cycles
-RESERVING_NODES: Final = 20_000  # between them as many as look at so many nodes together
 PASSES_MAX: Final = 4  # of one plan, while what was decided may let others start; then the next plan goes on
 LOOSENS: Final = (f.RunStopOrdered, f.RunResizeOrdered, f.ReservationDropped)  # what may let others start
 
@@ -60,6 +59,7 @@ class Fair:
         self.ticked = False
         self.calls: dict[str, None] = {}  # projects whose time in the tick has come since the last plan
         self.changed = False  # whether time has changed contracts since the last plan
+        self.reserved = 0  # reservations of this plan
         self.called_ahead = 0  # jobs of this plan for which a guarantee was called ahead
         self._fell: dict[Node, None] = {}  # projects whose runs an act of this plan has stopped
         self.rebalanced: dict[str, None] = {}  # projects for which this plan may rebalance
@@ -150,7 +150,7 @@ class Fair:
 
     def plan(self, now: int) -> None:
         """Decide all that can be decided at `now`."""
-        self.now, self._reserved, self.called_ahead = now, 0, 0
+        self.now, self.reserved, self.called_ahead = now, 0, 0
         self.heads.begin()
         self.usage.forget()
         if self.ticked:
@@ -182,7 +182,7 @@ class Fair:
         self._hope(self.looked_at or ())
         self._allow()
         make_way(self)
-        self._start_due()
+        start_due(self)
         repair.mend(self)
         self._take_turns()
         self._close_scene()
@@ -197,90 +197,12 @@ class Fair:
         standing.looked()
         return False
 
-    # ── due reservations ──────────────────────────────────────────────────────────────────────────────────────────
-    def _start_due(self) -> None:
-        standing = self.standing
-        self.moved |= standing.timeline.moved()
-        due = standing.timeline.due(self.now)
-        for job_id in sorted(due, key=self._due_order):
-            if not self._may_start():
-                return
-            known = standing.timeline.reservation(job_id)
-            if known is None or known.kind == "hold":  # what was due before it took its place
-                continue
-            if overdue.is_lost(self, job_id):
-                self._drop(job_id, "expired")
-                continue
-            if self.state.jobs[job_id].run:  # it moves: its run has not ended
-                continue
-            if self.tried.get(job_id) == known.number and not any(at in self.moved for at, _ in known.places):
-                continue
-            self.tried[job_id] = known.number
-            self._start_reserved(self.state.jobs[job_id])
-        self.moved = {}
-
-    def _due_order(self, job_id: str) -> tuple[bool, int, int]:
-        made = self.state.reservations[job_id]
-        return made.kind != "claim", made.start_us, self.state.jobs[job_id].number
-
-    def _start_reserved(self, job: "Job") -> None:
-        made = self.state.reservations[job.id]
-        leaf = self.standing.tree.node(self.state.leaf(job))
-        if self._may_hold(job.resources) and (
-            made.kind == "claim" or not self._forbidden(leaf, job.charge_milli)
-        ):
-            ignore = () if made.kind in f.PLANNED or made.moves else f.PLANNED
-            view = self.standing.timeline.view(self.now, limit_of(job), own=job.id, ignore=ignore)
-            places = self._reserved_places(job, made, view)
-            if places is None and made.kind == "promise" and self.standing.failed:
-                view = self.standing.timeline.view(
-                    self.now, limit_of(job), own=job.id, ignore=(*f.PLANNED, "hold")
-                )
-                places = self.pool.place(job.resources, view)
-            elif places is None and made.kind == "claim":
-                places, view = before_later(self, job, made) or (None, view)
-            if places is not None:
-                self._start(job, leaf, places, view)
-                self._displace(places)
-                repair.give_way(self, places)
-                return
-        if made.kind == "promise":
-            self._keep(job, leaf, made)
-        elif made.kind in f.PLANNED:  # what comes later must not wait for it
-            self._drop(job.id, "replanned")
-
-    def _may_hold(self, asked: f.Resources) -> bool:
-        """Whether as many GPUs are free as it asks for: most who wait for what is being freed find that they are not,
-        and this is known sooner than where they would go."""
-        free = enumerate(self.pool.free.levels)
-        return asked.is_part or asked.gpus <= sum(size * nodes.bit_count() for size, nodes in free)
-
-    def _reserved_places(self, job: "Job", made: "Reservation", view: Free) -> list[Place] | None:
-        """Where a reservation starts: the end of a move where it holds places, all others where they fit best."""
-        places = self.state.places(made.tasks)
-        if made.moves and holds(view, job.resources, places):
-            return places
-        return self.pool.place(job.resources, view)
-
-    def _keep(self, job: "Job", leaf: Node, made: "Reservation") -> None:
-        """A promise is due and cannot start as it is: it waits for who is late; else what is owed is taken back for it;
-        where that is not enough, because capacity was lost, it is broken by name and the job gets the next best."""
-        if overdue.may_wait(self, job, leaf, made):
-            del self.tried[job.id]  # the next plan looks again
-            return
-        act = self._act(job, leaf)
-        if act is not None:
-            self._carry_out(job, leaf, act)
-            return
-        self.emit(f.PromiseBroken(job.id, "capacity_lost", made.start_us))
-        self._drop(job.id, "failed")
-
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _take_turns(self) -> None:
         """Heads in the order of shares: each starts, or takes back what it is owed, or gets a reservation."""
         heads, standing = self.heads, self.standing
         heads.kept.clear()
-        heads.reserves = self._reserved < self._reserved_max()
+        heads.reserves = self.reserved < reserving.most(self)
         ticks = self.ticked and heads.all
         in_turn = self.in_turn(standing.lines, standing.called_us - 1) if ticks or self.calls else {}
         self.rebalanced = in_turn if ticks else {leaf: None for leaf in self.calls if leaf in in_turn}
@@ -392,7 +314,7 @@ class Fair:
                 return True
             calling.call(self, job, leaf)
         if job.id not in self.state.reservations:
-            self._reserve(job, leaf)
+            reserving.reserve(self, job, leaf)
         return False
 
     def _act(self, job: "Job", leaf: Node) -> Act | None:
@@ -432,8 +354,8 @@ class Fair:
     def _carry_out(self, job: "Job", leaf: Node, act: Act) -> None:
         sharing, gone = self.state.rules.sharing, {**self.standing.stopping, **dict.fromkeys(act.victims)}
         freed_us = self.now + sharing.freed_us
-        tasks = self._tasks_held(
-            job, act.places, Asker(self.now, self.now, freed_us, job.id, ("plan",), gone)
+        tasks = reserving.tasks(
+            self, job, act.places, Asker(self.now, self.now, freed_us, job.id, ("plan",), gone)
         )
         made, known = self.state.reservations.get(job.id), self.standing.timeline.reservation(job.id)
         promised = made is not None and made.pins
@@ -452,7 +374,7 @@ class Fair:
             self._scene, self._stale = None, False
             self.usage.forget()
         if not act.victims:  # what it waits for may be there already
-            self._start_reserved(job)
+            start_reserved(self, job)
 
     def stop(self, victims: Sequence[str], cause: str, job: str) -> None:
         """Tell runs, and units of others, to end, so that the job can start."""
@@ -499,7 +421,7 @@ class Fair:
     def _otherwise(self, job: "Job", leaf: Node) -> int:
         """When the job starts if nothing is done for it."""
         made = self.state.reservations.get(job.id)
-        found = (made.start_us,) if made is not None else self._earliest(job, leaf)
+        found = (made.start_us,) if made is not None else reserving.earliest(self, job, leaf)
         return INFINITY if found is None else found[0]
 
     def _displace(self, places: list[Place]) -> None:
@@ -581,62 +503,6 @@ class Fair:
             run.since_us,
             bool(run.stopping),
         )
-
-    def _reserve(self, job: "Job", leaf: Node) -> None:
-        sharing, standing = self.state.rules.sharing, self.standing
-        if not self.may_reserve(job, leaf):
-            return
-        if leaf.is_ahead(sharing.ahead_s) and standing.tree.guaranteed(leaf, job.charge_milli) is None:
-            return  # who lags starts first, also on what comes free later
-        if self._reserved >= self._reserved_max():
-            self.heads.reserves = False
-            self.heads.unreserved[job.id] = leaf.id  # another plan has room
-            return
-        self.heads.unreserved.pop(job.id, None)
-        self._reserved += 1
-        found, guessed = overdue.earliest(self, job, leaf)
-        if found is None or found[0] <= self.now:  # there is room, but somebody else comes first
-            return
-        start_us, places = found
-        kind = "promise" if not guessed and self.usage.is_safe(job, leaf, start_us) else "plan"
-        tasks = self._tasks_held(job, places, Asker(self.now, start_us, start_us, job.id))
-        self.emit(f.CapacityReserved(job.id, kind, start_us, tasks))
-        self.usage.reserves(job, leaf, kind, start_us)
-        self._touch(places)
-
-    def may_reserve(self, job: "Job", leaf: Node) -> bool:
-        """Whether the rules allow another reservation for its project, and in the pool."""
-        sharing = self.state.rules.sharing
-        if not self.standing.has_slot(job.id, leaf.id, sharing.reservations_leaf_max):
-            return False
-        return len(self.state.reservations) < sharing.reservations_max
-
-    def _reserved_max(self) -> int:
-        """How many reservations a plan makes: the later of those who wait for another plan are passed over in this."""
-        least, most = RESERVED_PER_PLAN
-        return min(max(least, RESERVING_NODES // max(len(self.pool.names), 1)), most)
-
-    def _tasks_held(self, job: "Job", places: list[Place], asker: Asker) -> tuple[f.Task, ...]:
-        """What a reservation of these places holds for the job's time from the end of `asker` on."""
-        asker = asker._replace(until_us=min(asker.until_us + limit_of(job), INFINITY))
-        return tasks_held(self.standing.timeline, job.resources, places, self.pool.names, asker)
-
-    def _earliest(self, job: "Job", leaf: Node, from_us: int = 0) -> tuple[int, list[Place]] | None:
-        """When, not before `from_us`, and where the job could start, by count and by place, as runs and reservations
-        are known now."""
-
-        def places(after_us: int) -> tuple[int, list[Place]] | None:
-            return self.standing.timeline.earliest(
-                job.resources,
-                self.now,
-                limit_of(job),
-                lambda view: self.pool.place(job.resources, view),
-                own=job.id,
-                where=self.pool.where(job.resources),
-                after_us=after_us,
-            )
-
-        return self.usage.reserved().earliest_with(leaf, job.charge_milli, limit_of(job), places, from_us)
 
     @property
     def pool(self) -> "Pool":

@@ -10,23 +10,12 @@ done without any input is done once a tick, or once in R.
 
 from typing import TYPE_CHECKING
 
-from leitstand.core.sharing.counts import Found
 from leitstand.core.sharing.standing import limit_of
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Reservation
     from leitstand.core.sharing.fair import Fair
     from leitstand.core.sharing.shares import Node
-
-
-def earliest(plan: "Fair", job: "Job", leaf: "Node") -> tuple[Found | None, bool]:
-    """The earliest start of a job, and whether it is guessed: the moment in which a run that is past its end might go
-    is none; then the earliest from the next tick on."""
-    found = plan._earliest(job, leaf)
-    if found is None or found[0] != plan.now + 1:
-        return found, False
-    tick_us = plan.state.rules.sharing.tick_us
-    return plan._earliest(job, leaf, (plan.now // tick_us + 1) * tick_us), True
 
 
 def may_wait(plan: "Fair", job: "Job", leaf: "Node", made: "Reservation") -> bool:
