@@ -417,6 +417,7 @@ def test_every_reading_command_takes_json() -> None:
         "tokens revoke",
         "users erase",
         "journal export",
+        "twin convert",
     }
     without = {
         path for path, one in leaves(cli, "") if "json_wanted" not in {param.name for param in one.params}

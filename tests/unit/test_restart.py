@@ -12,17 +12,17 @@ from tests.unit.fair_story import cloud, day, owed
 
 
 def test_a_job_whose_victims_have_grown_old_waits_for_the_tick_with_and_without_a_restart() -> None:
-    """A could take back its guarantee from 307 s on, when the run of b is old enough, and is looked at again at 360 s.
-    Something else that happens at 310 s is no reason, nor is a restart before that."""
-    story = cloud(4, entitled=[owed("a", 4)])
-    story.at(7, day(tenant="b", hours=303 / 3600), day(tenant="b")).at(10, day(4)).until(309)
-    assert story.waiting == ["a-1"]
+    """A job of a higher priority could take the place of two of its project from 307 s on, when they are old enough, and
+    is looked at again at 360 s. Something else that happens at 310 s is no reason, nor is a restart before that."""
+    story = cloud(4)
+    story.at(7, day(hours=303 / 3600), day()).at(10, day(4, priority=1)).until(309)
+    assert story.waiting == ["a-3"]
     stored = msgspec.msgpack.encode(story.core.state.project())
     other = Core(State.restore(msgspec.msgpack.decode(stored, type=Projection)))
-    seen = [f.RunEnded("b-1.1", 310 * SECOND_US, "exited", 0)]
+    seen = [f.RunEnded("a-1.1", 310 * SECOND_US, "exited", 0)]
     assert other.cycle(310 * SECOND_US, seen) == story.core.cycle(310 * SECOND_US, seen)
     story.until(361)
-    assert story.reserved("a-1") == ("claim", 360)
+    assert story.reserved("a-3") == ("claim", 360)
 
 
 def test_who_waits_for_a_limit_starts_as_soon_as_a_run_is_told_to_end() -> None:
