@@ -12,8 +12,8 @@ from tests.unit.fair_story import cloud, day, owed
 
 
 def test_a_job_whose_victims_have_grown_old_waits_for_the_tick_with_and_without_a_restart() -> None:
-    """A job of a higher priority could take the place of two of its project from 307 s on, when they are old enough, and
-    is looked at again at 360 s. Something else that happens at 310 s is no reason, nor is a restart before that."""
+    """A job of a higher priority could take the place of two of its project from 307 s on, when they are old enough,
+    and is looked at again at 360 s. Something else that happens at 310 s is no reason, nor is a restart before that."""
     story = cloud(4)
     story.at(7, day(hours=303 / 3600), day()).at(10, day(4, priority=1)).until(309)
     assert story.waiting == ["a-3"]
