@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A journal played again: exactly, or under other rules, or from some moment on. Called by the CLI and by studies.
+"""A journal played again: exactly, or otherwise. Called by the CLI and by studies.
 
-retell   the same observations, the same rules: the same facts, or where the first one differs
-replay   the same requests, other rules: what becomes of the same jobs, each as long as it was in truth
-fork     the same from a state in the middle on
+retell       the same observations: the same facts, or where the first one differs
+play         the same requests, from the beginning or from a state in the middle on, to a core that may decide
+             otherwise, each job as long as it was in truth
+counterfact  what became of the jobs of a journal, and what would have if its core had been told otherwise
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from leitstand.core.cycle import Core
 from leitstand.core.state import State
 from leitstand.runtime.clock import VirtualClock
 from leitstand.runtime.loop import Loop, resume
-from leitstand.runtime.ports import Entry, Head, Journal, Source
+from leitstand.runtime.ports import Entry, Head, Journal
 from leitstand.twin.courses import Courses
 from leitstand.twin.history import HistorySource, Moment, differs_at, moments, tell_again
 from leitstand.twin.truth import RetoldEngine, Truth
@@ -37,23 +38,18 @@ class Retold:
     """What came of telling a journal again. `difference`: the first; None: every fact was decided again."""
 
     facts: int = 0
-    moments: int = 0
     until_us: int = 0
     difference: Difference | None = None
     core: Core = field(default_factory=Core)
 
 
-def retell(entries: Iterable[Entry], watch: Watch | None = None) -> Retold:
-    """Tell a core what that of the journal was told, and compare what it decides, up to the first difference. `watch`
-    gets the facts as they are decided."""
+def retell(entries: Iterable[Entry]) -> Retold:
+    """Tell a core what that of the journal was told, and compare what it decides, up to the first difference."""
     told = Retold()
     for moment in moments(entries):
         decided = tell_again(told.core, moment)
-        if watch is not None:
-            watch(moment.at, decided)
         same = differs_at(moment.facts, decided)
         told.facts += same
-        told.moments += 1
         told.until_us = moment.at
         if same < max(len(moment.facts), len(decided)):
             told.difference = Difference(
@@ -66,8 +62,8 @@ def retell(entries: Iterable[Entry], watch: Watch | None = None) -> Retold:
     return told
 
 
-def truth_of(entries: Iterable[Entry], watch: Watch | None = None) -> tuple[Truth, State]:
-    """How long the journal's jobs took, and the state after all of it."""
+def truth_of(entries: Iterable[Entry], watch: Watch | None = None) -> Truth:
+    """How long the journal's jobs took. `watch` gets the facts of each moment."""
     truth, state, at = Truth(), State(), 0
     for moment in moments(entries):
         at = moment.at
@@ -77,7 +73,7 @@ def truth_of(entries: Iterable[Entry], watch: Watch | None = None) -> tuple[Trut
         if watch is not None:
             watch(at, moment.facts)
     truth.close(at, state)
-    return truth, state
+    return truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +86,14 @@ class Play:
     change: Callable[[f.Observation], f.Observation | None] = lambda told: told
     from_us: int | None = None
     until_us: int | None = None
-    sources: Sequence[Source] = ()
 
 
 def play(wanted: Play, state: State | None = None, watch: Watch | None = None) -> Core:
     """Play on from `state` (None: from nothing) in virtual time; `watch` gets the facts of every cycle."""
     core = Core(state)
     engine = RetoldEngine(wanted.truth, core.state)
-    sources = [HistorySource(wanted.after, wanted.change), *wanted.sources]
-    loop = Loop(core, _Watched(watch), _Span(wanted), engine, sources)
+    history = HistorySource(wanted.after, wanted.change)
+    loop = Loop(core, _Watched(watch), _Span(wanted), engine, [history])
     if core.state.runs:
         resume(engine, core.state)
     loop.run()
@@ -111,7 +106,7 @@ def counterfact(
     """What became of the jobs of a journal, and what would have with another told history, until its end. `read`: all
     its entries, twice."""
     recorded, decided = Courses(), Courses()
-    truth, _ = truth_of(read(), recorded.note)
+    truth = truth_of(read(), recorded.note)
     wanted = Play(truth, moments(read()), change, until_us=recorded.until_us)
     play(wanted, watch=decided.note)
     decided.until_us = recorded.until_us

@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
-from leitstand.core.cycle import Core
 from leitstand.core.sharing import phases
 from leitstand.core.sharing.fair import Fair
 from leitstand.core.units import MINUTE_US, SECOND_US
-from tests.properties.test_promises import FREED_US, RULES, many
-from tests.properties.test_restart import again
-from tests.unit.fair_story import Cloud
+from tests.properties.test_promises import RULES, many
+from tests.properties.test_restart import Restarted
 from tests.unit.story import cluster
 
 PROJECTS = 80  # of which mostly more than AT_ONCE_MAX have somebody who waits
@@ -34,7 +32,7 @@ jobs = st.lists(
 guarantees = st.lists(st.integers(0, 4), min_size=4, max_size=4)
 
 
-class Crowd:
+class Crowd(Restarted):
     """A cloud with many projects, that of every number with a job that waits from the start, and more `jobs`. Cores
     made anew before the cycles of `restarts`, or before each for that one alone (None), decide the same. `looked`: when
     the first of each project was looked at."""
@@ -45,29 +43,11 @@ class Crowd:
         core.cycle(0, [a.ProjectAdded("a", f"p{at}") for at in range(PROJECTS)])
         core.cycle(0, [a.EntitlementsChanged("shared", tuple(entitled))])
         assert [one for one in core.answers if one.refused] == []
-        self.restarts = restarts if restarts is None else frozenset(restarts)
-        self.others: list[Core] = []
-        self.cycles = 0
-        self.decide = core.cycle
-        core.cycle = self.cycle  # type: ignore[method-assign]
-        self.cloud = Cloud(core, FREED_US)
+        super().__init__(core, restarts)
         for at in range(PROJECTS):
             self.cloud.at(at, _job(at, 1, 1, 30, 0))
         for second, *job in jobs:
             self.cloud.at(second, _job(*job))
-
-    def cycle(self, now: int, seen: Iterable[f.Observation]) -> list[f.Fact]:
-        core, seen = self.cloud.core, list(seen)
-        if self.restarts is None:
-            self.others = [again(core)]
-        elif self.cycles in self.restarts:
-            self.others.append(again(core))
-        self.cycles += 1
-        facts = self.decide(now, seen)
-        for other in self.others:
-            assert other.cycle(now, seen) == facts, "a restart decides otherwise"
-            core.answers = other.answers
-        return facts
 
 
 def _job(project: int, gpus: int, nodes: int, minutes: int, priority: int) -> f.SubmitJob:

@@ -26,21 +26,41 @@ def again(core: Core) -> Core:
     return Core(State.restore(msgspec.msgpack.decode(stored, type=Projection)))
 
 
-class Compared:
+class Restarted:
     """A cloud whose core is made anew before some cycles (`restarts`), or before each for that one alone (None); all of
-    those that are made have to decide what it decides. `late_s`: by how much the engine may be late."""
+    those that are made have to decide what it decides."""
 
-    def __init__(
-        self, history: History, restarts: Iterable[int] | None = None, late_s: tuple[int, int] | None = None
-    ) -> None:
-        core = cluster(*history.nodes, rules=RULES, tenants=("a", "b", "c"), cpus_milli=8_000)
-        core.cycle(0, [a.ProjectAdded("a", "second"), contract(history.entitled)])
+    def __init__(self, core: Core, restarts: Iterable[int] | None) -> None:
         self.restarts = restarts if restarts is None else frozenset(restarts)
         self.others: list[Core] = []
         self.cycles = 0
         self.decide = core.cycle
         core.cycle = self.cycle  # type: ignore[method-assign]
         self.cloud = Cloud(core, FREED_US)
+
+    def cycle(self, now: int, seen: Iterable[f.Observation]) -> list[f.Fact]:
+        core, seen = self.cloud.core, list(seen)
+        if self.restarts is None:
+            self.others = [again(core)]
+        elif self.cycles in self.restarts:
+            self.others.append(again(core))
+        self.cycles += 1
+        facts = self.decide(now, seen)
+        for other in self.others:
+            assert other.cycle(now, seen) == facts, "a restart decides otherwise"
+            core.answers = other.answers
+        return facts
+
+
+class Compared(Restarted):
+    """A history played so. `late_s`: by how much the engine may be late."""
+
+    def __init__(
+        self, history: History, restarts: Iterable[int] | None = None, late_s: tuple[int, int] | None = None
+    ) -> None:
+        core = cluster(*history.nodes, rules=RULES, tenants=("a", "b", "c"), cpus_milli=8_000)
+        core.cycle(0, [a.ProjectAdded("a", "second"), contract(history.entitled)])
+        super().__init__(core, restarts)
         if late_s is not None:
             self.cloud.stop_us, self.cloud.late_us = (seconds * SECOND_US for seconds in late_s)
         for at, event in sorted(history.events, key=lambda event: event[0]):
@@ -57,19 +77,6 @@ class Compared:
                 self.cloud.at(at, event[1](live[event[2] % len(live)]))
         else:
             self.cloud.at(at, event)  # type: ignore[arg-type]
-
-    def cycle(self, now: int, seen: Iterable[f.Observation]) -> list[f.Fact]:
-        core, seen = self.cloud.core, list(seen)
-        if self.restarts is None:
-            self.others = [again(core)]
-        elif self.cycles in self.restarts:
-            self.others.append(again(core))
-        self.cycles += 1
-        facts = self.decide(now, seen)
-        for other in self.others:
-            assert other.cycle(now, seen) == facts, "a restart decides otherwise"
-            core.answers = other.answers
-        return facts
 
 
 @many(40)

@@ -119,7 +119,7 @@ def test_a_journal_told_again_is_decided_again_fact_for_fact(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_fork_with_the_true_durations_and_arrivals_repeats_the_future_from_any_moment(seed: int) -> None:
     entries, digest = lived(seed)
-    truth, _ = truth_of(entries)
+    truth = truth_of(entries)
     told = list(moments(entries))
     for cut in [0, *sorted(random.Random(seed).sample(range(1, len(told)), FORKS))]:
         state = State()
