@@ -21,15 +21,17 @@ from typing import Any, Final
 
 from bench.support import record as recording
 from bench.support.backlog import share_errors
-from bench.support.judged import sharing_pays, summary, table
-from bench.support.played import Plan, Played, play
-from bench.support.record import Record, cut, on_inventory, recorded
+from bench.support.record import on_inventory, recorded
 from bench.support.rivals import simulate
+from bench.support.table import table
 from leitstand.core import cycle
 from leitstand.core.rules import Sharing
 from leitstand.core.sharing.fair import Fair
 from leitstand.core.units import HOUR_US
 from leitstand.core.yielding.offers import Yielding
+from leitstand.twin.studies.judging import sharing_pays, summary
+from leitstand.twin.studies.playing import Plan, Played, play
+from leitstand.twin.studies.record import Record, cut
 
 ROOT: Final = Path(__file__).parents[1]
 RESULT: Final = ROOT / "build" / "months.json"
@@ -91,7 +93,13 @@ def kept_shares(record: Record) -> Told:
 
 def _once(name: str, make: Any) -> Any:
     code = hashlib.sha256(name.encode())
-    for folder in ("leitstand/core", "leitstand/engines", "leitstand/runtime", "bench/support"):
+    for folder in (
+        "leitstand/core",
+        "leitstand/engines",
+        "leitstand/runtime",
+        "leitstand/twin/studies",
+        "bench/support",
+    ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             code.update(path.read_bytes())
     path = KEPT / f"{code.hexdigest()[:32]}.pickle"

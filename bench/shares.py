@@ -16,13 +16,13 @@ from heapq import heappop, heappush
 from typing import Any, Final
 
 from bench.support.backlog import DAYS, WARM_DAYS, Shares
-from bench.support.judged import table
-from bench.support.record import LIMITS
+from bench.support.table import table
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.rules import TENANT_CLASSES, Rules, Sharing
 from leitstand.core.units import DAY_US, HOUR_US
+from leitstand.twin.studies.record import LIMITS
 
 NODES: Final = 64
 GPUS: Final = 8

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.support.played import Plan, play
-from bench.support.record import Record
 from leitstand.core.cycle import Core
+from leitstand.core.rules import TENANT_CLASSES
 from leitstand.core.units import DAY_US
+from leitstand.twin.studies.playing import Plan, play
+from leitstand.twin.studies.record import Record
 
 DAYS: Final = 30
 WARM_DAYS: Final = 1
@@ -47,6 +48,7 @@ def backlogged(record: Record, days: float = DAYS + WARM_DAYS, demand: float = D
         submit_us=submit_us[order],
         duration_us=record.duration_us[row][order],
         gpus=record.gpus[row][order],
+        classes=[TENANT_CLASSES[tenant % len(TENANT_CLASSES)] for tenant in range(len(record.tenants))],
     )
 
 
@@ -101,7 +103,7 @@ def share_errors(record: Record) -> dict[str, Any]:
     full = backlogged(record)
     begin = full.span_us[0] + WARM_DAYS * DAY_US
     shares = Shares(begin, begin + DAYS * DAY_US)
-    played = play(full, Plan(owed=False, classes=True, until_us=shares.until_us), shares.watch)
+    played = play(full, Plan(owed=False, until_us=shares.until_us), shares.watch)
     gpu_us = 1000 * DAY_US
     return {
         "errors": shares.errors(),

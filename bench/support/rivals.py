@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from bench.support.played import Played
-from bench.support.record import Record
+from leitstand.twin.studies.playing import Played
+from leitstand.twin.studies.record import Record
 
 Places = list[tuple[int, int]]  # position, GPUs
 
@@ -120,7 +120,7 @@ class Rival:
         self.history.learn(self.tenant[row], self.gpus[row], self.duration[row])
         played = self.played
         played.end_us[row] = now
-        played.runs.append((int(played.start_us[row]), now, self.gpus[row]))
+        played.runs.append((row, int(played.start_us[row]), now))
 
     def heads(self) -> list[tuple[tuple[float, int], int, int]]:
         """Heap of the first of every size: (key, size, its place in the queue)."""

@@ -9,6 +9,7 @@ from leitstand.cli.german_generate import GENERATE
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
+from leitstand.cli.german_studies import STUDIES
 from leitstand.cli.german_twin import TWIN
 
 GERMAN: Final[dict[str, str]] = {
@@ -411,4 +412,6 @@ GERMAN: Final[dict[str, str]] = {
     **GENERATE,
     # the twin
     **TWIN,
+    # studies
+    **STUDIES,
 }

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`leitstand twin`: recorded workloads through the scheduler of the control plane, which need not be running."""
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,8 +9,10 @@ from typing import Any, TypeVar, cast
 import click
 import msgspec
 
+from leitstand.cli.bar import bar
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
+from leitstand.cli.twin_compare import compare
 from leitstand.cli.twin_generate import generate
 from leitstand.cli.workload import DROPPED_SHOWN, aside, print_dropped, show_workload
 from leitstand.core.rules import DISCIPLINES
@@ -37,6 +37,7 @@ def twin() -> None:
 
 
 twin.add_command(generate)
+twin.add_command(compare)
 
 
 def how_to_read(command: Command) -> Command:
@@ -117,7 +118,7 @@ def replay(json_wanted: bool, trace: Path, rules: str | None, **settings: Any) -
             replay_journal(journal, rules, json_wanted=json_wanted)
             return
         setting = Setting(trace=trace, cluster=_cluster(settings), discipline=_discipline(rules), **settings)
-        with _progress() as progress:
+        with bar(t("jobs")) as progress:
             outcome = replay_trace(setting, progress)
     except (TraceError, JournalUnusable, JournalFull) as error:
         raise click.ClickException(str(error)) from error
@@ -188,21 +189,6 @@ def _read(path: Path, form: Form, *, lenient: bool) -> Trace:
         return read_trace(path, lenient=lenient, form=form)
     except TraceError as error:
         raise click.ClickException(str(error)) from error
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal's stderr; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(t("jobs"), total=None)
-        yield lambda done, jobs: bar.update(task, completed=done, total=jobs)
 
 
 # ── for people ────────────────────────────────────────────────────────────────────────────────────────────────────

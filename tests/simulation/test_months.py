@@ -8,10 +8,11 @@ import pytest
 
 from bench import months
 from bench.support.backlog import Shares, backlogged
-from bench.support.judged import sharing_pays, spread, table, utilisation
-from bench.support.played import Plan, Played, play
-from bench.support.record import LIMITS, Record, copies, limits_us
+from bench.support.table import table
 from leitstand.core.units import DAY_US, HOUR_US, SECOND_US
+from leitstand.twin.studies.judging import sharing_pays, spread, utilisation
+from leitstand.twin.studies.playing import Plan, Played, play
+from leitstand.twin.studies.record import LIMITS, Record, copies, limits_us
 
 
 def record_of(

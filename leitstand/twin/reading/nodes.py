@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML as a tree of nodes that know their lines, and what a key may hold. Called by `leitstand.twin.reading.generator`
-and `formats`; nothing is ever made into an object of Python.
+"""YAML as a tree of nodes that know their lines, and what a key may hold. Called by `leitstand.twin.reading.generator`,
+`formats` and studies; nothing is ever made into an object of Python.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -127,6 +128,17 @@ def whole(path: Path, key: str, node: Node, least: int, most: int) -> int:
     ):
         raise TraceError(f"{path}: {place(node)}: {key} is {_kind(node)}, no whole number in {least}..{most}")
     return int(digits)
+
+
+def number(path: Path, key: str, node: Node, least: float, most: float) -> float:
+    """A number in `least`..`most`."""
+    try:
+        found = float(node.value) if isinstance(node, ScalarNode) else math.nan
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        raise TraceError(f"{path}: {place(node)}: {key} is {_kind(node)}, no number in {least:g}..{most:g}")
+    return found
 
 
 def quantity_milli(path: Path, key: str, node: Node, most: int) -> int:

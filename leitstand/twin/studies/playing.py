@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded months through the real core and the real loop, in virtual time. Called by bench/months.py.
+"""A record through the real core and the real loop, in virtual time. Called by studies and by the benchmarks of real
+months.
 
 As `leitstand twin replay`, with what a recorded trace does not have: time limits, checkpoints, guarantees as large as
 the partitions, and nodes of several sizes.
@@ -7,13 +8,12 @@ the partitions, and nodes of several sizes.
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
-from bench.support.record import Ints, Record, limits_us
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
@@ -23,33 +23,37 @@ from leitstand.engines.simulated import SimulatedEngine
 from leitstand.runtime.clock import VirtualClock
 from leitstand.runtime.loop import Loop
 from leitstand.runtime.ports import Entry, Head, Journal, Source
+from leitstand.twin.rulefile import overlaid
+from leitstand.twin.studies.record import Record, limits_us
+from leitstand.twin.traces import Ints
 
 POOL: Final = "shared"
 TOLD: Final = 200  # nodes of the tree in one change: a fact has 64 KiB
 LONGEST_US: Final = 100 * DAY_US
+PROGRESS_EVERY: Final = 200  # jobs
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to play a record. `static`: each tenant has its own nodes alone; else its guarantee is as large as they are,
-    and its weight (`owed` False: weights alone share). `limits`: jobs have time limits as people set them. `classes`:
-    tenants stand in four classes by turns, else in one. `checkpoint_us`: how often a job that is longer says that it
-    saves, 0: never. `until_us`: where to stop."""
+    """How to play a record. `changes`: of the rules, beyond the discipline. `static`: each tenant has its own nodes
+    alone; else its guarantee is as large as they are, and its weight (`owed` False: weights alone share). `limits`:
+    jobs have time limits as people set them. `checkpoint_us`: how often a job that is longer says that it saves, 0:
+    never. `until_us`: where to stop."""
 
     discipline: str = "fair"
     static: bool = False
     owed: bool = True
     limits: bool = True
-    classes: bool = False
     checkpoint_us: int = 0
     until_us: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Played:
     """What became of the jobs of a record, by their row: first start and end (-1: none), in µs.
 
-    `runs`: [placed, ended, GPUs] of every run. `evictions` by cause, `evicted_gpus`, both without moves; `moves`: runs
+    `runs`: [row, placed, ended] of every run. `evictions` by cause, `evicted_gpus`, both without moves; `moves`: runs
     that were stopped to go on elsewhere; `lost_gpu_us`: work that was done
     again; `restart_gpu_us`: what restarts took.
     """
@@ -73,12 +77,14 @@ class Played:
 
 
 Watch = Callable[[Core, int], None]
+Progress = Callable[[int, int], None]
 
 
-def play(record: Record, plan: Plan, watch: Watch | None = None) -> Played:
-    """Play the record to its end; `watch` sees the core after every cycle, with the time."""
-    rules = _rules(plan)
-    heard = _Heard(record, rules)
+def play(record: Record, plan: Plan, watch: Watch | None = None, progress: Progress | None = None) -> Played:
+    """Play the record to its end; `watch` sees the core after every cycle, with the time; `progress` is called with the
+    jobs that are done and all, now and then. TraceError for changes that no rules can have."""
+    rules = rules_of(record, plan)
+    heard = _Heard(record, rules, progress)
     loop = Loop(Core(), heard, VirtualClock(), SimulatedEngine(), [_Recorded(record, plan, rules)])
     decide = loop.core.cycle
 
@@ -101,16 +107,19 @@ def play(record: Record, plan: Plan, watch: Watch | None = None) -> Played:
     return heard.played
 
 
-def _rules(plan: Plan) -> Rules:
-    return Rules(
-        name="months",
+def rules_of(record: Record, plan: Plan) -> Rules:
+    """The bundle that is in force, with limits that no job of the record meets."""
+    lengths_us = [record.duration_us, *([] if record.limit_us is None else [record.limit_us])]
+    longest_us = max(LONGEST_US, *(2 * int(column.max(initial=0)) for column in lengths_us))
+    rules = Rules(
+        name="study",
         discipline=plan.discipline,
-        static=plan.static,
-        max_duration_default_us=dict.fromkeys(TENANT_CLASSES, LONGEST_US),
-        max_duration_limit_us=LONGEST_US,
+        max_duration_default_us=dict.fromkeys(TENANT_CLASSES, longest_us),
+        max_duration_limit_us=longest_us,
         pending_jobs_max=1_000_000,
         requests_max=0,
     )
+    return overlaid(rules, {**plan.changes, "static": plan.static}, "rules of the study")
 
 
 class _Recorded(Source):
@@ -136,8 +145,7 @@ class _Recorded(Source):
 def opening(record: Record, plan: Plan, rules: Rules) -> list[f.Observation]:
     """Rules, tenants, nodes, and what everybody is guaranteed."""
     said: list[f.Observation] = [f.RulesSet(rules, ""), f.SiteAdded("site", "simulated", logical=True)]
-    many = len(TENANT_CLASSES) if plan.classes else 1
-    class_of = [TENANT_CLASSES[number % many] for number in range(len(record.tenants))]
+    class_of = [record.class_of(tenant) for tenant in range(len(record.tenants))]
     said += [
         f.TenantAdded(tenant, tenant_class=kind)
         for tenant, kind in zip(record.tenants, class_of, strict=True)
@@ -146,9 +154,10 @@ def opening(record: Record, plan: Plan, rules: Rules) -> list[f.Observation]:
         f.NodeAdded(f"n{number:05d}", "site", gpus, 0, 0, pool=record.tenants[owner] if plan.static else POOL)
         for number, (gpus, owner) in enumerate(record.nodes, 1)
     ]
-    if plan.discipline == "fair" and not plan.static:
+    if rules.discipline == "fair" and not plan.static:
         owned = [sum(record.partition(tenant)) for tenant in range(len(record.tenants))]
-        entitled = [a.Entitlement(kind, -1, _of(kind, class_of, owned)) for kind in TENANT_CLASSES[:many]]
+        there = [kind for kind in TENANT_CLASSES if kind in class_of]
+        entitled = [a.Entitlement(kind, -1, max(_of(kind, class_of, owned), 1)) for kind in there]
         entitled += [
             a.Entitlement(f"{kind}/{tenant}", gpus * 1000 * plan.owed, max(gpus, 1))
             for tenant, kind, gpus in zip(record.tenants, class_of, owned, strict=True)
@@ -168,15 +177,20 @@ def _requests(record: Record, plan: Plan, rules: Rules) -> Iterator[f.SubmitJob]
     shapes = {gpus: f.Resources(gpus=gpus, nodes=0) for gpus in np.unique(record.gpus).tolist()}
     limits = limits_us(record, rules.sharing.restart_us) if plan.limits else np.zeros(len(record), np.int64)
     every = np.where(record.duration_us > plan.checkpoint_us, plan.checkpoint_us, 0)
-    rows = zip(
-        *(column.tolist() for column in (record.tenant, record.gpus, limits, record.duration_us, every)),
-        strict=True,
-    )
-    for tenant, gpus, limit, duration, saves in rows:
+    nothing = np.zeros(len(record), np.int64)
+    priority = nothing if record.priority is None else record.priority
+    user = nothing - 1 if record.user is None else record.user
+    columns = (record.tenant, record.gpus, limits, record.duration_us, every, priority, user)
+    users = (*record.users, "")  # the last for -1: nobody is named
+    for tenant, gpus, limit, duration, saves, rank, who in zip(
+        *(column.tolist() for column in columns), strict=True
+    ):
         yield f.SubmitJob(
             record.tenants[tenant],
             "default",
             shapes[gpus],
+            users[who],
+            rank,
             max_duration_us=limit,
             expected_us=duration,
             checkpoint_every_us=saves,
@@ -186,8 +200,10 @@ def _requests(record: Record, plan: Plan, rules: Rules) -> Iterator[f.SubmitJob]
 class _Heard(Journal):
     """Keeps no facts; notes what became of each job."""
 
-    def __init__(self, record: Record, rules: Rules) -> None:
+    def __init__(self, record: Record, rules: Rules, progress: Progress | None = None) -> None:
         self.played = Played.empty(len(record))
+        self._progress = progress
+        self._done = 0
         self._restart_us = rules.sharing.restart_us
         self._gpus: list[int] = record.gpus.tolist()
         self._row_of: dict[str, int] = {}
@@ -247,7 +263,7 @@ class _Heard(Journal):
         job = fact.run.rpartition(".")[0]
         placed = self._placed.pop(fact.run)
         self._worked[job] = at - placed
-        self.played.runs.append((placed, at, self._gpus[self._row_of[job]]))
+        self.played.runs.append((self._row_of[job], placed, at))
 
     def _job_requeued(self, at: int, fact: f.JobRequeued) -> None:
         kept = fact.kept_us - self._kept.get(fact.job, 0)
@@ -260,6 +276,9 @@ class _Heard(Journal):
     def _job_ended(self, at: int, fact: f.JobEnded) -> None:
         assert fact.state == "succeeded", f"{fact.job}: {fact.state} {fact.reason}"
         self.played.end_us[self._row_of[fact.job]] = at
+        self._done += 1
+        if self._progress is not None and self._done % PROGRESS_EVERY == 0:
+            self._progress(self._done, len(self._gpus))
 
     def _promise_broken(self, at: int, fact: f.PromiseBroken) -> None:
         self.played.broken.append((at, fact.job, fact.cause))
