@@ -239,6 +239,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".german_maintenance",
                 ".german_others",
                 ".german_shares",
+                ".german_studies",
                 ".german_twin",
                 ".jobs",
                 ".refusals",
