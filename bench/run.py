@@ -21,6 +21,7 @@ LONG = {
     "scale": SECONDS_MAX,
     "shares": SECONDS_MAX,
     "months": 6 * 3600,
+    "simulators": SECONDS_MAX,
 }  # measured only by name; seconds that they may take
 
 Figures = dict[str, dict[str, Any]]
