@@ -5,6 +5,7 @@ from typing import Final
 
 from leitstand.cli.german_access import ACCESS
 from leitstand.cli.german_bookings import BOOKINGS
+from leitstand.cli.german_fork import FORK
 from leitstand.cli.german_generate import GENERATE
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
@@ -409,6 +410,7 @@ GERMAN: Final[dict[str, str]] = {
     # bookings
     **BOOKINGS,
     # synthetic workloads
+    **FORK,
     **GENERATE,
     # the twin
     **TWIN,

@@ -13,6 +13,7 @@ from leitstand.cli.bar import bar
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
 from leitstand.cli.twin_compare import compare
+from leitstand.cli.twin_fork import fork
 from leitstand.cli.twin_generate import generate
 from leitstand.cli.workload import DROPPED_SHOWN, aside, print_dropped, show_workload
 from leitstand.core.rules import DISCIPLINES
@@ -38,6 +39,7 @@ def twin() -> None:
 
 twin.add_command(generate)
 twin.add_command(compare)
+twin.add_command(fork)
 
 
 def how_to_read(command: Command) -> Command:

@@ -87,7 +87,7 @@ def write(folder: Path, state: State, head: Head) -> Path:
         projection_version=PROJECTION_VERSION,
         code_version=__version__,
         digest=state.digest(),
-        projection=msgspec.msgpack.encode(state.project()),
+        projection=stored(state),
     )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{head.seq:019d}.snapshot"
@@ -99,9 +99,22 @@ def write(folder: Path, state: State, head: Head) -> Path:
     return path
 
 
-def load_latest(folder: Path, journal: Chained) -> tuple[State, Head] | None:
-    """State and head of the latest snapshot that fits `journal`; None if none does. Logs why one was passed over."""
+def stored(state: State) -> bytes:
+    """The state's projection as MessagePack."""
+    return msgspec.msgpack.encode(state.project())
+
+
+def restored(projection: bytes) -> State:
+    """The state that was stored; ValueError for another version's."""
+    return State.restore(msgspec.msgpack.decode(projection, type=Projection))
+
+
+def load_latest(folder: Path, journal: Chained, most: int = INT64_MAX) -> tuple[State, Head] | None:
+    """State and head of the latest snapshot that fits `journal`, taken at entry `most` or before; None if none does.
+    Logs why one was passed over."""
     for path in _files(folder):
+        if int(path.stem) > most:
+            continue
         try:
             return _load(path, journal)
         except (
@@ -137,7 +150,7 @@ def _load(path: Path, journal: Chained) -> tuple[State, Head]:
     head = Head(snapshot.seq, snapshot.at, snapshot.hash)
     if journal.head_at(head.seq) != head:
         raise ValueError(f"the journal has another entry {head.seq}, or none")
-    state = State.restore(msgspec.msgpack.decode(snapshot.projection, type=Projection))
+    state = restored(snapshot.projection)
     if state.digest() != snapshot.digest:
         raise ValueError(f"the state has digest {state.digest()}, not {snapshot.digest}")
     return state, head

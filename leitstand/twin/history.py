@@ -75,12 +75,19 @@ class HistorySource(Source):
     def _advance(self) -> None:
         self._next = None
         for moment in self._moments:
-            told = [asked for fact in moment.facts if (asked := observation(fact)) is not None]
-            wanted = [asked for asked in told if not isinstance(asked, REPORTS)]
-            if wanted or not told:
-                changed = map(self._change, wanted)
+            told = told_in(moment)
+            if told is not None:
+                changed = (self._change(asked) for _, asked in told)
                 self._next = moment.at, [asked for asked in changed if asked is not None]
                 return
+
+
+def told_in(moment: Moment) -> list[tuple[f.Fact, f.Observation]] | None:
+    """What was told at the moment, but for what engines reported, with the facts that it became; None if that was
+    reports alone."""
+    told = [(fact, asked) for fact in moment.facts if (asked := observation(fact)) is not None]
+    wanted = [one for one in told if not isinstance(one[1], REPORTS)]
+    return wanted if wanted or not told else None
 
 
 def tell_again(core: Core, moment: Moment) -> list[f.Fact]:

@@ -149,7 +149,7 @@ class TraceSource(Source):
         if setting.discipline == "fair" and not setting.static:
             self._opening += guarantees(cluster)
         self._submit_us: list[int] = trace.submit_us[rows].tolist()
-        self._requests = _requests(trace, rows)
+        self._requests = requests(trace, rows)
         self._next = 0
 
     def next_time(self) -> int | None:
@@ -176,7 +176,7 @@ def _too_large(trace: Trace, cluster: Cluster, rows: Ints, *, static: bool) -> I
         yield f"job {trace.job_ids[rows[at]]} asks for {trace.gpus[rows[at]]} GPUs, its fleet has {fleets[at]}"
 
 
-def _requests(trace: Trace, rows: Ints) -> Iterator[SubmitJob]:
+def requests(trace: Trace, rows: Ints) -> Iterator[SubmitJob]:
     """What each job of `rows` asks for, made when it is needed."""
     shapes = {gpus: Resources(gpus=gpus, nodes=0) for gpus in np.unique(trace.gpus[rows]).tolist()}
     users = [*trace.users, ""]  # the last for -1: none

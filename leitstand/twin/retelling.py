@@ -93,7 +93,7 @@ def play(wanted: Play, state: State | None = None, watch: Watch | None = None) -
     core = Core(state)
     engine = RetoldEngine(wanted.truth, core.state)
     history = HistorySource(wanted.after, wanted.change)
-    loop = Loop(core, _Watched(watch), _Span(wanted), engine, [history])
+    loop = Loop(core, Watched(watch), Span(wanted.from_us, wanted.until_us), engine, [history])
     if core.state.runs:
         resume(engine, core.state)
     loop.run()
@@ -113,20 +113,20 @@ def counterfact(
     return recorded, decided
 
 
-class _Span(VirtualClock):
+class Span(VirtualClock):
     """Virtual time from `from_us` to `until_us`."""
 
-    def __init__(self, wanted: Play) -> None:
+    def __init__(self, from_us: int | None, until_us: int | None) -> None:
         super().__init__()
-        self.now = wanted.from_us
-        self._until_us = wanted.until_us
+        self.now = from_us
+        self._until_us = until_us
 
     def wait(self, due: int | None) -> int | None:
         late = due is not None and self._until_us is not None and due > self._until_us
         return super().wait(None if late else due)
 
 
-class _Watched(Journal):
+class Watched(Journal):
     """A journal that keeps nothing but its head, and shows what it gets."""
 
     def __init__(self, watch: Watch | None) -> None:

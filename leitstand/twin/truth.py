@@ -30,19 +30,25 @@ class Attempt(NamedTuple):
 
 
 class Truth:
-    """See the module. `attempts`: of each job, in order; `worked`: jobs that are under way when the journal ends, with
-    which attempt at them and how much work of it was seen."""
+    """See the module. `attempts`: of each job, in order; `given_up`: what jobs did that their users cancelled while
+    they ran; `worked`: jobs that are under way when the journal ends, with which attempt at them and how much work of
+    it was seen."""
 
     def __init__(self) -> None:
         self.attempts: dict[str, list[Attempt]] = {}
+        self.given_up: dict[str, Attempt] = {}
         self.worked: dict[str, tuple[int, int]] = {}
 
     def note(self, fact: f.Fact, state: State) -> None:
         """Take up a fact that `state` is about to apply."""
-        if isinstance(fact, f.RunEnded) and fact.outcome in BY_ITSELF:
-            run = state.runs[fact.run]
+        if not isinstance(fact, f.RunEnded):
+            return
+        run = state.runs[fact.run]
+        if fact.outcome in BY_ITSELF:
             work_us = _work_us(state, state.jobs[run.job], run, fact.at_us)
             self.attempts.setdefault(run.job, []).append(Attempt(work_us, fact))
+        elif run.stopping == "cancel":
+            self.given_up[run.job] = Attempt(_work_us(state, state.jobs[run.job], run, fact.at_us), fact)
 
     def close(self, at: int, state: State) -> None:
         """The journal ends at `at`: what still runs has worked for so long at least."""

@@ -10,6 +10,7 @@ import functools
 import os
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +22,14 @@ from leitstand.core.state import State
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
 from leitstand.engines.simulated import SimulatedEngine
 from leitstand.journal.memory import MemoryJournal
+from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.clock import VirtualClock
 from leitstand.runtime.loop import Loop
 from leitstand.runtime.ports import Entry, Source
+from leitstand.twin.forking.changes import Scenario, WhatIf
+from leitstand.twin.forking.course import Course, play_course
+from leitstand.twin.forking.ground import ground_of_journal
+from leitstand.twin.forking.times import When
 from leitstand.twin.history import Moment, moments
 from leitstand.twin.retelling import Play, play, retell, truth_of
 
@@ -155,3 +161,27 @@ def test_moments_are_the_stamps_of_a_journal() -> None:
     assert [moment.first for moment in told[:1]] == [1]
     assert sum(len(moment.facts) for moment in told) == len(entries)
     assert len({moment.at for moment in told}) == len(told)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_course_of_a_fork_in_the_past_repeats_the_recorded_future_if_nothing_is_changed(
+    seed: int, tmp_path: Path
+) -> None:
+    entries, _ = lived(seed)
+    written = SqliteJournal(tmp_path / "journal.db", commit_every=10_000)
+    for moment in moments(entries):
+        written.append(written.head, moment.at, moment.facts)
+    written.close()
+    told = list(moments(entries))
+    for cut in random.Random(seed + 100).sample(range(1, len(told) - 1), 2):
+        end = When(entries[-1].at)
+        ground = ground_of_journal(tmp_path / "journal.db", told[cut - 1].first, end, WhatIf())
+        again: list[tuple[int, f.Fact]] = []
+        played = play_course(
+            Course(Scenario("as planned"), (), 1),
+            ground,
+            watch=lambda at, facts, again=again: again.extend((at, fact) for fact in facts),
+        )
+        assert ground.kind == "recorded"
+        assert again == [(moment.at, fact) for moment in told[cut:] for fact in moment.facts], f"from {cut}"
+        assert played.refused == 0

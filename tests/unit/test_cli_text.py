@@ -234,6 +234,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".german",
                 ".german_access",
                 ".german_bookings",
+                ".german_fork",
                 ".german_generate",
                 ".german_jobfile",
                 ".german_maintenance",
