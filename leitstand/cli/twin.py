@@ -15,6 +15,7 @@ from leitstand.cli.text import t
 from leitstand.cli.twin_compare import compare
 from leitstand.cli.twin_fork import fork
 from leitstand.cli.twin_generate import generate
+from leitstand.cli.twin_partition import partition
 from leitstand.cli.workload import DROPPED_SHOWN, aside, print_dropped, show_workload
 from leitstand.core.rules import DISCIPLINES
 from leitstand.journal.codec import JournalUnusable
@@ -40,6 +41,7 @@ def twin() -> None:
 twin.add_command(generate)
 twin.add_command(compare)
 twin.add_command(fork)
+twin.add_command(partition)
 
 
 def how_to_read(command: Command) -> Command:

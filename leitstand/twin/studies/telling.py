@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a study tells people, as sections of text, tables and pictures. Called by `leitstand.twin.studies.writing`,
-which gives them a form.
-"""
+"""What a study tells people, as sections of text, tables and pictures. Called by `leitstand.twin.studies.writing`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from leitstand.core.units import MINUTE_US
+from leitstand.twin.page import Page, Part, Picture, Section, Table
 from leitstand.twin.studies.figures import BY_NAME, WAITS, WORTH, Figure, amount, change, heading, shown
 from leitstand.twin.studies.pictures import picture
 from leitstand.twin.studies.study import Study
@@ -27,41 +25,6 @@ DRAWN: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """`rows`: as long as `head`; the first cell is the head of its row."""
-
-    caption: str
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """`name`: of its file, without suffix; `says`: what is seen on it, for who does not see it."""
-
-    name: str
-    svg: str
-    says: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands under it: paragraphs, tables, pictures."""
-
-    title: str
-    parts: list[str | Table | Picture]
-
-
-@dataclass(frozen=True)
-class Page:
-    """The whole of it; `lead`: what it is in a sentence or two."""
-
-    title: str
-    lead: str
-    sections: list[Section]
-
-
 def told(study: Study, found: Found) -> Page:
     """The page of a study."""
     rules = ", ".join(rule.name for rule in study.rules)
@@ -76,7 +39,7 @@ def told(study: Study, found: Found) -> Page:
 def _overview(found: Found) -> Section:
     """One line a block: what most ask first."""
     rules = [row.rule for row in found.blocks[0].rows]
-    tables: list[str | Table | Picture] = [
+    tables: list[Part] = [
         Table(
             heading(BY_NAME[name]),
             ("workload, size", *rules),
@@ -100,7 +63,7 @@ def _of_block(study: Study, block: Block, number: int) -> Section:
         f"{amount(block.jobs)} jobs on {block.gpus:,} GPUs, submitted within {amount(block.span_h / 24)} days; load "
         f"{block.load:.2f} (GPU time asked for, of all there is meanwhile). {seeds}{DRAWN[block.drawn]}."
     )
-    parts: list[str | Table | Picture] = [
+    parts: list[Part] = [
         what,
         Picture(
             f"study-{number}",
@@ -151,7 +114,7 @@ def _changes(caption: str, rows: Sequence[Row], figures: Sequence[Figure]) -> Ta
     )
 
 
-def _worse(block: Block) -> Iterator[str | Table | Picture]:
+def _worse(block: Block) -> Iterator[Part]:
     """Who is worse off than alone."""
     rows = [
         (
@@ -187,7 +150,7 @@ def _assumed(study: Study, found: Found) -> Section:
         f"`leitstand twin compare {Path(study.path).name}` makes this page again; equal files and code give equal "
         f"numbers. It took {amount(found.cpu_s)} CPU seconds of scheduling."
     )
-    parts: list[str | Table | Picture] = [again]
+    parts: list[Part] = [again]
     if study.energy is not None:
         parts.append(
             "**Energy**: {:g} W for a GPU, with its part of the node, while a run holds it, {:g} W while none does, "
