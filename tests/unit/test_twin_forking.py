@@ -351,7 +351,7 @@ def test_past_weeks_come_again_at_their_hours_each_job_as_long_as_it_took(tmp_pa
     at = When(START + 14 * DAY_US)
     where = ground_of_journal(path, at, when("14d"), c.WhatIf(arrivals=c.Arrivals("past-weeks", 2)))
     course = play_course(Course(c.Scenario("as planned"), (), 1), where)
-    came = [row for row in course.rows if not row.known]
+    came = [row for row in course.rows if not row.ran]
     assert len(came) == 28
     assert {row.submitted_us % DAY_US for row in came} == {START % DAY_US + 6 * HOUR_US}
     lasted = {

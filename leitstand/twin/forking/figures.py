@@ -134,7 +134,7 @@ def _of_jobs(rows: Iterable[Row], until_us: int) -> Numbers:
     """Jobs that waited at the fork or came later; GPU time of all. A job that has not started by the end has waited
     until then."""
     all_rows = list(rows)
-    came = [row for row in all_rows if row.state != "rejected" and not (row.known and row.placed_us)]
+    came = [row for row in all_rows if row.state != "rejected" and not row.ran]
     waits = sorted((row.placed_us or row.ended_us or until_us) - row.submitted_us for row in came)
     numbers = {
         "jobs": float(len(came)),

@@ -61,8 +61,7 @@ class Ground:
         if self.kind == "trace":
             ends_us = self.from_us + self.period_us
             again = f", again every {shown_span(self.period_us)}" if ends_us < self.until_us else ""
-            mixed = "; with other seeds than 1 its weeks in another order" if self.weeks > 1 else ""
-            return f"the {len(self.arrivals):,} jobs of the trace{again}{mixed}"
+            return f"the {len(self.arrivals):,} jobs of the trace{again}"
         if self.kind == "synthetic":
             grown = f", growing by {self.growth:.0%} a year" if self.growth else ""
             return f"synthetic jobs, {self.load:.0%} of the GPU time of the fleet at the start{grown}"

@@ -5,14 +5,17 @@ One course alone, or one process, is played right here. Whoever interrupts gets 
 """
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Final
 
 from leitstand.twin.forking.course import Course, Played, Stopped, play_course
 from leitstand.twin.forking.ground import Ground
+from leitstand.twin.reading.table import TraceError
 
 LOOK_S: Final = 0.2
 
@@ -46,12 +49,18 @@ def play_all(
         initializer=_begin,
         initargs=(Shared(ground, far, stop),),
     )
+    waiting: list[Future[Played | None]] = []
     with pool:
-        waiting = [pool.submit(_play, number, course) for number, course in enumerate(courses)]
         try:
+            with _deaf():
+                waiting += [pool.submit(_play, number, course) for number, course in enumerate(courses)]
             _watch(waiting, far, progress)
         except KeyboardInterrupt:
             _end(waiting, stop)
+        except BrokenProcessPool as error:
+            raise TraceError(
+                "a process that played a course was killed, as a rule for want of memory; take fewer --workers"
+            ) from error
         except BaseException:
             _end(waiting, stop)
             raise
@@ -73,6 +82,21 @@ def _here(courses: Sequence[Course], ground: Ground, progress: Progress) -> list
     except KeyboardInterrupt:
         pass
     return done
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are started in here never hear Ctrl-C, for they inherit the mask; this one hears it afterwards."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _watch(waiting: Sequence["Future[Played | None]"], far: Sequence[float], progress: Progress) -> None:
@@ -97,10 +121,9 @@ def _is_done(future: "Future[Played | None]") -> bool:
 
 # ── in the processes ──────────────────────────────────────────────────────────────────────────────────────────────
 def _begin(shared: Shared) -> None:
-    """A process for courses, as low in priority as its parent, whose Ctrl-C is to hear."""
+    """A process for courses; it is as nice, and as deaf to Ctrl-C, as its parent when it was started."""
     global _shared
     _shared = shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _play(number: int, course: Course) -> Played | None:

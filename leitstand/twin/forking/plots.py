@@ -52,7 +52,7 @@ def top_of(played: Sequence[Played]) -> float:
 
 def waits(answer: Answer) -> str:
     """The mean wait of each class in each scenario, in hours."""
-    figure = _figure(0.6 + 0.24 * len(answer.classes) * (len(answer.scenarios) + 1))
+    figure = _figure(0.9 + 0.15 * len(answer.classes) * (len(answer.scenarios) + 1))
     axes = figure.add_subplot()
     high = 0.8 / len(answer.scenarios)
     places = np.arange(len(answer.classes), dtype=np.float64)

@@ -19,7 +19,9 @@ from leitstand.twin.forking import plots
 from leitstand.twin.forking.course import Played
 from leitstand.twin.forking.figures import ALL, Answer, Range
 from leitstand.twin.forking.tally import MILLI_HOUR
+from leitstand.twin.forking.telling import Told
 from leitstand.twin.forking.times import shown, shown_span
+from leitstand.twin.forking.whatif import AS_PLANNED
 from leitstand.twin.forking.words import sentences
 
 FILES: Final = ("report.html", "report.json", "jobs.parquet", "hours.parquet")
@@ -49,11 +51,22 @@ def page(answer: Answer, played: Sequence[Played]) -> str:
         answer=answer,
         all=ALL,
         groups=[ALL, *answer.classes],
+        changes=_changes(answer),
         says={one.name: sentences(answer, one) for one in answer.scenarios},
         drawn={one.name: plots.over_time(one.name, played, top, until_us) for one in answer.scenarios},
         waits=plots.waits(answer) if answer.classes else "",
         shown=shown,
     )
+
+
+def _changes(answer: Answer) -> dict[str, list[Told]]:
+    """By scenario, what happens in it: of what is planned, only where it is planned."""
+    planned = next((one.told for one in answer.scenarios if one.name == AS_PLANNED), ())
+    known = {told.what for told in planned}
+    return {
+        one.name: [told for told in one.told if one.name == AS_PLANNED or told.what not in known]
+        for one in answer.scenarios
+    }
 
 
 # ── numbers for people ────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,7 +119,7 @@ def _jobs(played: Sequence[Played]) -> Any:
                 row.placed_us / SECOND_US if row.placed_us else None,
                 row.ended_us / SECOND_US if row.ended_us else None,
                 row.state,
-                row.known,
+                row.ran,
                 row.stops,
                 row.failures,
                 row.used / MILLI_HOUR,
@@ -154,7 +167,7 @@ _JOBS: Final = pa.schema(
         ("placed_s", pa.float64()),
         ("ended_s", pa.float64()),
         ("state", pa.string()),
-        ("known", pa.bool_()),
+        ("ran_before", pa.bool_()),
         ("stops", pa.int32()),
         ("failures", pa.int32()),
         ("gpu_hours", pa.float64()),

@@ -27,8 +27,8 @@ MILLI_HOUR: Final = 1000 * HOUR_US  # of one GPU
 
 
 class Row(msgspec.Struct):
-    """One job. Times in µs, 0: not yet; amounts of GPU time in thousandths × µs. `known`: it was there at the fork;
-    `placed_us` of one that ran then is before the fork."""
+    """One job. Times in µs, 0: not yet; amounts of GPU time in thousandths × µs. `ran`: it had been placed before
+    the fork already, so that it has no wait to compare."""
 
     job: str
     tenant: str
@@ -43,7 +43,7 @@ class Row(msgspec.Struct):
     failures: int = 0  # of nodes
     used: int = 0  # after the fork
     lost: int = 0  # of it: was done and must be done again
-    known: bool = False
+    ran: bool = False
 
 
 class Hour(msgspec.Struct):
@@ -153,10 +153,9 @@ class Tally:
         state = self._state
         for job in state.jobs.values():
             row = self._row(job, job.submitted_us)
-            row.known = True
             self._kept[job.id] = job.kept_us
             if job.runs:
-                row.placed_us = job.submitted_us  # when is no more known
+                row.ran, row.placed_us = True, job.submitted_us  # the first placement is no more known
             if job.state == "pending":
                 self._wait(at, job)
         for run in state.runs.values():

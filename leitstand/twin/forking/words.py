@@ -4,7 +4,7 @@
 from typing import Final
 
 from leitstand.core.units import SECOND_US
-from leitstand.twin.forking.figures import ALL, Answer, Compared, Range, Ranges
+from leitstand.twin.forking.figures import ALL, Answer, Compared, Range
 from leitstand.twin.forking.telling import Told
 from leitstand.twin.forking.times import shown, shown_span
 from leitstand.twin.forking.whatif import AS_PLANNED
@@ -40,68 +40,54 @@ def _as_it_is(one: Compared) -> list[str]:
 
 
 def _against(answer: Answer, planned: Compared, one: Compared) -> list[str]:
-    said = []
-    for name in answer.classes:
-        waits = _waits(name, planned.figures.get(name, {}), one, name)
-        if waits:
-            said.append(waits)
+    said = [waits for name in answer.classes if (waits := _waits(name, planned, one))]
     if not said:
-        said.append("Nobody waits noticeably longer or less.")
-    figures, more = one.figures[ALL], one.more[ALL]
-    before = planned.figures[ALL]
+        said.append("No class waits noticeably longer or less.")
+    now, more, before = one.figures[ALL], one.more[ALL], planned.figures[ALL]
     said.append(
-        f"Utilisation is {figures['utilisation'].mean:.1%} instead of {before['utilisation'].mean:.1%}; "
-        f"{_signed(more['useful_gpu_hours'].mean)} GPU-hours of work are done."
+        f"{now['utilisation'].mean:.1%} of the capacity is used, instead of {before['utilisation'].mean:.1%}. "
+        f"Work done: {_differs(more['useful_gpu_hours'], 'GPU-hours')}; "
+        f"lost and done again: {_differs(more['lost_gpu_hours'], 'GPU-hours')}."
     )
-    if abs(more["lost_gpu_hours"].mean) >= 1:
-        said.append(f"{_signed(more['lost_gpu_hours'].mean)} GPU-hours of work are lost and done again.")
     for name in answer.classes:
         owed = one.more.get(name, {}).get("guaranteed_gpu_hours")
-        if owed is not None and abs(owed.mean) >= 1:
-            part = one.figures[name].get("guarantee_used")
-            said.append(
-                f"{name.capitalize()} is guaranteed {_signed(owed.mean)} GPU-hours, and uses "
-                f"{part.mean if part else 0:.0%} of its guarantee."
-            )
+        used = one.figures.get(name, {}).get("guarantee_used")
+        if owed is not None and used is not None and abs(owed.mean) >= 1:
+            differs = _differs(owed, "GPU-hours")
+            said.append(f"Guaranteed to {name}: {differs}; {used.mean:.0%} of its guarantee is used.")
     if answer.priced:
-        said.append(f"Revenue: {_signed(more['eur'].mean)} EUR.")
+        said.append(f"Revenue: {_differs(more['eur'], 'EUR')}.")
     return said
 
 
-def _waits(name: str, before: Ranges, one: Compared, group: str) -> str:
-    now, old, more = (
-        one.figures.get(group, {}).get("wait_s"),
-        before.get("wait_s"),
-        one.more.get(group, {}).get("wait_s"),
-    )
+def _waits(name: str, planned: Compared, one: Compared) -> str:
+    """'' if the class waits as long as planned."""
+    found = [ranges.get(name, {}).get("wait_s") for ranges in (one.figures, planned.figures, one.more)]
+    now, old, more = found
     if now is None or old is None or more is None or abs(more.mean) < max(SAME_S, SAME_PART * old.mean):
         return ""
-    way = "longer" if more.mean > 0 else "less"
-    spread = ""
+    way, spread = "longer" if more.mean > 0 else "less", ""
     if more.low != more.high:
-        spread = f" (with other seeds {_signed_span(more.low)} to {_signed_span(more.high)})"
+        spread = f" (by seed {_signed_span(more.low)} to {_signed_span(more.high)})"
     return (
         f"{name.capitalize()} waits {shown_span(abs(more.mean) * SECOND_US)} {way}: "
-        f"{shown_span(now.mean * SECOND_US)} on average instead of {shown_span(old.mean * SECOND_US)}{spread}."
+        f"{_span(now)} on average instead of {_span(old)}{spread}."
     )
 
 
 def refusal(told: Told) -> str:
     """What was not granted, why, and from when on it was."""
-    since = (
-        f"It was asked again every day, and granted on {shown(told.granted_us)}."
-        if told.granted_us
-        else ("It was asked again every day, and never granted in this time.")
-    )
-    return f"Refused: {told.what}. The core says: {told.refused}. {since}"
+    until = f"granted on {shown(told.granted_us)}" if told.granted_us else "never granted in this time"
+    return f"Refused: {told.what}. The core says: {told.refused}. It was asked again every day, and {until}."
 
 
 def _span(value: Range | None) -> str:
     return "-" if value is None else shown_span(value.mean * SECOND_US)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+,.0f}".replace("-", "\N{MINUS SIGN}")
+def _differs(value: Range, unit: str) -> str:
+    """`1,200 EUR more`."""
+    return f"{abs(value.mean):,.0f} {unit} {'more' if value.mean > 0 else 'less'}"
 
 
 def _signed_span(seconds: float) -> str:
