@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "build" / "bench.json"
 SECONDS_MAX = 1800
 LONG = {
+    "forecast": 6 * 3600,
     "scale": SECONDS_MAX,
     "shares": SECONDS_MAX,
     "months": 6 * 3600,

@@ -105,4 +105,37 @@ TWIN: Final = {
     "CPU time": "CPU-Zeit",
     "static": "fest zugeteilt",
     "shared": "gemeinsam",
+    "When each job that waits in JOURNAL will start: with which probability by when, and how probably it ends by its "
+    "deadline. JOURNAL is a journal's file or the data directory of a control plane, which may be running.\n\n"
+    "From futures in which runs last as long as such jobs did, and others are submitted as before; corrected by how "
+    "far off earlier forecasts would have been.": "Wann jeder Job, der in JOURNAL wartet, beginnen wird: mit welcher "
+    "Wahrscheinlichkeit bis wann, und wie wahrscheinlich er bis zu seiner Frist endet. JOURNAL ist die Datei eines "
+    "Journals oder der Datenordner einer Steuerung, die laufen darf.\n\n"
+    "Aus Zukünften, in denen Läufe so lange dauern wie bisher bei solchen Jobs und andere eingereicht werden wie "
+    "bisher; berichtigt darum, wie weit frühere Vorhersagen danebengelegen hätten.",
+    "As of when: an entry of the journal or a time (else: its end).": "Von welchem Stand: ein Eintrag des Journals "
+    "oder eine Zeit (sonst: sein Ende).",
+    "How many futures are played.": "Wie viele Zukünfte gespielt werden.",
+    "How far they go.": "Wie weit sie reichen.",
+    "How many earlier forecasts are held against what came.": "Wie viele frühere Vorhersagen mit dem verglichen "
+    "werden, was kam.",
+    "{path}: no journal and no data directory; name one of them": "{path}: weder Journal noch Datenordner; eines davon "
+    "angeben",
+    "{path}: the journal is empty: nobody waits": "{path}: das Journal ist leer: niemand wartet",
+    "entry {at} is not in 1..{last}": "Eintrag {at} liegt nicht in 1..{last}",
+    '"{at}" is neither the number of an entry nor a time like 2026-11-23T14:00': '"{at}" ist weder die Nummer eines '
+    "Eintrags noch eine Zeit wie 2026-11-23T14:00",
+    "{at} is not within the journal, {first} to {last}": "{at} liegt nicht im Journal, {first} bis {last}",
+    "forecasts": "Vorhersagen",
+    "not yet known": "noch unbekannt",
+    "as of": "Stand",
+    "futures": "Zukünfte",
+    "right so far": "zutreffend bisher",
+    "{shares}, of {count} forecasts": "{shares}, von {count} Vorhersagen",
+    "not within {span}": "nicht binnen {span}",
+    "START": "BEGINN",
+    "BY DEADLINE": "BIS FRIST",
+    "PROMISED": "ZUGESAGT",
+    "in {span}": "in {span}",
+    "No job waits.": "Kein Job wartet.",
 }

@@ -13,6 +13,7 @@ from leitstand.cli.bar import bar
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
 from leitstand.cli.twin_compare import compare
+from leitstand.cli.twin_forecast import forecast
 from leitstand.cli.twin_fork import fork
 from leitstand.cli.twin_generate import generate
 from leitstand.cli.twin_partition import partition
@@ -42,6 +43,7 @@ twin.add_command(generate)
 twin.add_command(compare)
 twin.add_command(fork)
 twin.add_command(partition)
+twin.add_command(forecast)
 
 
 def how_to_read(command: Command) -> Command:

@@ -18,7 +18,7 @@ from leitstand.runtime.loop import Loop, resume
 from leitstand.runtime.ports import Entry, Head, Journal
 from leitstand.twin.courses import Courses
 from leitstand.twin.history import HistorySource, Moment, differs_at, moments, tell_again
-from leitstand.twin.truth import RetoldEngine, Truth
+from leitstand.twin.truth import RetoldEngine, Told, Truth
 
 Watch = Callable[[int, Sequence[f.Fact]], None]
 
@@ -79,13 +79,15 @@ def truth_of(entries: Iterable[Entry], watch: Watch | None = None) -> Truth:
 @dataclass(frozen=True, slots=True)
 class Play:
     """A history to be played from a state on. `after`: moments that are still to come; `change`: of what is told;
-    `from_us`: the stamp of the state; `until_us`: where to stop, None: when nothing can happen any more."""
+    `from_us`: the stamp of the state; `until_us`: where to stop, None: when nothing can happen any more; `enough`:
+    asked before every cycle whether to stop."""
 
-    truth: Truth
+    truth: Told
     after: Iterable[Moment]
     change: Callable[[f.Observation], f.Observation | None] = lambda told: told
     from_us: int | None = None
     until_us: int | None = None
+    enough: Callable[[], bool] = lambda: False
 
 
 def play(wanted: Play, state: State | None = None, watch: Watch | None = None) -> Core:
@@ -93,7 +95,7 @@ def play(wanted: Play, state: State | None = None, watch: Watch | None = None) -
     core = Core(state)
     engine = RetoldEngine(wanted.truth, core.state)
     history = HistorySource(wanted.after, wanted.change)
-    loop = Loop(core, Watched(watch), Span(wanted.from_us, wanted.until_us), engine, [history])
+    loop = Loop(core, Watched(watch), Span(wanted.from_us, wanted.until_us, wanted.enough), engine, [history])
     if core.state.runs:
         resume(engine, core.state)
     loop.run()
@@ -114,16 +116,19 @@ def counterfact(
 
 
 class Span(VirtualClock):
-    """Virtual time from `from_us` to `until_us`."""
+    """Virtual time from `from_us` to `until_us`, or until it is `enough`."""
 
-    def __init__(self, from_us: int | None, until_us: int | None) -> None:
+    def __init__(
+        self, from_us: int | None, until_us: int | None, enough: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__()
         self.now = from_us
         self._until_us = until_us
+        self._enough = enough
 
     def wait(self, due: int | None) -> int | None:
         late = due is not None and self._until_us is not None and due > self._until_us
-        return super().wait(None if late else due)
+        return super().wait(None if late or self._enough() else due)
 
 
 class Watched(Journal):

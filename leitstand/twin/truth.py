@@ -7,7 +7,7 @@ other interruptions. Called by replays under other rules and by forks.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -45,16 +45,16 @@ class Truth:
             return
         run = state.runs[fact.run]
         if fact.outcome in BY_ITSELF:
-            work_us = _work_us(state, state.jobs[run.job], run, fact.at_us)
-            self.attempts.setdefault(run.job, []).append(Attempt(work_us, fact))
+            worked_us = work_us(state, state.jobs[run.job], run, fact.at_us)
+            self.attempts.setdefault(run.job, []).append(Attempt(worked_us, fact))
         elif run.stopping == "cancel":
-            self.given_up[run.job] = Attempt(_work_us(state, state.jobs[run.job], run, fact.at_us), fact)
+            self.given_up[run.job] = Attempt(work_us(state, state.jobs[run.job], run, fact.at_us), fact)
 
     def close(self, at: int, state: State) -> None:
         """The journal ends at `at`: what still runs has worked for so long at least."""
         for run in state.runs.values():
             job = state.jobs[run.job]
-            self.worked[job.id] = job.retried, _work_us(state, job, run, at)
+            self.worked[job.id] = job.retried, work_us(state, job, run, at)
 
     def attempt(self, job: Job) -> Attempt | None:
         """The attempt that the job is at; None if the journal does not say how it ends."""
@@ -67,12 +67,22 @@ class Truth:
         return work_us if attempt == job.retried else 0
 
 
+class Told(Protocol):
+    """What an engine has to be told of jobs: the truth, or what may become true."""
+
+    def attempt(self, job: Job) -> Attempt | None:
+        """What the job does now; None: nobody knows how it ends."""
+
+    def at_least_us(self, job: Job) -> int:
+        """Then so much work of it is sure."""
+
+
 class RetoldEngine(Engine):
     """A simulated engine whose runs take what they took in truth, and end as they did. A job of which the journal does
     not say how it ended takes what it is expected to, and no less than was seen of it. `state`: of the core that gives
     the orders."""
 
-    def __init__(self, truth: Truth, state: State) -> None:
+    def __init__(self, truth: Told, state: State) -> None:
         self._truth = truth
         self._state = state
         self._engine = SimulatedEngine()
@@ -123,7 +133,7 @@ class RetoldEngine(Engine):
         return replace(report, **known)
 
 
-def _work_us(state: State, job: Job, run: Run, until_us: int) -> int:
+def work_us(state: State, job: Job, run: Run, until_us: int) -> int:
     """The work of the job's attempt with that of this run so far, its restart not counted: the least with which an
     engine would have ended it at `until_us` and not a microsecond before."""
     steps = [] if run.sizes is UNSET else run.sizes.steps
