@@ -13,11 +13,12 @@ WORKERS ?= 2
 SOAK_ROUNDS ?= 50
 EXAMPLES ?= 100
 FUZZ_S ?= 60
+SEEDS ?= 1000
 PORT ?= 8640
 
 FAST := -n $(WORKERS) --dist loadfile -m "not system and not soak"
 
-.PHONY: help setup up test check lint bench soak fuzz docs lock clean contract
+.PHONY: help setup up test check lint bench soak fuzz simulate docs lock clean contract
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -55,6 +56,9 @@ soak: setup  ## SOAK_ROUNDS=50 rounds of kill -9 under load
 
 fuzz: setup  ## mutated input to every parser and every route, FUZZ_S=60 seconds each; what breaks a promise stays in build/fuzz
 	@$(BIN)/python -m tests.fuzz all $(FUZZ_S)
+
+simulate: setup  ## SEEDS=1000 small worlds in which everything fails, and planted bugs; SEED=4711 tells one of them
+	@$(BIN)/python -m tests.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(BUG),--bug $(BUG))
 
 contract: setup  ## every route with EXAMPLES=100 generated requests, by seven askers, held to the description of the API
 	@LEITSTAND_EXAMPLES=$(EXAMPLES) $(PYTEST) -m system --timeout 3600 tests/system/test_openapi.py

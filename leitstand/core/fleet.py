@@ -78,6 +78,7 @@ class Pool:
         "name_bytes",
         "names",
         "queue",
+        "sites",
         "standing",
         "tasks_max",
         "topology",
@@ -95,7 +96,8 @@ class Pool:
         self.widest = 0  # GPUs of the largest node with some in MIG mode
         self.queue = Queue()
         self.topology = Topology()
-        self.colocate = False
+        self.colocate = False  # only where all its sites allow it,
+        self.sites: dict[str, bool] = {}  # by their ids
         self.standing: Standing | None = None
         self._amounts: tuple[int, int, int] | None = None  # derived, as is
         self._could: dict[f.Resources, bool] = {}  # which shapes it could hold, until a node or site changes
@@ -160,6 +162,11 @@ class Pool:
             )
         return self._amounts
 
+    def let_share(self, site: Site) -> None:
+        """Tasks of a gang may share a node of this pool if the site, and all others of it, allow it."""
+        self.sites[site.id] = site.colocate
+        self.colocate = all(self.sites.values())
+
     def instance_milli(self, asked: f.Resources) -> int:
         """What a MIG instance of the profile that is asked for counts for, 0 if the pool has none where it may be."""
         slots = self.whole.slots
@@ -196,7 +203,7 @@ def _site_added(state: "State", at: int, fact: f.SiteAdded) -> None:
     state.sites[fact.site] = site
     for node in state.nodes.values():
         if node.site == fact.site:
-            state.pools[node.pool].colocate = fact.colocate
+            state.pools[node.pool].let_share(site)
     _name(state, site)
     if before is not None and before.mig_models != models:
         for node in state.nodes.values():
@@ -237,6 +244,9 @@ def _node_added(state: "State", at: int, fact: f.NodeAdded) -> None:
     if pool is None:
         pool = state.pools[fact.pool] = Pool()
         pool.standing = keeping.standing_of(state, pool)
+    if node is not None and node.site != fact.site:
+        others = [one for one in state.nodes.values() if one.pool == fact.pool and one is not node]
+        pool.sites = {one.site: state.sites[one.site].colocate for one in others}
     position = len(pool.names) if node is None else node.position
     state.nodes[fact.node] = Node(
         fact.node,
@@ -267,8 +277,8 @@ def serve(state: "State", node: Node, held: dict[str, Holding]) -> None:
         pool.names.append(node.id)
         pool.name_bytes = max(pool.name_bytes, len(node.id))
     site = state.sites.get(node.site)
-    pool.colocate = site is not None and site.colocate
     if site is not None:
+        pool.let_share(site)
         pool.topology.name(site.id, site.levels, site.jurisdiction, site.logical)
     whole = (1 << node.gpus) - 1 & ~node.fixed  # can be used whole
     gpus, cpus_milli, memory_mib, parts, cuts = held.get(node.id, (0, 0, 0, {}, {}))

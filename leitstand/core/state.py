@@ -215,8 +215,11 @@ class State:
         job.retried += fact.reason in f.RETRYABLE
         job.failures = job.failures + (fact.reason == f.NODE_FAILED) if fact.kept_us <= job.kept_us else 0
         job.kept_us = fact.kept_us
-        if blocked(self, job):  # since it was told to move
+        if blocked(self, job):  # since it was told to move, or to yield
             self._drop(job)
+            standing = self.pools[job.pool].standing
+            if standing is not None:
+                standing.forget(job.id)
         self._wait(job)
 
     def _wait(self, job: Job) -> None:

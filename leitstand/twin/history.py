@@ -105,15 +105,21 @@ def tell_again(core: Core, moment: Moment) -> list[f.Fact]:
 
 
 def differs_at(recorded: Sequence[f.Fact], decided: Sequence[f.Fact]) -> int:
-    """How many of the first facts are the same. Rules are known by what they say: newer code digests more fields."""
+    """How many of the first facts are the same."""
     for index, (one, other) in enumerate(zip(recorded, decided, strict=False)):
-        if one != other and not (
-            isinstance(one, f.RulesSet)
-            and isinstance(other, f.RulesSet)
-            and (one.rules, one.by) == (other.rules, other.by)
-        ):
+        if one != other and not _is_same(one, other):
             return index
     return min(len(recorded), len(decided))
+
+
+def _is_same(one: f.Fact, other: f.Fact) -> bool:
+    """Rules are known by what they say: newer code digests more fields. Guarantees that were shrunk when they were
+    asked are what they became."""
+    if isinstance(one, f.RulesSet) and isinstance(other, f.RulesSet):
+        return (one.rules, one.by) == (other.rules, other.by)
+    if isinstance(one, a.EntitlementsChanged) and isinstance(other, a.EntitlementsChanged):
+        return replace(one, scaled=False) == replace(other, scaled=False)
+    return False
 
 
 def _observed(core: Core, recorded: Sequence[f.Fact]) -> Iterator[f.Observation]:
@@ -125,12 +131,18 @@ def _observed(core: Core, recorded: Sequence[f.Fact]) -> Iterator[f.Observation]
         if is_taken_over(fact):
             core.take_over(fact)
             continue
-        asked = observation(fact)
+        asked = observation(fact) or _booked_behind(recorded[done:])
         if asked is None:
             return
         yield asked
         if len(core.decided) == done:
             return  # it decides nothing now
+
+
+def _booked_behind(rest: Sequence[f.Fact]) -> f.Observation | None:
+    """The booking for which what is dropped here makes room: that is said before it."""
+    fact = next((one for one in rest if not isinstance(one, f.ReservationDropped)), None)
+    return observation(fact) if isinstance(fact, f.BookingMade) else None
 
 
 def _submission(fact: f.JobSubmitted) -> f.SubmitJob | None:

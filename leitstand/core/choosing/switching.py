@@ -139,11 +139,23 @@ def _switched(state: "State", job: "Job", now: int) -> list[f.Fact]:
         if stays is not None and job.id in state.reservations and not _is_better(state, job, offer):
             continue
         fact = f.JobSwitched(job.id, *choice.option, *payment, choice.score.parts, gain)
+        broken = _broken(state, job, offer)
         if offer is None or (offer.start_us <= now and offer.kind != "promise"):
-            return [fact]
+            return [*broken, fact]
         tasks = _tasks_held(state, job, choice.option, offer, now)
-        return [fact, f.CapacityReserved(job.id, offer.kind, offer.start_us, tasks)]
+        return [*broken, fact, f.CapacityReserved(job.id, offer.kind, offer.start_us, tasks)]
     return []
+
+
+def _broken(state: "State", job: "Job", offer: Offer | None) -> list[f.Fact]:
+    """That a promise is broken, if the job goes because it can stay no more, and has none so early elsewhere."""
+    made = state.reservations.get(job.id)
+    if made is None or made.kind != "promise":
+        return []
+    if offer is not None and offer.kind == "promise" and offer.start_us <= made.start_us:
+        return []
+    new_us = 0 if offer is None else offer.start_us
+    return [f.PromiseBroken(job.id, "capacity_lost", made.start_us, new_us)]
 
 
 def _tasks_held(state: "State", job: "Job", option: Option, offer: Offer, now: int) -> tuple[f.Task, ...]:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `make simulate` found in the product, each as the shortest story that shows it."""
+
+import msgspec
+
+from leitstand.core import acts as a
+from leitstand.core import facts as f
+from leitstand.core.cycle import Core
+from leitstand.core.state import Projection, State
+from leitstand.core.units import HOUR_US, MINUTE_US
+from leitstand.journal.memory import MemoryJournal
+from leitstand.twin.retelling import retell
+from tests.unit.fair_story import AT_ONCE, Cloud, cloud, owed
+from tests.unit.story import ask, at, cluster, placed
+
+OPEN = f.SiteAdded("s", "simulated", colocate=True)
+STRICT = f.SiteAdded("t", "simulated", colocate=False)
+
+
+def restored(core: Core) -> Core:
+    """The core that a restart makes of the same journal."""
+    stored = msgspec.msgpack.encode(core.state.project())
+    return Core(State.restore(msgspec.msgpack.decode(stored, type=Projection)))
+
+
+def told_again(made: Cloud, opening: list[f.Fact]) -> None:
+    """One core that is told the history again decides every fact of it."""
+    journal = MemoryJournal()
+    for now, fact in [*((0, fact) for fact in opening), *made.facts]:
+        journal.append(journal.head, now, [fact])
+    assert retell(journal.read(0)).difference is None
+
+
+def test_a_pool_of_two_sites_puts_two_tasks_on_one_node_only_if_both_allow_it() -> None:
+    # seed 655: the site of the node that was described last decided for both
+    core = cluster(rules=AT_ONCE)
+    at(core, 0, OPEN, STRICT)
+    for node, site in (("t0", "t"), ("s0", "s")):
+        at(core, 0, f.NodeAdded(node, site, 8, 0, 0, pool="shared"))
+    gang = ask(8, 2, max_duration_us=HOUR_US, expected_us=HOUR_US)
+    assert placed(at(core, 1, gang)) == {}
+    assert placed(restored(core).cycle(2, [gang])) == {}
+    at(core, 3, f.SiteAdded("t", "simulated", colocate=True))
+    assert len(placed(at(core, 4, gang))) == 1
+
+
+def test_a_promise_is_broken_by_name_when_its_job_can_stay_in_its_pool_no_more() -> None:
+    # seed 256: it went to another pool, where it starts later, and nobody was told
+    core = cluster(4, 4, 4, rules=AT_ONCE, tenants=("a", "b"), pools=("x", "x", "y"))
+    at(core, 0, a.EntitlementsChanged("x", (owed("b", 4, lend=0),)))
+    made = Cloud(core)
+    made.at(1, ask(4, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US))
+    made.at(2, ask(4, 1, "a", max_duration_us=3 * HOUR_US, expected_us=3 * HOUR_US))
+    made.at(3, ask(4, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US)).until(100)
+    assert [job.pool for job in core.state.jobs.values()] == ["x", "y", "x"]
+    assert made.reserved("a-3") == ("promise", 3601)
+    made.at(101, f.NodeRemoved("n1")).until(102)  # what is left of x is not lent
+    assert core.state.jobs["a-3"].pool == "y"
+    assert [fact.job for fact in made.all(f.PromiseBroken)] == ["a-3"]
+
+
+def test_who_is_stopped_for_others_and_suspended_meanwhile_is_no_demand() -> None:
+    # seed 40: it counted as demand for as long as it was suspended, and a restart did not know
+    made = cloud(4, entitled=(owed("b", 4),), rules=AT_ONCE)
+    made.at(1, ask(4, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US)).until(400)
+    made.at(401, ask(4, 1, "b", max_duration_us=HOUR_US, expected_us=HOUR_US)).until(402)
+    assert made.evicted == ["a-1"]
+    made.at(403, a.TenantSuspended("a", "unpaid")).until(500)
+    assert made.running == ["b-1"]
+    for core in (made.core, restored(made.core)):
+        standing = core.state.pools["shared"].standing
+        assert standing is not None
+        assert standing.tree.node("industry/a/default").pending == 0
+
+
+def test_guarantees_that_were_shrunk_are_told_again_as_they_became() -> None:
+    # seed 303: `scaled` says that they were shrunk; told again they fit
+    core = Core()
+    told = cluster(8, rules=AT_ONCE)
+    opening = [f.RulesSet(AT_ONCE, told.state.rules_digest), f.TenantAdded("acme")]
+    opening += [f.SiteAdded("s", "simulated"), f.NodeAdded("n0", "s", 8, 0, 0)]
+    said = core.cycle(0, opening)
+    made = Cloud(core)
+    made.at(1, a.EntitlementsChanged("shared", (owed("acme", 16),), scaled=True)).until(2)
+    (change,) = made.all(a.EntitlementsChanged)
+    assert isinstance(change, a.EntitlementsChanged)
+    assert change.scaled
+    told_again(made, said)
+
+
+def test_a_booking_that_displaces_a_plan_is_told_again() -> None:
+    # seed 132: what makes room for it is said before it
+    core = Core()
+    rules = AT_ONCE
+    opening = [f.RulesSet(rules, cluster(8, rules=rules).state.rules_digest), f.TenantAdded("a")]
+    opening += [f.TenantAdded("b"), f.SiteAdded("s", "simulated"), f.NodeAdded("n0", "s", 4, 0, 0)]
+    said = core.cycle(0, [*opening, a.EntitlementsChanged("shared", (owed("b", 4),))])
+    made = Cloud(core)
+    made.at(1, ask(4, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US))
+    made.at(2, ask(4, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US)).until(10)
+    assert made.reserved("a-2") == ("plan", 3601)
+    begin_us = 50 * MINUTE_US
+    booking = f.BookingMade("", "b", "default", f.Resources(4), begin_us, begin_us + 2 * HOUR_US)
+    made.at(11, booking).until(12)
+    kinds = [type(fact) for now, fact in made.facts if now == 11_000_000]
+    assert kinds[:2] == [f.ReservationDropped, f.BookingMade]
+    told_again(made, said)
