@@ -75,7 +75,10 @@ def test_a_study_says_what_it_asks(tmp_path: Path) -> None:
         ("rules: [sfj]", "line 2: .*sfj: neither a file nor a discipline"),
         ("rules: [sjf, sjf]", "line 2: rules names 'sjf' twice"),
         ("rules: [{name: x}]", "line 2: rule 'x' says nothing; add rules"),
-        ("rules: [{name: x, set: {sharing: {ahead: 0}}}]", "line 2: .*unknown field `ahead`"),
+        (
+            "rules: [{name: x, set: {sharing: {ahed_us: 0}}}]",
+            "line 2: .*unknown field `ahed_us` .*did you mean ahead_us",
+        ),
         ("rules: [{name: x, set: {static: true}}]", "line 2: static is not a rule of a study"),
         ("rules: [sjf]\nsizes: [0x]", "line 3: a size is '0x'; write 4x"),
         ("rules: [sjf]\nseeds: -1", "line 3: seeds is '-1', no whole number in 0..100"),
