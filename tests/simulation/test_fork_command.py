@@ -172,4 +172,4 @@ def test_a_control_plane_is_forked_while_it_takes_jobs(tmp_path: Path) -> None:
     waits = [one["figures"][""]["jobs"]["mean"] for one in (planned, more)]
     assert waits[0] == waits[1] >= 1, "one that waits at the fork"
     assert more["more"][""]["wait_s"]["mean"] < -3600, "it need not wait for the others any more"
-    assert more["told"][0]["what"].startswith("1 nodes come at site annexe")
+    assert more["told"][0]["what"].startswith("1 node comes at site annexe")

@@ -149,6 +149,9 @@ def test_nodes_go_and_what_runs_on_them_goes_on(what: c.Remove, gone: list[str])
         (c.Remove(site="b"), "there is no site 'b' at that time; known: a"),
         (c.Remove(names=("n9",)), "there is no node 'n9' at that time; known: n0, n1"),
         (c.Remove(nodes=5), "4 such nodes are in service"),
+        (c.Entitle("research/werx", c.Amount(8_000)), "there is no tenant 'werx'"),
+        (c.Commit("research", 8_000, When(START - 1)), "to_us is"),
+        (c.EndCommitment("c9"), "c9"),
         (c.Demand("werx", 2.0), "there is neither a class nor a tenant 'werx'; known: industry, research"),
     ],
 )
@@ -200,6 +203,15 @@ def test_a_commitment_is_guaranteed_and_paid_used_or_not_and_ends() -> None:
         [0, 16, 16 + 8, 16, 16, 0]
     )
     assert [hour.guaranteed.get("research") for hour in course.hours] == [None, 8.0, 8.0, 8.0, 8.0, None]
+
+
+def test_an_hour_knows_what_was_in_force_in_it_however_quiet_it_was() -> None:
+    until = When(9 * HOUR_US, since_fork=True)
+    first = c.Change(HOUR, c.Commit("research", 8_000, until))
+    second = c.Change(When(5 * HOUR_US, since_fork=True), c.Entitle("research/uni", c.Amount(4_000)))
+    course = play_course(Course(c.Scenario("s", changes=(first, second)), (), 1), ground(hours=10))
+    guaranteed = [hour.guaranteed.get("research", 0.0) for hour in course.hours]
+    assert guaranteed == [0.0, *[8.0] * 4, *[12.0] * 4, 4.0]
 
 
 def test_rules_change_fields_alone() -> None:
@@ -274,6 +286,19 @@ def test_nodes_fail_at_the_stated_rate_and_come_back() -> None:
     assert used == pytest.approx(48 / 54, abs=0.03)
 
 
+def test_a_node_that_is_down_when_its_site_goes_does_not_come_back() -> None:
+    seen: list[f.Fact] = []
+    fails = c.Change(When(0, since_fork=True), c.Failures(HOUR_US, 2 * DAY_US))
+    goes = c.Change(When(2 * DAY_US, since_fork=True), c.Remove(site="a"))
+    course = play_course(
+        Course(c.Scenario("s", changes=(fails, goes)), (), 1),
+        ground(hours=200),
+        watch=lambda _, facts: seen.extend(facts),
+    )
+    assert course.failed == 4, "all of them, soon"
+    assert of(f.NodeAdded, seen) == []
+
+
 def test_what_a_failure_takes_is_lost_and_done_again() -> None:
     fails = c.Failures(3 * DAY_US, HOUR_US, until=When(3 * DAY_US, since_fork=True))
     jobs = [(0, job(gpus=32, hours=60, checkpoint_every_us=HOUR_US))]
@@ -313,6 +338,8 @@ def test_the_same_nodes_fail_at_the_same_times_in_every_scenario() -> None:
     one, other = fallen(fails), fallen(c.Add(2, "b"), fails)
     assert one == [(at, node) for at, node in other if not node.startswith("b-")]
     assert len(other) > len(one) > 5
+    third = fallen(c.Add(1, "c"), c.Add(2, "b"), fails)
+    assert other == [(at, node) for at, node in third if not node.startswith("c-")]
 
 
 # ── what comes ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -375,6 +402,8 @@ def test_jobs_that_run_at_the_fork_take_longer_than_they_have_run(tmp_path: Path
         course = play_course(Course(c.Scenario("as planned"), (), seed), where)
         (row,) = [row for row in course.rows if row.tenant == "uni"]
         drawn.add((row.ended_us - row.placed_us) // HOUR_US)
+        found = answer([course], 1, where, c.WhatIf()).scenarios[0].figures["research"]
+        assert (found["jobs"].mean, "wait_s" in found) == (0, False), "it does not wait any more"
     assert drawn <= set(range(7, 20))
     assert len(drawn) > 4
 
@@ -400,15 +429,14 @@ def test_a_snapshot_old_enough_gives_the_same_fork(tmp_path: Path) -> None:
     at = When(START + 50 * DAY_US)
     whole = ground_of_journal(path, at, when("3d"), none)
     with SqliteReader(path) as reader:
-        state, seq = Core().state, 0
+        state, days = Core().state, [40, 20]  # the later one leaves too little to learn from
         for entry in reader.read(0):
-            if entry.at > START + 20 * DAY_US:
-                break
+            if days and entry.at > START + days[-1] * DAY_US:
+                head = reader.head_at(entry.seq - 1)
+                assert head is not None
+                snapshots.write(tmp_path / "snapshots", state, head)
+                days.pop()
             state.apply(entry.at, entry.fact)
-            seq = entry.seq
-        head = reader.head_at(seq)
-        assert head is not None
-        snapshots.write(tmp_path / "snapshots", state, head)
     after = ground_of_journal(path, at, when("3d"), none)
     assert after.projection == whole.projection
     assert 0 < len(after.lengths) < len(whole.lengths), "those of four weeks and more"

@@ -8,6 +8,7 @@ wants; `Arriving` tells it to the core.
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
+from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -157,8 +158,7 @@ class Arriving(Source):
         self._next = 0
         self._taken: list[Arrival] = []
         self._ids: dict[tuple[str, int], str] = {}  # what jobs of the past are called here
-        self._chance = Chance(seed, DRAWN)
-        self._drawn: list[float] = []
+        self._seed = seed
         self._live(Chance(seed, LIVING))
 
     def next_time(self) -> int | None:
@@ -199,14 +199,14 @@ class Arriving(Source):
             life = [*life, known.given_up[origin]]
         elif not life:
             assert isinstance(one.asked, f.SubmitJob)
-            life = self._drawn_life(one.asked)
+            life = self._drawn_life(one.asked, f"{origin} {one.copy}")
         if life:
             truth.attempts[job] = life
 
-    def _drawn_life(self, asked: f.SubmitJob) -> list[Attempt]:
-        if not self._drawn:
-            self._drawn = self._chance.uniforms(256).tolist()
-        length_us = self._ground.lengths.draw(asked.tenant, asked.resources.gpus, 0, self._drawn.pop())
+    def _drawn_life(self, asked: f.SubmitJob, name: str) -> list[Attempt]:
+        """Of a job that never ran to its end; by its name, so that it has the same in every scenario."""
+        u = float(Chance(self._seed, DRAWN, crc32(name.encode())).uniforms(1)[0])
+        length_us = self._ground.lengths.draw(asked.tenant, asked.resources.gpus, 0, u)
         return [] if length_us is None else [Attempt(length_us, EXITED)]
 
     def _live(self, chance: Chance) -> None:

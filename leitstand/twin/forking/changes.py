@@ -38,9 +38,10 @@ class Add(msgspec.Struct, frozen=True):
     pool: str = ""
 
     def __str__(self) -> str:
-        each = f" of {self.gpus} GPUs" if self.gpus is not None else ""
+        each = f", with {self.gpus} GPUs each" if self.gpus is not None else ""
         where = f" at site {self.site}" if self.site else ""
-        return f"{self.nodes} nodes{each} come{where}"
+        nodes = "1 node comes" if self.nodes == 1 else f"{self.nodes} nodes come"
+        return f"{nodes}{where}{each}"
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -99,7 +100,8 @@ class Commit(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         price = f" at {self.price_micro_eur / 1e6:g} EUR per GPU and hour" if self.price_micro_eur else ""
-        return f"{self.node} commits to {self.milli / 1000:,g} GPUs{price}"
+        until = "" if self.until.since_fork else f" until {shown(self.until.us)}"
+        return f"{self.node} commits to {self.milli / 1000:,g} GPUs{until}{price}"
 
 
 class EndCommitment(msgspec.Struct, frozen=True):

@@ -84,8 +84,10 @@ class Telling(Settling):
         if refused is None:
             told.granted_us = now
             return
-        told.refused = told.refused or refused.detail or refused.refused
-        if refused.refused in ("conflict", "busy") and self._asked[number] < ASKED_MAX:
+        if refused.refused not in ("conflict", "busy"):
+            raise TraceError(f"{self._changes[number].place}: {refused.detail or refused.refused}")
+        told.refused = told.refused or refused.detail
+        if self._asked[number] < ASKED_MAX:
             heappush(self._due, (now + DAY_US, True, number))
 
 
@@ -190,7 +192,7 @@ def _remove(moment: _Moment, change: Change) -> list[f.Observation]:
     nodes = [
         node
         for node in state.nodes.values()
-        if (node.in_service or what.names)
+        if (node.in_service or not what.nodes)  # one that failed and is to come back goes, too
         and (not what.names or node.id in what.names)
         and (not what.site or node.site == what.site)
         and (not what.rack or what.rack in node.domains)
