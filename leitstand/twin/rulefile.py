@@ -5,7 +5,9 @@ A file (YAML or JSON) has the fields of the bundle that are to be different, at 
 operators had set.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from leitstand.core.rules import DISCIPLINES, Rules
 from leitstand.twin.reading.table import TraceError
 
 BYTES_MAX: Final = 1 << 20
+UNKNOWN: Final = re.compile(r"unknown field `(.+?)`(?: - at `\$\.(.+?)`)?$")
 
 
 def changed_rules(wanted: str) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def overlaid(rules: Rules, changes: Mapping[str, Any], source: str) -> Rules:
     try:
         made = msgspec.convert(_merged(msgspec.to_builtins(rules), changes), Rules)
     except msgspec.ValidationError as error:
-        raise TraceError(f"{source}: {error}") from error
+        raise TraceError(f"{source}: {error}{_meant(str(error))}") from error
     faults = bundle.check(made)
     if faults:
         raise TraceError(f"{source}: {'; '.join(faults)}")
@@ -65,6 +68,18 @@ def under(changes: Mapping[str, Any], source: str) -> Callable[[f.Observation], 
         return f.RulesSet(overlaid(told.rules, changes, source), "", told.by)
 
     return change
+
+
+def _meant(error: str) -> str:
+    """The known field that is nearest to one that is not; '' if none is near."""
+    found = UNKNOWN.search(error)
+    if found is None:
+        return ""
+    known = msgspec.to_builtins(Rules())
+    for name in filter(None, (found[2] or "").split(".")):
+        known = known.get(name) or {}
+    near = get_close_matches(found[1], known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _merged(old: Any, new: Any) -> Any:

@@ -55,13 +55,13 @@ def test_a_study_says_what_it_asks(tmp_path: Path) -> None:
     study = read_study(
         week(
             tmp_path,
-            "sizes: [2x, 112, {nodes: {8: 3, 4: 8}}]\n"
+            "sizes: [2x, 112, {nodes: {8: 3, 4: 8}}, {nodes: {8: 7}, copies: 2}]\n"
             "rules:\n- sjf\n- slow.yaml\n"
             "- {name: both, rules: slow.yaml, set: {discipline: fair}, checkpoint_every_min: 90}\n"
             "seeds: [7, 9]\nalone: false\n",
         )
     )
-    assert [size.name for size in study.sizes] == ["2x", "112 GPUs", "56 GPUs"]
+    assert [size.name for size in study.sizes] == ["2x", "112 GPUs", "56 GPUs", "56 GPUs, 2 copies"]
     assert [rule.name for rule in study.rules] == ["sjf", "slow", "both"]
     assert study.rules[2].changes == {"discipline": "fair", "sharing": {"ahead_us": 0}}
     assert study.rules[2].checkpoint_us == 90 * 60 * SECOND_US
@@ -75,7 +75,10 @@ def test_a_study_says_what_it_asks(tmp_path: Path) -> None:
         ("rules: [sfj]", "line 2: .*sfj: neither a file nor a discipline"),
         ("rules: [sjf, sjf]", "line 2: rules names 'sjf' twice"),
         ("rules: [{name: x}]", "line 2: rule 'x' says nothing; add rules"),
-        ("rules: [{name: x, set: {sharing: {ahead: 0}}}]", "line 2: .*unknown field `ahead`"),
+        (
+            "rules: [{name: x, set: {sharing: {ahed_us: 0}}}]",
+            "line 2: .*unknown field `ahed_us` .*did you mean ahead_us",
+        ),
         ("rules: [{name: x, set: {static: true}}]", "line 2: static is not a rule of a study"),
         ("rules: [sjf]\nsizes: [0x]", "line 3: a size is '0x'; write 4x"),
         ("rules: [sjf]\nseeds: -1", "line 3: seeds is '-1', no whole number in 0..100"),
@@ -136,6 +139,8 @@ def test_sizes_are_whole_copies_of_the_tenants_on_as_many_nodes() -> None:
     assert by_tenant == 2 * [sum(once.partition(tenant)) for tenant in range(len(once.tenants))]
     odd = record_for(workload, Size(name="", nodes=((8, 10), (1, 60))), 0)
     assert (odd.capacity, len(odd)) == (140, 2 * len(once)), "two copies fit on 140 GPUs"
+    more = record_for(workload, Size(name="", nodes=((8, 10),), copies=3), 0)
+    assert (more.capacity, len(more)) == (80, 3 * len(once)), "more of them than fill it"
     seeds = [record_for(workload, Size(name="", times=1), seed).submit_us.tolist() for seed in (1, 1, 2)]
     assert seeds[0] == seeds[1] != seeds[2]
     with pytest.raises(TraceError, match="week: 48 GPUs are fewer than the 56 of its cluster"):

@@ -45,7 +45,12 @@ from leitstand.twin.traces import read_trace
 
 WEEK_DAYS: Final = 7
 BLOCKS_LEAST: Final = 4  # of a record that others are drawn from
-CODE: Final = ("core", "engines", "runtime", "twin")  # rooms that a cell depends on
+# What decides what comes of a cell; how it is told may change.
+CODE: Final = (
+    "core", "engines", "runtime", "twin/reading", "twin/synthetic", "twin/alone.py", "twin/cluster.py",
+    "twin/traces.py", "twin/studies/cells.py", "twin/studies/fairness.py", "twin/studies/judging.py",
+    "twin/studies/playing.py", "twin/studies/record.py",
+)  # fmt: skip
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -104,7 +109,11 @@ def alone_of(study: Study, cell: Cell) -> Cell:
 # ── kept ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 def place_of(cell: Cell, folder: Path) -> Path:
     """The file in which the cell is kept."""
-    depends = hashlib.sha256(msgspec.json.encode([cell, code_digest()], order="sorted"))
+    asked = msgspec.structs.replace(
+        cell.workload, trace="", cluster=""
+    )  # what they hold counts, not where they are
+    cell_asked = msgspec.structs.replace(cell, workload=asked)
+    depends = hashlib.sha256(msgspec.json.encode([cell_asked, code_digest()], order="sorted"))
     for path in filter(None, (cell.workload.trace, cell.workload.cluster)):
         depends.update(file_digest(path).encode())
     return folder / f"{depends.hexdigest()[:32]}.json"
@@ -129,8 +138,8 @@ def keep(path: Path, judged: Judged) -> None:
 def code_digest() -> str:
     """Of the code that decides what comes of a cell."""
     digest, root = hashlib.sha256(), Path(leitstand.__file__).parent
-    for room in CODE:
-        for path in sorted((root / room).rglob("*")):
+    for name in CODE:
+        for path in sorted((root / name).rglob("*")) or [root / name]:
             if path.suffix in (".py", ".json", ".yaml"):
                 digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
@@ -257,6 +266,8 @@ def _fleet(size: Size, cluster: Cluster, name: str) -> tuple[int, dict[int, int]
             )
         nodes_of = {cluster.gpus_per_node: size.gpus // cluster.gpus_per_node}
     gpus = sum(each * count for each, count in nodes_of.items())
+    if size.copies:
+        return size.copies, nodes_of
     if gpus < cluster.gpus:
         raise TraceError(
             f"{name}: {gpus} GPUs are fewer than the {cluster.gpus} of its cluster; take more, or 1x"

@@ -35,7 +35,7 @@ _WORKLOAD: Final = ("name", "trace", "cluster", "days", "first_day", "synthetic"
 _SYNTHETIC: Final = ("gpus", "days", "load", "growth", "gpus_per_node")
 _RULE: Final = ("name", "rules", "set", "checkpoint_every_min")
 _ENERGY: Final = ("busy_w", "idle_w", "pue", "source")
-_SIZE: Final = ("nodes",)
+_SIZE: Final = ("name", "nodes", "copies")
 
 
 class Workload(Struct, frozen=True, kw_only=True):
@@ -52,12 +52,13 @@ class Workload(Struct, frozen=True, kw_only=True):
 
 class Size(Struct, frozen=True, kw_only=True):
     """How large the cloud is: `times` its own, or `gpus` in nodes as it has them, or `nodes` (GPUs of a node, how
-    many). Jobs grow with it, in whole copies of the tenants."""
+    many). Jobs grow with it, in whole copies of the tenants: as many as their own nodes fill, or `copies`."""
 
     name: str
     times: int = 0
     gpus: int = 0
     nodes: tuple[tuple[int, int], ...] = ()
+    copies: int = 0
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -173,12 +174,15 @@ def _synthetic(path: Path, node: Node) -> Demand:
 
 def _size(path: Path, node: Node) -> Size:
     if isinstance(node, MappingNode):
-        keys = mapping(path, "a size", node, _SIZE, _SIZE)
+        keys = mapping(path, "a size", node, _SIZE, ("nodes",))
         nodes = dict(_nodes(path, keys["nodes"]))
         gpus = sum(each * count for each, count in nodes.items())
         if gpus > GPUS_MAX:
             raise TraceError(f"{path}: {place(node)}: nodes add up to {gpus} GPUs; the limit is {GPUS_MAX}")
-        return Size(name=f"{gpus:,} GPUs", nodes=tuple(nodes.items()))
+        copies = whole(path, "copies", keys["copies"], 1, COPIES_MAX) if "copies" in keys else 0
+        of_tenants = f", {copies} copies" if copies else ""
+        name = text(path, "name", keys["name"]) if "name" in keys else f"{gpus:,} GPUs{of_tenants}"
+        return Size(name=name, nodes=tuple(nodes.items()), copies=copies)
     said = str(node.value) if isinstance(node, ScalarNode) else ""
     digits = said.removesuffix("x")
     if not (
