@@ -92,7 +92,9 @@ def test_limits_and_lending_leave_room_over_time_as_the_definition_says(
         held.until_us = until_us
         tree.start(held)
         plain.spans[held.id] = where, size, NOW, max(until_us, NOW + 1)
-    counts = Counts(tree, Running(NOW, tree.held.values()))
+    running = Running(tree)
+    running.refresh(NOW)
+    counts = Counts(tree, running)
     asked = "j0"
     for what, which, where, size, start, long in changes:
         compare(counts, plain, leaf, charge, length, asked)

@@ -7,7 +7,8 @@ Against the capacity counts what is used, and beside it what guarantees keep for
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
 
 from leitstand.core.places.closures import Lack
 from leitstand.core.places.placement import Place
@@ -15,10 +16,19 @@ from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.ahead import UNBOUND
 from leitstand.core.sharing.kept import Kept
 from leitstand.core.sharing.lines import Line, Steps, Window, steps_of
-from leitstand.core.sharing.shares import Held, Node, Tree
+from leitstand.core.sharing.shares import Node, Tree
 
 ROUNDS_MAX: Final = 8  # in which a start is looked for by count and by place in turn
+_EVER: Final = -INFINITY
 Found = tuple[int, list[Place]]  # start, places
+
+
+class Run(NamedTuple):
+    """What counts as running."""
+
+    leaf: Node
+    charge: int
+    until_us: int
 
 
 class Counts:
@@ -65,9 +75,9 @@ class Counts:
     def end(self, job: str, leaf: Node) -> None:
         """What is said of it, and what ran of it in `leaf`, counts no more."""
         self.drop(job)
-        known = None if job in self._ended else self._running.of(leaf).get(job)
+        known = None if job in self._ended else self._running.get(job)
         if known is not None:
-            charge, until_us = known
+            leaf, charge, until_us = known
             self._ended[job] = leaf, -charge, (self._now, until_us)
             self._change(*self._ended[job])
 
@@ -168,10 +178,9 @@ class Counts:
 
     def _all(self) -> Iterator[tuple[Node, int, Window]]:
         """All that runs and is reserved."""
-        for leaf in self._running.leaves():
-            for job, (charge, until_us) in self._running.of(leaf).items():
-                if job not in self._ended:
-                    yield leaf, charge, (self._now, until_us)
+        for job, (leaf, charge, until_us) in self._running.all():
+            if job not in self._ended:
+                yield leaf, charge, (self._now, until_us)
         yield from self._spans.values()
 
     def _line(self, node: Node) -> Line:
@@ -192,49 +201,87 @@ class Counts:
 
 
 class Running:
-    """What runs as of `now`, by leaf, and its usage over time. Several counts begin with it."""
+    """What a tree holds, and its usage over time, as of the last `refresh`. Several counts begin with it; kept from
+    plan to plan, since few of thousands of runs change between two."""
 
-    def __init__(self, now: int, running: Iterable[Held]) -> None:
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.now = 0
+        self._read = (-1, 0)  # how far of what the tree tells: era, index
+        self._forget()
+
+    def _forget(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self._ends: list[tuple[int, str]] = []  # heap of (end, name), of some that run no more, too
+        self._late: dict[str, None] = {}  # who should have ended
+        self._whole: dict[Node, Line] = {}  # usage of a node, from ever until what runs has ended
+        self._lines: dict[Node, Line] = {}  # the same from now on
+
+    def refresh(self, now: int) -> None:
+        """Take up what changed."""
+        era, read = self._read
+        if era == self.tree.era:
+            changed: Iterable[str] = dict.fromkeys(self.tree.told[read:])
+        else:
+            self._forget()
+            changed = self.tree.held
+        self._read = self.tree.era, len(self.tree.told)
+        for name in changed:
+            self._change(name)
         self.now = now
-        self._runs: dict[Node, dict[str, tuple[int, int]]] = {}  # by leaf and job: charge and end
-        self._lines: dict[Node, Line] = {}
-        soonest = now + 1
-        for held in running:
-            runs = self._runs.get(held.leaf)
-            if runs is None:
-                runs = self._runs[held.leaf] = {}
-            runs[held.id] = held.charge, max(held.until_us, soonest)
+        self._lines.clear()
+        while self._ends and self._ends[0][0] <= now:
+            until_us, name = heappop(self._ends)
+            if name in self._runs and self._runs[name].until_us == until_us:
+                self._late[name] = None
 
-    def leaves(self) -> Iterable[Node]:
-        """Where anything runs."""
-        return self._runs
+    def _change(self, name: str) -> None:
+        """What the tree holds by that name is another, or nothing."""
+        before, held = self._runs.pop(name, None), self.tree.held.get(name)
+        self._late.pop(name, None)
+        if before is not None:
+            self._count(before, -before.charge)
+        if held is not None:
+            run = self._runs[name] = Run(held.leaf, held.charge, held.until_us)
+            heappush(self._ends, (run.until_us, name))
+            self._count(run, run.charge)
 
-    def of(self, leaf: Node) -> Mapping[str, tuple[int, int]]:
-        """Charge and end of what runs in a leaf, by job."""
-        return self._runs.get(leaf, _NOTHING)
+    def _count(self, run: Run, charge: int) -> None:
+        for node in run.leaf.path():
+            line = self._whole.get(node)
+            if line is not None:
+                line.add(charge, (_EVER, run.until_us))
+
+    def get(self, name: str) -> Run | None:
+        """What runs by that name; who is late ends at once."""
+        run = self._runs.get(name)
+        return None if run is None else run._replace(until_us=max(run.until_us, self.now + 1))
+
+    def all(self) -> Iterator[tuple[str, Run]]:
+        """All that runs, by name."""
+        soonest = self.now + 1
+        for name, run in self._runs.items():
+            yield name, run if run.until_us >= soonest else run._replace(until_us=soonest)
 
     def line(self, node: Node) -> Line:
         """The usage of a node by time; not to be changed."""
         line = self._lines.get(node)
         if line is None:
-            steps: Steps = [(self.now, 0)]
-            for leaf in self._runs if node.parent is None else _leaves(node):
-                runs = self.of(leaf).values()
-                steps += [(until_us, -charge) for charge, until_us in runs if until_us < INFINITY]
-                steps.append((self.now, sum(charge for charge, _ in runs)))
-            line = self._lines[node] = Line(steps)
+            line = self._lines[node] = self._known(node).since(self.now)
+            for name in self._late:
+                run = self._runs[name]
+                if _is_below(run.leaf, node):
+                    line.add(run.charge, (self.now, self.now + 1))
         return line
 
-
-_NOTHING: Final[Mapping[str, tuple[int, int]]] = {}
-
-
-def _leaves(node: Node) -> Iterator[Node]:
-    """The leaves below a node, or the leaf itself."""
-    if not node.children:
-        yield node
-    for child in node.children.values():
-        yield from _leaves(child)
+    def _known(self, node: Node) -> Line:
+        line = self._whole.get(node)
+        if line is None:
+            runs = [run for run in self._runs.values() if _is_below(run.leaf, node)]
+            steps: Steps = [(_EVER, sum(run.charge for run in runs))]
+            steps += [(run.until_us, -run.charge) for run in runs if run.until_us < INFINITY]
+            line = self._whole[node] = Line(steps)
+        return line
 
 
 def _is_below(leaf: Node, node: Node) -> bool:

@@ -57,6 +57,13 @@ class Line:
             return int(froms[found[0]])
         return int(froms[-1]) if len(froms) > len(untils) else None
 
+    def since(self, at_us: int) -> "Line":
+        """What is left of it from then on."""
+        first = max(int(self.times.searchsorted(at_us, "right")) - 1, 0)
+        times, used = self.times[first:].copy(), self.used[first:].copy()
+        times[0] = at_us
+        return _of(times, used)
+
     def copy(self) -> "Line":
         """Another one that changes on its own."""
         return _of(self.times.copy(), self.used.copy())

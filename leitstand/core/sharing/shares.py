@@ -19,6 +19,7 @@ from typing import Final
 from leitstand.core.acts import Entitlement
 from leitstand.core.rules import Sharing
 
+TOLD_MAX: Final = 1024  # changes that are kept for who reads them, and two of each run
 _SHIFT: Final = 32  # of the factor by which lag is forgotten
 
 
@@ -166,6 +167,8 @@ class Tree:
         self.edition = 0  # rises with every node and entitlement
         self.floors = 0  # nodes that do not lend all of their guarantee
         self.held: dict[str, Held] = {}
+        self.told: list[str] = []  # of whom `held` changed, in order; with each new `era` from the beginning
+        self.era = 0
         self.shows: tuple[object, ...] = ()  # the contracts that are in force here (`entitlements.refresh`),
         self.shows_until_us = 0  # and until when they are
         self.ticked_us = 0
@@ -227,15 +230,28 @@ class Tree:
     def start(self, held: Held) -> None:
         """`held` runs, or counts as running, from now on."""
         self.held[held.id] = held
+        self._tell(held.id)
         insort(held.leaf.runs, (held.key, held))
         self._use(held.leaf, held.charge, held.charge if held.pinned_us else 0)
 
     def end(self, id: str) -> Held:
         """It runs no more."""
         held = self.held.pop(id)
+        self._tell(id)
         self._leave(held)
         self._use(held.leaf, -held.charge, -held.charge if held.pinned_us else 0)
         return held
+
+    def until(self, id: str, until_us: int) -> None:
+        """It ends by then."""
+        self.held[id].until_us = until_us
+        self._tell(id)
+
+    def _tell(self, id: str) -> None:
+        if len(self.told) > TOLD_MAX + 2 * len(self.held):  # who reads seldom reads all of `held` instead
+            self.told.clear()
+            self.era += 1
+        self.told.append(id)
 
     def pin(self, id: str, until_us: int) -> None:
         """Nobody may take the run until then; 0: from now on somebody may."""

@@ -189,7 +189,7 @@ class Standing:
             ends_us = self.ends(job, run, (position for position, _ in least))
             self.timeline.vacate(run.id)
             self.timeline.occupy(run.id, least, parts_of(job.resources, least), ends_us)
-            self.tree.held[job.id].until_us = ends_us
+            self.tree.until(job.id, ends_us)
         self.units.stand(job, run, places, leaving)
 
     def started(self, job: "Job", run: "Run") -> None:
@@ -200,7 +200,7 @@ class Standing:
         """It is over at its limit, or before a window on one of its nodes."""
         start_us = run.started_us if run.has_started else run.placed_us
         ends_us = self.ends(job, run, self.timeline.positions(run.id))
-        self.tree.held[job.id].until_us = ends_us
+        self.tree.until(job.id, ends_us)
         self.backlog.run(job.id, job.charge_milli, start_us, ends_us)
         self.timeline.until(run.id, ends_us)
         self.units.until(job, run)
@@ -221,7 +221,8 @@ class Standing:
         self.stopping[run.id] = None
         heappush(self.told, (by_us, run.id))
         if yields and job.id in self.moving:
-            end_us = self.tree.held[job.id].until_us = self.moving[job.id].end_us
+            end_us = self.moving[job.id].end_us
+            self.tree.until(job.id, end_us)
             self.moving[job.id] = _Moving(end_us, True, self.backlog.until_us(job.id))
             self.backlog.run(job.id, job.charge_milli, run.stopped_us, end_us)
             return

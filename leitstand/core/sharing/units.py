@@ -104,7 +104,7 @@ class Units:
         for name, unit in self._of[job.id].units.items():
             until_us = self._until(job, run, unit)
             self._standing.timeline.until(unit.id, until_us)
-            self._standing.tree.held[name].until_us = until_us
+            self._standing.tree.until(name, until_us)
 
     def stop(self, job: "Job", by_us: int) -> None:
         """The run was told to end, and will have by then; its units with it."""

@@ -30,7 +30,8 @@ class Usage:
 
     def __init__(self, plan: "Fair") -> None:
         self._plan = plan
-        self._base: Running | None = None
+        self._runs: Running | None = None  # kept from plan to plan
+        self._base: Running | None = None  # the same, as of this one
         self._since: list[tuple[str, Node, int, Window | None]] = []  # what started or ended (None) since
         self._running: Counts | None = None
         self._reserved: Counts | None = None
@@ -76,7 +77,10 @@ class Usage:
     def _of_runs(self) -> Counts:
         plan, tree = self._plan, self._plan.standing.tree
         if self._base is None:
-            self._base = Running(plan.now, tree.held.values())
+            if self._runs is None or self._runs.tree is not tree:
+                self._runs = Running(tree)
+            self._base = self._runs
+            self._base.refresh(plan.now)
             self._since.clear()
         ceilings = self.ahead().ceilings(plan.now)
         counts = Counts(tree, self._base, plan.pool.lacks(plan.now), ceilings)
