@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next begins behind them
 PASSES_MAX: Final = 4  # of one plan, while what was decided may let others start; then the next plan goes on
+PLACES_MAX: Final = 1024  # of runs that are kept, and two of each that runs
 LOOSENS: Final = (f.RunStopOrdered, f.RunResizeOrdered, f.ReservationDropped)  # what may let others start
 
 
@@ -67,6 +68,7 @@ class Fair:
         self._stale = False
         self._consolidation: Consolidation | None = None
         self._cover: Cover | None = None
+        self._places: dict[str, tuple[object, list[Place], list[tuple[int, int]]]] = {}  # of runs, by tasks
         self.usage = Usage(self)
         # positions where capacity was freed; None: anything may have changed
         self.freed: dict[int, None] | None = None
@@ -491,18 +493,28 @@ class Fair:
         return None if run is None else self._yielding(run, job)
 
     def _yielding(self, run: "Run", job: "Job") -> Yielding:
-        places = self.state.places(run.tasks[: job.resources.nodes] if job.nodes_most else run.tasks)
+        places, parts = self._stands(run, job)
         lost_us = lost(job, run, self.now) + self.state.rules.sharing.restart_us
         return Yielding(
             run.id,
             self.standing.tree.node(self.state.leaf(job)),
             places,
-            parts_of(job.resources, places),
+            parts,
             job.charge_milli,
             lost_us * max(job.charge_milli, 1) + growing.lost_beyond(self, job, run),
             run.since_us,
             bool(run.stopping),
         )
+
+    def _stands(self, run: "Run", job: "Job") -> tuple[list[Place], list[tuple[int, int]]]:
+        """Places of a run, of an elastic one those of its least size, with CPU and memory of each."""
+        known = self._places.get(run.id)
+        if known is None or known[0] is not run.tasks:
+            if len(self._places) > PLACES_MAX + 2 * len(self.state.runs):  # most of them are over
+                self._places.clear()
+            places = self.state.places(run.tasks[: job.resources.nodes] if job.nodes_most else run.tasks)
+            known = self._places[run.id] = run.tasks, places, parts_of(job.resources, places)
+        return known[1:]
 
     @property
     def pool(self) -> "Pool":

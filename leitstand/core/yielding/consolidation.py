@@ -12,7 +12,7 @@ for; beyond that only *willing* ones, which save their work. In either case the 
 gains, its charge times the time for which it would wait otherwise. A tick moves no more runs than the rules allow.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -82,7 +82,6 @@ class Consolidation:
         self._failed: dict[tuple[object, ...], None] = {}  # shapes for which nobody can move
         self._movable: dict[tuple[str, bool], bool] = {}
         self._rooms: dict[f.Resources, bool] = {}  # whether there is room at all for a run of a shape
-        self._by_node: dict[int, list[Yielding]] | None = None  # runs that may yield, until something moves
         self._pledged: dict[str, tuple[int, int]] = {}  # tenant → charge and longest limit of what moved
         standing = state.pools[pool].standing
         self.left = min(scene.sharing.moves_max, MOVES_MAX) - (standing.moved if standing is not None else 0)
@@ -138,7 +137,6 @@ class Consolidation:
             emit(f.RunStopOrdered(move.run.run, f.MOVE, wanted.job))
         self._pledged = self._pledges([move.run for move in moves.runs])
         self._movable.clear()
-        self._by_node = None
         assert tree.root.running == used + wanted.charge, (
             "a consolidation starts its job and stops nobody else"
         )
@@ -276,19 +274,14 @@ class Consolidation:
                 break
         return nearest[:NODES_MAX]
 
-    def _on(self, case: Case, nodes: Container[int]) -> dict[int, list[Yielding]]:
+    def _on(self, case: Case, nodes: Iterable[int]) -> dict[int, list[Yielding]]:
         """The runs on these nodes that may move, cheapest first."""
-        if self._by_node is None:
-            self._by_node = {}
-            for run in sorted(self.scene.everybody(), key=lambda run: run.cost):
-                for position in dict.fromkeys(position for position, _ in run.places):
-                    self._by_node.setdefault(position, []).append(run)
-        found = (
-            (position, [run for run in runs if self._may_move(case, run)])
-            for position, runs in self._by_node.items()
-            if position in nodes
-        )
-        return {position: runs for position, runs in found if runs}
+        found = {}
+        for position in nodes:
+            runs = [run for run in self.scene.on(position) if self._may_move(case, run)]
+            if runs:
+                found[position] = sorted(runs, key=lambda run: run.cost)
+        return found
 
     def _may_move(self, case: Case, run: Yielding) -> bool:
         if run.run in case.stuck or run.is_unit:

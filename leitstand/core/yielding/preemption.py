@@ -19,7 +19,7 @@ from leitstand.core.places.placement import Place
 from leitstand.core.places.timeline import ENDING
 from leitstand.core.rules import Sharing
 from leitstand.core.sharing.shares import Held, Node, Tree
-from leitstand.core.sharing.units import run_of
+from leitstand.core.sharing.units import counts_as, run_of
 from leitstand.core.yielding.cover import LAST, Amount, Change, Cover, falls
 from leitstand.core.yielding.offers import Capacity, Room, Window
 from leitstand.core.yielding.offers import Yielding as Yielding
@@ -68,6 +68,7 @@ class Scene:
         self.cover = cover or Cover(tree)
         self.held: dict[str, Held] = {}  # of runs that somebody looked at
         self._run_of = run_of
+        self._known: dict[Held, Yielding | None] = {}
         self._of: dict[Node, dict[str, Yielding]] = {}
         self._units: dict[str, dict[str, Yielding]] = {}  # of runs of elastic jobs
         self._opened: dict[Scope, dict[Node, int]] = {}
@@ -84,15 +85,32 @@ class Scene:
         known = self._of.get(leaf)
         if known is None:
             known = self._of[leaf] = {}
-            oldest = self.now - self.sharing.protected_us
             for _, held in leaf.runs:
-                run = None if held.pinned_us else self._run_of(held)
-                if run is not None and not run.stopping and run.placed_us <= oldest:
+                run = self._takeable(held)
+                if run is not None:
                     known[run.run] = run
-                    self.held[run.run] = held
                     if run.is_unit:
                         self._units.setdefault(run_of(run.run), {})[run.run] = run
         return known
+
+    def on(self, position: int) -> list[Yielding]:
+        """The same of a node."""
+        found = []
+        for name in self.timeline.runs_on(position):
+            held = self.tree.held.get(counts_as(name))
+            run = None if held is None else self._takeable(held)
+            if run is not None and run.run == name:
+                found.append(run)
+        return found
+
+    def _takeable(self, held: Held) -> Yielding | None:
+        if held not in self._known:
+            run = None if held.pinned_us else self._run_of(held)
+            young = run is not None and run.placed_us > self.now - self.sharing.protected_us
+            self._known[held] = run = None if run is None or run.stopping or young else run
+            if run is not None:
+                self.held[run.run] = held
+        return self._known[held]
 
     def closed(self, victims: Iterable[Yielding]) -> list[Yielding]:
         """With a run its units go."""
@@ -141,6 +159,7 @@ class Scene:
         positions = dict.fromkeys(position for position, _ in act.places)
         for id in act.victims:
             held = self.held.pop(id)
+            del self._known[held]
             run = self._of[held.leaf].pop(id)
             if run.is_unit:
                 del self._units[run_of(id)][id]
@@ -159,7 +178,9 @@ class Scene:
         as before."""
         changed = dict.fromkeys(positions)
         for run in runs:
-            del self._of[self.held.pop(run.run).leaf][run.run]
+            held = self.held.pop(run.run)
+            del self._known[held]
+            self._of.get(held.leaf, {}).pop(run.run, None)
             self._search.forget_run(run)
             changed.update(dict.fromkeys(position for position, _ in run.places))
         self.cover.note([(self.tree.held[job], True)])
