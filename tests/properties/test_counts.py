@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from leitstand.core.acts import Entitlement
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.counts import Counts, Running
-from leitstand.core.sharing.shares import Held, Tree
+from leitstand.core.sharing.shares import TOLD_MAX, Held, Tree
 from tests.properties import sharing_model as model
 
 HUNT = int(os.environ.get("LEITSTAND_HUNT", "0"))
@@ -119,3 +119,61 @@ def compare(counts: Counts, plain: Plain, leaf: str, charge: int, length: int, o
     assert counts.allows(node, charge, length, "") == plain.allows(leaf, charge, NOW, length)
     starts = (start for start in range(NOW, LATEST) if plain.allows(leaf, charge, start, length))
     assert counts.earliest(node, charge, length) == next(starts, None)
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "start", "end", "until", "later", "read", "read"]),
+        st.integers(0, 2),
+        leaves,
+        charges,
+        st.one_of(st.integers(8, 24), st.just(INFINITY)),
+    ),
+    min_size=8,
+    max_size=30,
+)
+
+
+@many
+@given(moves, st.booleans())
+def test_what_runs_is_the_same_whether_it_was_followed_or_is_read_anew(moves: Any, rarely: bool) -> None:
+    tree, now = Tree(), NOW
+    for name in LEAVES:
+        tree.node(name)
+    followed = Running(tree)
+    for what, which, where, size, at in moves:
+        name = f"j{which}"
+        if what == "start" and name not in tree.held:
+            held = Held(name, tree.node(where), size, 0, (now, which))
+            held.until_us = at
+            tree.start(held)
+        elif what == "end" and name in tree.held:
+            tree.end(name)
+        elif what == "until" and name in tree.held:
+            tree.until(name, at)
+        elif what == "later":
+            now += size
+        elif what == "read":
+            if rarely and "j0" in tree.held:  # more happened than the tree keeps
+                for _ in range(TOLD_MAX + 20):
+                    tree.until("j0", tree.held["j0"].until_us)
+            followed.refresh(now)
+            anew = Running(tree)
+            anew.refresh(now)
+            assert dict(followed.all()) == dict(anew.all())
+            for node in tree.nodes.values():
+                for at_us in range(now, 30):
+                    assert (
+                        followed.line(node).at(at_us)
+                        == anew.line(node).at(at_us)
+                        == used(tree, node.id, at_us, now)
+                    )
+
+
+def used(tree: Tree, node: str, at_us: int, now: int) -> int:
+    """By definition: who should have ended may still run for a moment."""
+    return sum(
+        held.charge
+        for held in tree.held.values()
+        if f"{held.leaf.id}/".startswith(f"{node}/" if node else "") and max(held.until_us, now + 1) > at_us
+    )

@@ -2,6 +2,7 @@
 """Where many projects wait, a tick's work is spread over the tick: each project is looked at once, at its own time."""
 
 import random
+from itertools import pairwise
 
 from msgspec.structs import replace
 
@@ -160,3 +161,24 @@ def test_who_is_called_is_looked_at_though_all_of_its_shapes_sleep() -> None:
     assert list(plan._line("industry/a/p7")) == []
     plan.heads.call({"industry/a/p7": None})
     assert [head.ahead for head in plan._line("industry/a/p7")] == [True], "called again it is served again"
+
+
+def test_moves_are_looked_for_in_the_first_four_ticks_and_then_in_every_eighth() -> None:
+    for number in range(10):
+        asks = [
+            tick
+            for tick in range(100)
+            if phases.is_eager(number, tick * MINUTE_US + 30 * SECOND_US, MINUTE_US)
+        ]
+        assert asks[:4] == [0, 1, 2, 3]
+        later = [tick for tick in asks if tick >= 4]
+        assert {second - first for first, second in pairwise(later)} == {8}
+        assert later[0] < 4 + 8
+
+
+def test_jobs_that_wait_for_long_look_for_moves_in_ticks_of_their_own() -> None:
+    asks = [
+        sum(phases.is_eager(number, tick * MINUTE_US, MINUTE_US) for number in range(80))
+        for tick in range(8, 24)
+    ]
+    assert set(asks) == {10}

@@ -396,6 +396,8 @@ class Fair:
 
     def _move(self, job: "Job", leaf: Node) -> bool:
         """Let runs move for a job that fits by count, if it is worth it; whether it waits no more."""
+        if not phases.is_eager(job.number, self.now - job.submitted_us, self.state.rules.sharing.tick_us):
+            return False
         if self._forbidden(leaf, job.charge_milli):
             return False
         if self._scene is None:

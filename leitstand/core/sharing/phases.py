@@ -20,6 +20,8 @@ AT_ONCE_MAX: Final = 32  # projects that a tick looks at in one phase
 CALLED: Final = 16  # in a phase, in the mean, where there are more
 PHASES_MAX: Final = 64
 SEARCHING: Final = 4  # of so many phases one searches for moves: they find somebody seldom, and cost much
+EAGER_TICKS: Final = 4  # in which moves are looked for at once for a job that waits
+SELDOM_TICKS: Final = 8  # then once in so many
 
 
 def length_us(projects: int, tick_us: int) -> int:
@@ -44,6 +46,12 @@ def called(projects: Iterable[str], span: tuple[int, int], tick_us: int) -> dict
     """The projects whose time lies in the span, after its begin and until its end (µs): all in one of a whole tick."""
     after_us, until_us = span
     return {id: None for id in projects if until_us - (until_us - own_us(id, tick_us)) % tick_us > after_us}
+
+
+def is_eager(number: int, waited_us: int, tick_us: int) -> bool:
+    """Whether moves are looked for in this tick for job `number` of its tenant, which was submitted so long ago."""
+    ticks = waited_us // tick_us
+    return ticks < EAGER_TICKS or (ticks + number) % SELDOM_TICKS == 0
 
 
 def searches(until_us: int, projects: int, tick_us: int) -> int:

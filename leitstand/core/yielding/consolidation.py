@@ -42,6 +42,7 @@ STUCK_MAX: Final = 4  # runs found to have nowhere to go, after each of which so
 FEW: Final = 8  # runs that may move, of which all sets are tried
 
 Stuck = dict[str, None]
+Reach = dict[f.Resources, tuple[int, int]]
 Cleared = tuple[list[Yielding], list[Place]]  # runs, and where the job goes without them
 
 
@@ -60,12 +61,15 @@ class Moves(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One job. `room`: what is free for it once all that is being freed is; `willing`: only willing runs move."""
+    """One job. `room`: what is free for it once all that is being freed is; `willing`: only willing runs move;
+    `reach`: for a shape the longest time limit of which it is known that a run finds places, and the shortest of which
+    it finds none."""
 
     wanted: Wanted
     room: Room
     willing: bool
     stuck: Stuck
+    reach: Reach
 
 
 class Consolidation:
@@ -113,8 +117,9 @@ class Consolidation:
         """The moves that lose least work; None if there are none. `counts`: usage over time with all that is reserved;
         `otherwise`: when the job would start without moves."""
         room = self._room(wanted, (ENDING,), wanted.limit_us)
+        reach: Reach = {}
         for willing in (False, True):
-            found = self._find(Case(wanted, room, willing, {}))
+            found = self._find(Case(wanted, room, willing, {}, reach))
             if found is not None and self._stands(wanted, counts, found.runs):
                 if self._pays(wanted, found.runs, otherwise()):
                     return found
@@ -289,7 +294,20 @@ class Consolidation:
         known = self._movable.get((run.run, case.willing))
         if known is None:
             known = self._movable[run.run, case.willing] = self._is_movable(case, run)
-        return known
+        return known and self._reaches(case, self._job(run))
+
+    def _reaches(self, case: Case, job: "Job") -> bool:
+        """Whether a run of the job finds places for its whole limit, those that the job of the case will have aside."""
+        limit_us = limit_of(job)
+        long_us, short_us = case.reach.get(job.resources, (-1, INFINITY + 1))
+        if long_us < limit_us < short_us:
+            room = self._room(case.wanted, (), limit_us)
+            if self.scene.find(job.resources, room.free) is None:
+                short_us = limit_us
+            else:
+                long_us = limit_us
+            case.reach[job.resources] = long_us, short_us
+        return limit_us <= long_us
 
     def _is_movable(self, case: Case, run: Yielding) -> bool:
         job = self._job(run)
