@@ -173,7 +173,7 @@ def test_a_course_of_a_fork_in_the_past_repeats_the_recorded_future_if_nothing_i
         written.append(written.head, moment.at, moment.facts)
     written.close()
     told = list(moments(entries))
-    for cut in random.Random(seed + 100).sample(range(1, len(told) - 1), 2):
+    for cut in random.Random(seed + 100).sample(range(1, len(told) - 1), 1):
         end = When(entries[-1].at)
         ground = ground_of_journal(tmp_path / "journal.db", told[cut - 1].first, end, WhatIf())
         again: list[tuple[int, f.Fact]] = []
