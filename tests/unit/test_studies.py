@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from leitstand.core.units import DAY_US, HOUR_US, SECOND_US
+from leitstand.twin.alone import Times
 from leitstand.twin.reading.table import TraceError
 from leitstand.twin.studies import cells as cell_by_cell
 from leitstand.twin.studies.cells import Judged, alone_of, grid, keep, kept, place_of, played, record_for
@@ -335,3 +336,44 @@ class Checked(HTMLParser):
         given = dict(attrs)
         assert tag != "img" or given.get("alt")
         assert tag != "th" or given.get("scope")
+
+
+def judged(**tenants: Times) -> Judged:
+    """A cell of which nothing else matters."""
+    return Judged(
+        drawn="made", jobs=1, gpus=10, load=1.0, span_h=100.0, figures={"used": 0.5, "useful": 0.4},
+        used_gpu_h={"industry": 300.0, "public": 200.0}, tenants=tenants, rejected=(), recall_us=900 * SECOND_US,
+        cpu_s=0.0,
+    )  # fmt: skip
+
+
+def test_who_is_worse_off_than_alone_is_counted_and_named(tmp_path: Path) -> None:
+    study = read_study(week(tmp_path, "rules: [sjf]\nseeds: 2\n"))
+    first, second = grid(study)
+    alone = judged(slow=Times(200, 1000.0, 1.0), few=Times(99, 1000.0, 1.0), even=Times(200, 1000.0, 2.0))
+    worse = judged(slow=Times(200, 1901.0, 1.0), few=Times(99, 9000.0, 9.0), even=Times(200, 1900.0, 2.04))
+    slowed = judged(slow=Times(200, 1000.0, 1.03), even=Times(200, 1000.0, 2.0))
+    own = {("week", "1x", 1): alone, ("week", "1x", 2): alone}
+    found = summed(study, Results([(first, worse), (second, slowed)], own))
+    (row,) = found.blocks[0].rows
+    assert [figures["worse_off"] for _, _, figures in found.cells] == [1, 1]
+    assert [(one.tenant, one.seeds, one.jct_s, one.alone_jct_s) for one in row.worse] == [
+        ("slow", 2, 1450.5, 1000)
+    ]
+    better = Results([(first, alone), (second, alone)], own)
+    assert summed(study, better).blocks[0].rows[0].worse == ()
+
+
+def test_revenue_needs_a_price_of_every_class(tmp_path: Path) -> None:
+    for prices, eur in (("industry: 3, public: 1.5", 1200.0), ("industry: 3", None)):
+        more = f"rules: [sjf]\nseeds: 0\nalone: false\nprices: {{{prices}, source: test}}\n"
+        study = read_study(week(tmp_path, more))
+        (cell,) = grid(study)
+        results = Results([(cell, judged())], {})
+        if eur is None:
+            with pytest.raises(
+                TraceError, match="nothing of class public, of which workload 'week' has tenants"
+            ):
+                summed(study, results)
+        else:
+            assert summed(study, results).cells[0][2]["revenue_eur"] == eur
