@@ -423,6 +423,15 @@ def test_a_fork_in_the_past_takes_what_truly_came_and_says_where_that_ends(tmp_p
         ground_of_journal(path, None, when("3d"), c.WhatIf(start=when("2027-01-01")))
 
 
+def test_a_young_journal_repeats_the_weeks_that_it_has(tmp_path: Path) -> None:
+    where = ground_of_journal(history(tmp_path, 17), None, when("3d"), c.WhatIf())
+    assert (where.kind, where.weeks, where.since_us) == ("past-weeks", 2, where.from_us - 14 * DAY_US)
+    assert min(one.at for one in where.arrivals) >= where.since_us
+    (tmp_path / "young").mkdir()
+    with pytest.raises(TraceError, match="less than a week before the fork; say `arrivals"):
+        ground_of_journal(history(tmp_path / "young", 3), None, when("3d"), c.WhatIf())
+
+
 def test_a_snapshot_old_enough_gives_the_same_fork(tmp_path: Path) -> None:
     path = history(tmp_path, 60)
     none = c.WhatIf(arrivals=c.Arrivals("none"))

@@ -94,7 +94,7 @@ def ground_of_journal(path: Path, at: int | When | None, until: When, what_if: W
     kind = asked.kind or "past-weeks"
     arrivals: tuple[Arrival, ...] = ()
     if kind == "past-weeks":
-        arrivals = _past_weeks(path, past, weeks)
+        arrivals, weeks = _past_weeks(path, past, asked.weeks)
     return Ground(
         source=str(path),
         projection=past.projection,
@@ -102,7 +102,7 @@ def ground_of_journal(path: Path, at: int | When | None, until: When, what_if: W
         until_us=until_us,
         kind=kind,
         arrivals=arrivals,
-        since_us=past.since_us,
+        since_us=past.from_us - weeks * WEEK_US,
         weeks=weeks,
         period_us=weeks * WEEK_US,
         truth=past.truth,
@@ -139,22 +139,25 @@ def _recorded(path: Path, past: Past, until_us: int) -> Ground:
     )
 
 
-def _past_weeks(path: Path, past: Past, weeks: int) -> tuple[Arrival, ...]:
-    """What was submitted in these weeks, if the journal is so old."""
+def _past_weeks(path: Path, past: Past, asked: int) -> tuple[tuple[Arrival, ...], int]:
+    """What was submitted in the weeks that are asked for (0: as many as there are, up to WEEKS), and how many that
+    are. A day may be missing."""
+    other = "`arrivals: {synthetic: {load: 0.9}}` or `arrivals: none`"
     if not past.arrivals:
         raise TraceError(
-            f"{path}: nothing was submitted in the {weeks} weeks before {shown(past.from_us)}; say "
-            "`arrivals: {synthetic: {load: 0.9}}` or `arrivals: none`"
+            f"{path}: nothing was submitted in the {asked or WEEKS} weeks before {shown(past.from_us)}; say {other}"
         )
     first_us = past.arrivals[0].at
-    whole = (past.from_us - first_us) // WEEK_US
-    if first_us - past.since_us >= WEEK_US:
+    whole = (past.from_us - first_us + DAY_US) // WEEK_US
+    weeks = asked or min(whole, WEEKS)
+    if not 0 < weeks <= whole:
+        age = f"{weeks} weeks" if weeks > 1 else "a week"
         less = f"`arrivals: {{past-weeks: {whole}}}`, " if whole else ""
         raise TraceError(
-            f"{path}: the first job came on {shown(first_us)}, less than {weeks} weeks before the fork; say {less}"
-            "`arrivals: {synthetic: {load: 0.9}}` or `arrivals: none`"
+            f"{path}: the first job came on {shown(first_us)}, less than {age} before the fork; "
+            f"say {less}{other}"
         )
-    return tuple(past.arrivals)
+    return tuple(one for one in past.arrivals if one.at >= past.from_us - weeks * WEEK_US), weeks
 
 
 # ── without a journal ─────────────────────────────────────────────────────────────────────────────────────────────
