@@ -23,6 +23,7 @@ LONG = {
     "shares": SECONDS_MAX,
     "months": 6 * 3600,
     "simulators": SECONDS_MAX,
+    "speed": 2 * SECONDS_MAX,
 }  # measured only by name; seconds that they may take
 
 Figures = dict[str, dict[str, Any]]

@@ -192,6 +192,8 @@ def _plus(one: Amount, other: Amount) -> Amount:
 # ── what time makes of them ───────────────────────────────────────────────────────────────────────────────────────────
 def next_time(state: "State") -> int | None:
     """When time alone will change a booking (µs)."""
+    if not state.bookings.of:
+        return None
     notice_us = notice(state)
     return min((_due_us(state, one, notice_us) for one in state.bookings.of.values()), default=None)
 
@@ -199,6 +201,8 @@ def next_time(state: "State") -> int | None:
 def due(state: "State", now: int) -> list[Fact]:
     """The next step of the first booking that has one due, with who is told to end, or has waited in vain; [] if none
     has."""
+    if not state.bookings.of:
+        return []
     notice_us = notice(state)
     found = [
         (due_us, one.number, one.id)

@@ -58,6 +58,8 @@ class Maintenance(msgspec.Struct):
 # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 def next_time(state: "State") -> int | None:
     """When time alone will change a window (µs)."""
+    if not state.maintenance.windows:
+        return None
     notice_us = notice(state)
     times = (_due_us(window, notice_us) for window in state.maintenance.windows.values())
     return min((time for time in times if time is not None), default=None)
@@ -65,6 +67,8 @@ def next_time(state: "State") -> int | None:
 
 def due(state: "State", now: int) -> list[Fact]:
     """The next step of the first window that has one due, with the runs that are told to end; [] if none has."""
+    if not state.maintenance.windows:
+        return []
     notice_us = notice(state)
     found = [
         (due_us, window.id)
