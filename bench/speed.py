@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much faster than real time the twin plays a cloud of 10,412 GPUs. Run by name by bench/run.py.
 
-The workload is the synthetic one. `fair`: a week from an empty cloud, at two loads. A year: the whole of it, first come first served with filling, which is what a strategist's first question
-needs; nothing is kept but what became of the jobs. CPU seconds are of one core, the wall time beside them is of this
-machine with whatever else ran on it. Cores: the same weeks one after the other, and as many at once as there are cores.
+The workload is the synthetic one. `fair`: a week from an empty cloud, at two loads. A year: first come first served
+with filling; nothing is kept but what became of the jobs. CPU seconds are of one core, the wall time beside them is of
+this machine with whatever else ran on it. Cores: the same days one after the other, and as many at once as there are
+cores.
 """
 
 import os
