@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -257,10 +258,28 @@ def test_a_cancellation_finds_its_job_where_others_came_before_it() -> None:
         hours=10,
     )
     arrivals = [one._replace(origin=f"uni-{n}") if n < 3 else one for n, one in enumerate(where.arrivals, 1)]
-    where = Ground(**{**{s: getattr(where, s) for s in Ground.__slots__}, "arrivals": tuple(arrivals)})
+    where = replace(where, arrivals=tuple(arrivals))
     course = played(where, c.Demand("uni", 2.0, until=HOUR), at=When(0, since_fork=True))
     cancelled = [row for row in course.rows if row.state == "cancelled"]
     assert [row.submitted_us for row in cancelled] == [START + HOUR_US]
+    now = When(0, since_fork=True)
+    fewer = played(where, c.Demand("uni", 0.0, until=HOUR), at=now)
+    assert [row.state for row in fewer.rows] == ["cancelled"], "it is called uni-1 here"
+    fewest = played(where, c.Demand("uni", 0.0, until=When(2 * HOUR_US, since_fork=True)), at=now)
+    assert fewest.rows == []
+
+
+def test_a_cancellation_of_a_job_that_does_not_come_hits_no_other() -> None:
+    where = ground((0, job("uni", 1, 5)), (1, job("uni", 1, 5)), (2, f.CancelJob("uni-1")), hours=10)
+    arrivals = [one._replace(origin=f"uni-{n}") if n < 3 else one for n, one in enumerate(where.arrivals, 1)]
+    where = replace(where, arrivals=tuple(arrivals))
+    course = played(where, c.Demand("uni", 0.0, until=HOUR), at=When(0, since_fork=True))
+    assert [row.state for row in course.rows] == ["succeeded"]
+
+
+def test_submissions_that_the_core_does_not_take_are_counted() -> None:
+    course = played(ground((0, job("nobody", 1, 1)), (1, job("uni", 1, 1)), hours=3))
+    assert (course.refused, len(course.rows)) == (1, 1)
 
 
 # ── failures ──────────────────────────────────────────────────────────────────────────────────────────────────────

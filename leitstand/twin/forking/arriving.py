@@ -17,7 +17,8 @@ from leitstand.core.decision import Answer
 from leitstand.core.jobs import Job
 from leitstand.core.state import State
 from leitstand.core.units import HOUR_US
-from leitstand.runtime.ports import Source
+from leitstand.runtime.loop import Settling
+from leitstand.runtime.ports import Head
 from leitstand.twin.forking.changes import Change, Demand
 from leitstand.twin.forking.ground import Ground
 from leitstand.twin.forking.inventing import invented
@@ -145,7 +146,7 @@ def _another(one: Arrival, at: int, number: int) -> Arrival:
 
 
 # ── as a source ───────────────────────────────────────────────────────────────────────────────────────────────────
-class Arriving(Source):
+class Arriving(Settling):
     """Tells the arrivals, and gives each job its life: `truth` learns of it as soon as the core has given it an id, so
     before its run is ordered. `refused`: submissions that the core did not take."""
 
@@ -158,6 +159,7 @@ class Arriving(Source):
         self._next = 0
         self._taken: list[Arrival] = []
         self._ids: dict[tuple[str, int], str] = {}  # what jobs of the past are called here
+        self._gone = {one.origin for one in ground.arrivals} - {one.origin for one in arrivals}
         self._seed = seed
         self._live(Chance(seed, LIVING))
 
@@ -168,7 +170,7 @@ class Arriving(Source):
         first = self._next
         while self._next < len(self._arrivals) and self._arrivals[self._next].at <= now:
             self._next += 1
-        self._taken = [one for one in self._arrivals[first : self._next] if one.asked is not None]
+        self._taken = [one for one in self._arrivals[first : self._next] if self._is_of_here(one)]
         return [self._called(one) for one in self._taken]
 
     def bind(self, answers: Sequence[Answer]) -> None:
@@ -183,6 +185,16 @@ class Arriving(Source):
             for index in range(max(one.asked.array, 1)):
                 self._give(one, _nth(answer.made, index), _nth(one.origin, index))
 
+    def settle(self, answers: Sequence[Answer], head: Head) -> None:
+        if self._taken:  # nothing was appended: all were refused
+            self.bind(answers)
+
+    def _is_of_here(self, one: Arrival) -> bool:
+        """Whether there is something to tell: of a job that does not come here nobody cancels anything."""
+        if isinstance(one.asked, f.CancelJob | f.HoldJob | f.ReleaseJob):
+            return one.asked.job not in self._gone
+        return one.asked is not None
+
     def _give(self, one: Arrival, job: str, origin: str) -> None:
         """The job `job` is what `origin` was."""
         known, truth = self._ground.truth, self.truth
@@ -190,7 +202,7 @@ class Arriving(Source):
         truth.worked.pop(job, None)
         if not origin:
             return  # it says itself how long it takes
-        self._ids[origin, one.copy] = job
+        self._ids.setdefault((origin, one.copy), job)  # of several copies the first
         life = known.attempts.get(origin, [])
         if self._ground.kind == "recorded":
             if origin in known.worked:
