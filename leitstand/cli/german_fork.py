@@ -35,6 +35,8 @@ FORK: Final = {
     "THAN PLANNED": "ALS GEPLANT",
     "LOST GPU-h": "VERLORENE GPU-h",
     "GUARANTEE USED": "GARANTIE GENUTZT",
+    "{count} submissions were not taken, as of unknown tenants": "{count} Einreichungen wurden nicht angenommen, etwa "
+    "von unbekannten Mandanten",
     "report: {path}": "Bericht: {path}",
     "{count} courses were not played to their end": "{count} Verläufe wurden nicht zu Ende gespielt",
     "and {count} more tenants in the report": "und {count} weitere Mandanten im Bericht",

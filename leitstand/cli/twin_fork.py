@@ -181,6 +181,10 @@ def _show(answer: "Answer", out: Path) -> None:
         for told in one.told:
             if told.refused:
                 click.echo(refusal(told))
+        if one.refused:
+            click.echo(
+                t("{count} submissions were not taken, as of unknown tenants", count=f"{one.refused:,.0f}")
+            )
     click.echo()
     click.echo(t("report: {path}", path=out / "report.html"))
     if answer.unfinished:

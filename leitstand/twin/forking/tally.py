@@ -99,7 +99,6 @@ class Tally:
     def __init__(self, state: State, from_us: int, until_us: int) -> None:
         self.rows: dict[str, Row] = {}
         self.hours: list[Hour] = []
-        self.placed = 0
         self._state = state
         self._until_us = until_us
         self._hour_us = from_us
@@ -217,7 +216,6 @@ class Tally:
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _placed(self, at: int, fact: f.RunPlaced) -> None:
-        self.placed += 1
         row = self.rows[fact.job]
         row.placed_us = row.placed_us or at
         self._leave(at, fact.job)

@@ -11,7 +11,6 @@ from leitstand.twin.forking.whatif import AS_PLANNED
 
 SAME_S: Final = 60.0  # a difference of waits that nobody feels,
 SAME_PART: Final = 0.02  # or so small a part of them
-NAMED_MAX: Final = 5
 
 
 def sentences(answer: Answer, one: Compared) -> list[str]:
