@@ -360,6 +360,7 @@ def promises_are_dropped_silently(on: Planting) -> None:
 def guarantees_are_never_called(on: Planting) -> None:
     on.swap(Fair, "_act", lambda self, job, leaf: None)
     on.swap(calling, "call", lambda plan, job, leaf: None)
+    on.swap(calling, "start", lambda plan, job, leaf: False)
 
 
 @bug("the_young_are_protected", 60)
@@ -412,15 +413,15 @@ def clients_are_answered_before_the_commit(on: Planting) -> None:
 
 
 @bug("refold_equals_state")
-def a_snapshot_forgets_what_checkpoints_keep(on: Planting) -> None:
-    def restore(old: Any, cls: Any, projection: Any) -> State:
-        for job in projection.jobs:
-            job.state = "pending" if job.state == "running" else job.state
-            job.runs = max(job.runs - 1, 0)
+def a_snapshot_forgets_when_runs_were_placed(on: Planting) -> None:
+    old = State.__dict__["restore"]
+
+    def restore(cls: Any, projection: Any) -> State:
+        for run in projection.runs:
+            run.placed_us = 0
         return old.__func__(State, projection)  # type: ignore[no-any-return]
 
-    old = State.__dict__["restore"]
-    on.swap(State, "restore", classmethod(lambda cls, projection: restore(old, cls, projection)))
+    on.swap(State, "restore", classmethod(restore))
 
 
 @bug("state_is_what_the_journal_says")
@@ -433,14 +434,14 @@ def a_fact_is_applied_and_not_recorded(on: Planting) -> None:
     on.wrap(Core, "_emit", emit)
 
 
-@bug("retelling_decides_the_same", 100)
-def a_restart_forgets_whom_it_served(on: Planting) -> None:
-    """A new core decides by what it happens to remember: its first plans start nobody."""
+@bug("retelling_decides_the_same")
+def plans_depend_on_what_no_journal_says(on: Planting) -> None:
+    plans = 0
 
     def plan(old: Any, self: Core) -> None:
-        self.__dict__.setdefault("plans", 0)
-        self.__dict__["plans"] += 1
-        if self.__dict__["plans"] % 3:
+        nonlocal plans
+        plans += 1
+        if plans % 3:
             old(self)
 
     on.wrap(Core, "_plan_fairly", plan)

@@ -36,7 +36,7 @@ def draw(seed: int) -> Plan:
         rules = replace(rules, discipline="fair", sharing=sharing)
     sites, nodes = _fleet(told, rules.discipline == "fair")
     tenants = _tenants(told)
-    span_us = told.choice([20 * MINUTE_US, HOUR_US, 3 * HOUR_US, 8 * HOUR_US])
+    span_us = told.choice([20 * MINUTE_US, HOUR_US, HOUR_US, 3 * HOUR_US, 8 * HOUR_US])
     plan = Plan(seed, rules, sites, nodes, tenants, {}, [], {}, [], START_US + span_us)
     plan.through_sites = len(sites) > 1 or told.random() < 0.3
     if rules.discipline == "fair":
@@ -82,7 +82,7 @@ def _rules(told: random.Random) -> Rules:
         sharing=sharing,
         choosing=Choosing(gain_s=told.choice([60, 600])),
         pending_jobs_max=told.choice([3, 20, 100_000]),
-        budgets=told.choice(["granted", "granted", *BUDGETS]),
+        budgets=told.choice(["granted"] * 6 + list(BUDGETS)),
         price_micro_eur_per_gpu_h=dict.fromkeys(TENANT_CLASSES, price),
         request_ttl_us=told.choice([24 * HOUR_US, 24 * HOUR_US, 4 * HOUR_US]),
     )
@@ -90,7 +90,7 @@ def _rules(told: random.Random) -> Rules:
 
 def _fleet(told: random.Random, has_pools: bool) -> tuple[list[f.SiteAdded], list[f.NodeAdded]]:
     count = told.choice([1, 1, 1, 2, 3])
-    many = told.choice([4, 8, 8, 16, NODES_MAX])
+    many = told.choice([2, 3, 4, 8, 8, NODES_MAX])
     sites, nodes = [], []
     for number in range(count):
         name, kind = f"s{number}", told.choice(GPU_TYPES)
@@ -191,7 +191,7 @@ class _Asks:
         self.plain = plain
         self.jobs = told.randint(15 if plain else 5, told.choice([15, 25, JOBS_MAX]))
         self.length_us = self._length_us()
-        self.slow_us = told.choice([0, 0, SECOND_US, 20 * SECOND_US])
+        self.slow_us = 0 if plain else told.choice([0, 0, SECOND_US, 20 * SECOND_US])
 
     def draw(self) -> None:
         told, plan = self.told, self.plan
@@ -221,10 +221,10 @@ class _Asks:
 
     def _length_us(self) -> int:
         """The longest job, so that all jobs together ask for so many times what there is."""
-        load = 3 if self.plain else self.told.choice([0.3, 1, 2, 4])
+        load = 3 if self.plain else self.told.choice([0.5, 2, 4, 8])
         gpus = sum(node.gpus for node in self.plan.nodes)
         each_us = int(load * gpus * self.span_us / (2 * self.jobs))
-        return max(MINUTE_US, min(2 * each_us, 6 * HOUR_US))
+        return max(MINUTE_US, min(2 * each_us, 4 * HOUR_US))
 
     def _at(self) -> int:
         return START_US + self.told.randint(1, self.span_us // SECOND_US) * SECOND_US
@@ -237,7 +237,7 @@ class _Asks:
 
     def _grant(self, number: int) -> Ask:
         told = self.told
-        amount = told.choice([1, 5, 30, 200]) * HOUR_US
+        amount = told.choice([2, 10, 60, 400]) * HOUR_US
         ends = START_US + told.choice([2, 12, 24 * 30]) * HOUR_US
         micro_eur = 0
         if told.random() < 0.3 and max(self.plan.rules.price_micro_eur_per_gpu_h.values()):

@@ -112,6 +112,11 @@ class Plan(msgspec.Struct):
         return not self.faults and not self.changes_contracts
 
     @property
+    def is_prompt(self) -> bool:
+        """Whether engines do what they should when they should."""
+        return not self.faults and not any(truth.start_us for truth in self.truths.values())
+
+    @property
     def changes_contracts(self) -> bool:
         """Whether the tree, the fleet or the rules change on somebody's wish."""
         kinds = a.EntitlementsChanged | a.CommitmentMade | a.MaintenancePlanned | f.RulesSet | f.BookingMade

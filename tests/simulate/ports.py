@@ -84,6 +84,7 @@ class FaultyClock:
             return None
         self._last = max(self._now(), self._stamp + 1)
         self._stamp = self._last
+        self.world.stamps.append(self._stamp)
         return self._stamp
 
     def _now(self) -> int:

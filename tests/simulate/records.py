@@ -5,18 +5,30 @@
 
 import zlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from leitstand.core import facts as f
+from leitstand.core.cycle import Core
 from leitstand.core.state import Projection, State
 from leitstand.core.units import SECOND_US
+from leitstand.twin.history import differs_at, moments, tell_again
+from leitstand.twin.retelling import retell
 from tests.simulate.checking import Broken, after, broken, end
 from tests.simulate.checks import reserved
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
+
+# Faults that are known and not mended yet; each is accepted only where telling the core just that makes it decide the
+# same, and counted. What a plan of `fair` remembers beside the state (whom it has looked at) differs, in some hundredth
+# of the worlds, after a cycle that decided nothing, or after a restart.
+KNOWN: Final = (
+    ("a cycle that decided nothing changes a later plan", True, False),
+    ("a restart changes a later plan", False, True),
+    ("a restart and a cycle that decided nothing change a later plan", True, True),
+)
 
 
 # ── journal ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,11 +156,33 @@ def retelling_decides_the_same(world: "World") -> None:
     if world.restarts and world.paced:
         world.out.faults["known: pace"] += 1
         return
-    from leitstand.twin.retelling import retell
-
     told = retell(world.store.read(0))
-    if told.difference is not None:
-        raise broken(retelling_decides_the_same, str(told.difference))
+    if told.difference is None:
+        return
+    for known, empty, restarts in KNOWN:
+        if _is_the_same(world, empty, restarts):
+            world.out.faults[f"known: {known}"] += 1
+            return
+    raise broken(retelling_decides_the_same, str(told.difference))
+
+
+def _is_the_same(world: "World", empty: bool, restarts: bool) -> bool:
+    """Whether every fact is decided again if the core is told of cycles that decided nothing, too, and restarts where
+    the writer did."""
+    core, told = Core(), {moment.at: moment for moment in moments(world.store.read(0))}
+    for at in sorted({*(world.stamps if empty else ()), *told}):
+        moment = told.get(at)
+        if moment is None:
+            if core.cycle(at, ()):
+                return False
+            continue
+        if restarts and any(isinstance(fact, f.WriterStarted) for fact in moment.facts):
+            stored = msgspec.msgpack.encode(core.state.project())
+            core = Core(State.restore(msgspec.msgpack.decode(stored, type=Projection)))
+        decided = tell_again(core, moment)
+        if differs_at(moment.facts, decided) < max(len(moment.facts), len(decided)):
+            return False
+    return True
 
 
 @end

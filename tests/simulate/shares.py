@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
-from leitstand.core.units import HOUR_US
+from leitstand.core.units import HOUR_US, SECOND_US
 from tests.simulate.checking import after, before, broken
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ def promises_are_not_moved(world: "World", at: int, fact: Any) -> None:
 
 @after
 def promises_are_kept(world: "World") -> None:
-    """Who was promised a start has started by then, or is told why not. Where something fails, an engine may be late by
-    the time to stop a run and a tick; where nothing does, it is not late at all."""
+    """Who was promised a start has started by then, or is told why not. An engine that fails, or starts runs late, may
+    be late with their ends by the time to stop a run and a tick; a prompt one by what it takes to say so."""
     tally = world.tally
     promised: dict[str, int] = world.notes.setdefault("promised", {})
     for name in [name for name in promised if not _wants(world, name)]:
         del promised[name]
     sharing = tally.rules.sharing
-    late_us = sharing.freed_us + sharing.tick_us if world.plan.faults else 0
+    late_us = SECOND_US if world.plan.is_prompt else sharing.freed_us + sharing.tick_us
     late_us += len(tally.jobs) * sharing.start_interval_us  # engines that take no more
     for name, start_us in promised.items():
         if tally.at > start_us + late_us:
@@ -149,9 +149,10 @@ def guarantees_hold(world: "World") -> None:
         ):
             owed[name] = since.get(name, tally.at)
     world.notes["owed"] = owed
-    sharing = tally.rules.sharing
+    sharing = tally.rules.sharing  # the recall time holds if it is longer than this
+    patience_us = max(sharing.recall_us, sharing.until_freed_us + sharing.tick_us) + sharing.tick_us
     for name, from_us in owed.items():
-        if tally.at > from_us + sharing.recall_us + sharing.tick_us:
+        if tally.at > from_us + patience_us:
             raise broken(guarantees_hold, f"{name} is inside its guarantee since {from_us}, it is {tally.at}")
 
 
@@ -164,7 +165,7 @@ def _is_first(world: "World", name: str) -> bool:
     if standing is None or name not in standing.waiting:
         return False
     line = standing.lines[standing.waiting[name][0]]
-    first = line.order[: max(state.rules.sharing.reservations_leaf_max, 1)]
+    first = line.order[: state.rules.sharing.reservations_leaf_max]
     return any(key[-1] == name for key, _ in first)
 
 

@@ -52,7 +52,7 @@ def _fact(fact: Any) -> str:
     if isinstance(fact, f.RulesSet):
         return f"RulesSet {fact.rules.discipline}"
     said = [
-        f"{name}={_value(value)}"
+        f"{name}={_value(value) if not name.endswith('_us') else _span(value)}"
         for name in fact.__struct_fields__
         if name not in LEFT_OUT and (value := getattr(fact, name)) not in ("", 0, (), None, False)
     ]
@@ -64,9 +64,12 @@ def _value(value: Any) -> str:
         return "(" + _less(value, f.Resources()) + ")"
     if isinstance(value, tuple) and value and isinstance(value[0], f.Task):
         return ",".join(f"{task.node}:{task.mask}" for task in value)
-    if isinstance(value, int) and value > START_US // 2:
-        return f"{(value - START_US) / 1e6:g}s"
     return str(value)
+
+
+def _span(us: int) -> str:
+    """A time, or how long something takes."""
+    return f"{(us - START_US if us > START_US // 2 else us) / 1e6:g}s"
 
 
 def _less(value: msgspec.Struct, usual: msgspec.Struct) -> str:

@@ -121,6 +121,8 @@ class Tally:
         self.contracts += self.bundles > 0
         self.bundles += 1
         self.rules = fact.rules
+        if fact.rules.discipline != "fair":  # the others know none
+            self.reservations.clear()
 
     def _SiteAdded(self, at: int, fact: f.SiteAdded) -> None:
         self.levels[fact.site] = fact.levels

@@ -116,6 +116,7 @@ class World:
         self._woken = False
         self.overtaken = False
         self.restarts = -1
+        self.stamps: list[int] = []  # of all cycles but those that were lost
         self.moved_us = plan.quiet_us  # when something started or ended last
         self._waits: dict[str, Ask] = {}  # asked and not answered
         self.answers: dict[str, Answer] = {}
@@ -214,6 +215,7 @@ class World:
 
     def _dies(self, down_us: int) -> None:
         self.tell(f"the writer is gone, for {down_us / SECOND_US:g} s")
+        self.stamps[-1:] = []
         self.plane = None
         self._pass_without_plane(self.now_us + down_us)
 

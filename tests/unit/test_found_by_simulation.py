@@ -32,7 +32,7 @@ def told_again(made: Cloud, opening: list[f.Fact]) -> None:
 
 
 def test_a_pool_of_two_sites_puts_two_tasks_on_one_node_only_if_both_allow_it() -> None:
-    # seed 655: the site of the node that was described last decided for both
+    # the site of the node that was described last decided for both
     core = cluster(rules=AT_ONCE)
     at(core, 0, OPEN, STRICT)
     for node, site in (("t0", "t"), ("s0", "s")):
@@ -45,7 +45,7 @@ def test_a_pool_of_two_sites_puts_two_tasks_on_one_node_only_if_both_allow_it() 
 
 
 def test_a_promise_is_broken_by_name_when_its_job_can_stay_in_its_pool_no_more() -> None:
-    # seed 256: it went to another pool, where it starts later, and nobody was told
+    # it went to another pool, where it starts later, and nobody was told
     core = cluster(4, 4, 4, rules=AT_ONCE, tenants=("a", "b"), pools=("x", "x", "y"))
     at(core, 0, a.EntitlementsChanged("x", (owed("b", 4, lend=0),)))
     made = Cloud(core)
@@ -60,7 +60,7 @@ def test_a_promise_is_broken_by_name_when_its_job_can_stay_in_its_pool_no_more()
 
 
 def test_who_is_stopped_for_others_and_suspended_meanwhile_is_no_demand() -> None:
-    # seed 40: it counted as demand for as long as it was suspended, and a restart did not know
+    # it counted as demand for as long as it was suspended, and a restart did not know
     made = cloud(4, entitled=(owed("b", 4),), rules=AT_ONCE)
     made.at(1, ask(4, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US)).until(400)
     made.at(401, ask(4, 1, "b", max_duration_us=HOUR_US, expected_us=HOUR_US)).until(402)
@@ -89,7 +89,7 @@ def test_guarantees_that_were_shrunk_are_told_again_as_they_became() -> None:
 
 
 def test_a_booking_that_displaces_a_plan_is_told_again() -> None:
-    # seed 132: what makes room for it is said before it
+    # what makes room for it is said before it
     core = Core()
     rules = AT_ONCE
     opening = [f.RulesSet(rules, cluster(8, rules=rules).state.rules_digest), f.TenantAdded("a")]
