@@ -117,6 +117,7 @@ class World:
         self.overtaken = False
         self.restarts = -1
         self.stamps: list[int] = []  # of all cycles but those that were lost
+        self.bound_us, self.patience_us = plan.bound_us, plan.patience_us
         self.moved_us = plan.quiet_us  # when something started or ended last
         self._waits: dict[str, Ask] = {}  # asked and not answered
         self.answers: dict[str, Answer] = {}
@@ -274,7 +275,7 @@ class World:
         self.cycles_at = (self.now_us, same + 1 if at == self.now_us else 1)
         if self.cycles_at[1] > AT_ONCE_MAX or self.out.cycles > CYCLES_MAX:
             raise Broken("the_writer_rests", f"{self.cycles_at[1]} cycles at once, {self.out.cycles} in all")
-        if self.now_us > self.plan.bound_us or self.now_us > self.moved_us + self.plan.patience_us:
+        if self.now_us > self.bound_us or self.now_us > self.moved_us + self.patience_us:
             raise Broken("everything_ends", records.who_is_left(self))
         self.follow()
         if self.tally.seq > self.looked_seq and self.plane is not None and self.plane.has_decided:
@@ -478,7 +479,7 @@ class World:
         """Every hour the operator releases what is held, resumes who is suspended, and lifts limits that came later."""
         self.follow()
         busy = self.tally.jobs or self._waits or self.now_us < self.plan.quiet_us + HOUR_US
-        if busy and self.now_us < self.plan.bound_us:
+        if busy and self.now_us < self.bound_us:
             self.after(HOUR_US, self._frees_everybody)
         wanted: list[tuple[str, f.Observation]] = [
             (f"free {job}", f.ReleaseJob(job)) for job, said in self.tally.jobs.items() if said.held
