@@ -116,15 +116,9 @@ def who_is_told_to_end_counts_as_gone(on: Planting) -> None:
     on.wrap(Core, "_emit", stop)
 
 
-@bug("gangs_have_their_shape", 80)
-def required_levels_are_preferences(on: Planting) -> None:
-    on.wrap(
-        Pool,
-        "place",
-        lambda old, self, asked, free: old(
-            self, replace(asked, level="", slice_nodes=0, slice_level=""), free
-        ),
-    )
+@bug("gangs_have_their_shape")
+def tasks_of_a_gang_share_nodes(on: Planting) -> None:
+    on.swap(Pool, "let_share", lambda self, site: setattr(self, "colocate", True))
 
 
 @bug("nobody_starts_into_a_window", 200)
@@ -356,7 +350,7 @@ def promises_are_dropped_silently(on: Planting) -> None:
     on.wrap(Fair, "plan", plan)
 
 
-@bug("guarantees_hold", 120)
+@bug("guarantees_hold", 200)
 def guarantees_are_never_called(on: Planting) -> None:
     on.swap(Fair, "_act", lambda self, job, leaf: None)
     on.swap(calling, "call", lambda plan, job, leaf: None)

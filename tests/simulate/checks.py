@@ -153,10 +153,13 @@ def nobody_starts_into_a_window(world: "World", at: int, fact: f.RunPlaced) -> N
     if tally.rules.discipline != "fair":
         return
     nodes = {task.node for task in fact.tasks}
-    limit_us = tally.jobs[fact.job].limit_us
+    job = tally.jobs[fact.job]
+    end_us, booking = at + job.limit_us, tally.bookings.get(job.said.booking)
+    if booking is not None:  # who runs in it is told to end before
+        end_us = min(end_us, booking.said.until_us)
     for planned, _ in tally.windows.values():
         until_us = planned.until_us or 2**62
-        if nodes & set(planned.nodes) and planned.from_us < at + limit_us and at < until_us:
+        if nodes & set(planned.nodes) and planned.from_us < end_us and at < until_us:
             raise broken(nobody_starts_into_a_window, f"{fact.run} starts into {planned.window}")
 
 

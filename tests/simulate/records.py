@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.simulate.world import World
 
 # Faults that are known and not mended yet; each is accepted only where telling the core just that makes it decide the
-# same, and counted. What a plan of `fair` remembers beside the state (whom it has looked at) differs, in some hundredth
-# of the worlds, after a cycle that decided nothing, or after a restart.
+# same, and counted. What a plan of `fair` remembers beside the state (whom it has looked at) differs, in some
+# worlds, after a cycle that decided nothing, or after a restart.
 KNOWN: Final = (
     ("a cycle that decided nothing changes a later plan", True, False),
     ("a restart changes a later plan", False, True),

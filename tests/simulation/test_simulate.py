@@ -30,7 +30,7 @@ def test_seeds_run_clean(told: command.Told) -> None:
 
 
 def test_the_seeds_inject_every_fault_and_look_with_every_check(told: command.Told) -> None:
-    assert set(FAULTS) <= set(told.faults)
+    assert set(FAULTS) <= set(told.faults), set(FAULTS) - set(told.faults)
     raised_where_it_happens = set(NAMES[:7])
     assert set(NAMES) - raised_where_it_happens <= set(told.looks)
     assert len(told.states) > 8 * SEEDS
