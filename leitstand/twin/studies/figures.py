@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from leitstand.twin.studies.summing import Estimate
 
-ROUNDING: Final = 1e-9  # of a mean: no interval, but sums in another order
+ROUNDING: Final = 1e-9  # what is less is no figure and no interval, but sums in another order
 
 
 class Figure(NamedTuple):
@@ -68,7 +68,7 @@ def shown(figure: Figure, found: Estimate | None) -> str:
     if found is None or found.mean is None:
         return "–"
     mean = amount(found.mean * figure.times)
-    if found.high is None or found.high - found.mean <= ROUNDING * abs(found.mean):
+    if found.high is None or found.high - found.mean <= ROUNDING * max(abs(found.mean), 1):
         return mean
     return f"{mean} ± {amount((found.high - found.mean) * figure.times)}"
 
@@ -77,8 +77,8 @@ def change(figure: Figure, found: Estimate | None) -> str:
     """A difference with its interval, and what it says if that leaves out 0: better or worse."""
     if found is None or found.mean is None:
         return "–"
-    mean = f"{'+' if found.mean > 0 else ''}{amount(found.mean * figure.times)}"
-    if found.low is None or found.high is None:
+    mean = f"{'+' if found.mean > ROUNDING else ''}{amount(found.mean * figure.times)}"
+    if found.low is None or found.high is None or found.high - found.low <= ROUNDING:
         return mean
     said = f"{mean} ± {amount((found.high - found.mean) * figure.times)}"
     if not figure.better or found.low <= 0 <= found.high:
@@ -88,7 +88,7 @@ def change(figure: Figure, found: Estimate | None) -> str:
 
 def amount(value: float) -> str:
     """Three digits or all whole ones."""
-    if value == 0:
+    if abs(value) < ROUNDING:
         return "0"
     size = abs(value)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
