@@ -144,6 +144,19 @@ def test_options_that_cannot_be_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_scenario_of_which_nothing_would_be_seen_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    command = asked(tmp_path)
+    text = QUESTION.replace("      - {failures: {every: 4d, repair: 2h}}\n", "")
+    (tmp_path / "q.yaml").write_text(text)
+    done = CliRunner().invoke(cli, [*command, "--until", "1h", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "scenario 'late' is what is planned until 2027-01-05" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_control_plane_is_forked_while_it_takes_jobs(tmp_path: Path) -> None:
     with Plane(tmp_path / "data", gpus=4) as plane:
         first = [plane.cli("submit", "--gpus", "2", "--", "sleep", "600").stdout.strip() for _ in range(3)]

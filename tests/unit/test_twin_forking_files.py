@@ -172,3 +172,23 @@ def test_spans_are_read_and_shown() -> None:
     assert [shown_span(us) for us in (4.2e6, 90e6 * 60, 30 * HOUR_US, -80 * HOUR_US)] == [
         "4.2 s", "90 min", "30 h", "-3.3 d",
     ]  # fmt: skip
+
+
+def test_a_scenario_parts_from_what_is_planned_with_its_first_change(tmp_path: Path) -> None:
+    asked = read(tmp_path, DELAYED)
+    from_us = DAY_US
+    assert [c.parting(asked.base, scenario, from_us) for scenario in asked.scenarios] == [
+        from_us + 2 * DAY_US,
+        from_us + 5 * DAY_US,  # of which site b does not come then
+        None,
+    ]
+
+
+DELAYED = """
+base:
+  - {name: b, at: 5d, add: {nodes: 1}}
+scenarios:
+  - {name: sooner, changes: [{delay: b, to: 2d}]}
+  - {name: later, changes: [{delay: b, by: 3d}]}
+  - {name: same, changes: [{delay: b, to: 5d}]}
+"""

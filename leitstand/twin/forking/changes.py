@@ -222,3 +222,12 @@ def planned(base: tuple[Change, ...], scenario: Scenario, from_us: int) -> list[
             told.append((change.at.at(from_us) + delay.by_us, change))
     told += [(change.at.at(from_us), change) for change in scenario.changes]
     return sorted(((max(at, from_us), change) for at, change in told), key=lambda one: one[0])
+
+
+def parting(base: tuple[Change, ...], scenario: Scenario, from_us: int) -> int | None:
+    """When the scenario begins to be another than what is planned (µs); None: it never is."""
+    anyway, here = planned(base, Scenario(""), from_us), planned(base, scenario, from_us)
+    return min(
+        (at for at, change in anyway + here if ((at, change) in anyway) != ((at, change) in here)),
+        default=None,
+    )

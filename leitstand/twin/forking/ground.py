@@ -16,7 +16,7 @@ from leitstand.core.rules import TENANT_CLASSES, Rules, digest
 from leitstand.core.units import DAY_US, SECOND_US
 from leitstand.journal import snapshots
 from leitstand.twin.cluster import fleet, guarantees, read_cluster
-from leitstand.twin.forking.changes import WhatIf
+from leitstand.twin.forking.changes import WhatIf, parting
 from leitstand.twin.forking.lengths import Lengths
 from leitstand.twin.forking.past import Arrival, Past, read_past
 from leitstand.twin.forking.times import SPAN_MAX_US, When, shown, shown_span
@@ -82,7 +82,7 @@ def ground_of_journal(path: Path, at: int | When | None, until: When, what_if: W
     wants_recorded = asked.kind in ("", "recorded") and at is not None
     weeks = asked.weeks or (WEEKS if asked.kind == "" else 0)
     past = read_past(path, at, weeks=weeks, recorded=wants_recorded)
-    until_us = _until_us(until, past.from_us)
+    until_us = _until_us(until, past.from_us, what_if)
     if wants_recorded and (asked.kind == "recorded" or until_us <= past.until_us):
         return _recorded(path, past, until_us)
     if asked.kind == "recorded":
@@ -112,12 +112,20 @@ def ground_of_journal(path: Path, at: int | When | None, until: When, what_if: W
     )
 
 
-def _until_us(until: When, from_us: int) -> int:
+def _until_us(until: When, from_us: int, what_if: WhatIf) -> int:
+    """The end, which has to let every scenario begin to be another than what is planned."""
     until_us = until.at(from_us)
     if not from_us < until_us <= from_us + SPAN_MAX_US:
         raise TraceError(
             f"--until is {shown(until_us)}, not after the fork at {shown(from_us)}, or more than ten years later"
         )
+    for scenario in what_if.scenarios:
+        parts_us = parting(what_if.base, scenario, from_us)
+        if parts_us is not None and parts_us >= until_us:
+            raise TraceError(
+                f"scenario {scenario.name!r} is what is planned until {shown(parts_us)}, and --until is "
+                f"{shown(until_us)}: nothing would be seen of it; say a later --until"
+            )
     return until_us
 
 
@@ -198,7 +206,7 @@ def ground_of_cluster(
         source=str(cluster_path) if trace_path is None else f"{cluster_path}, {trace_path}",
         projection=snapshots.stored(core.state),
         from_us=from_us,
-        until_us=_until_us(until, from_us),
+        until_us=_until_us(until, from_us, what_if),
         kind=kind,
         arrivals=arrivals,
         since_us=from_us,
