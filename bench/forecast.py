@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from bench.support import record as recording
-from bench.support.judged import table
-from bench.support.record import FILES, LIMITS, TRACES
+from bench.support.record import FILES, TRACES
+from bench.support.table import table
 from leitstand.core import facts as f
 from leitstand.core.units import DAY_US, HOUR_US
 from leitstand.journal.memory import MemoryJournal
@@ -31,6 +31,7 @@ from leitstand.twin.forecasting.calibration import LEVELS
 from leitstand.twin.forecasting.forecaster import HORIZON_US, RECORDED_AT_ONCE, Forecaster
 from leitstand.twin.forecasting.forks import AtLimits, Copy, fork
 from leitstand.twin.outcome import Tally
+from leitstand.twin.studies.record import LIMITS
 from leitstand.twin.traces import read_trace
 
 PART: Final = {"philly": 0.8, "itp": 0.85}  # of each tenant's nodes

@@ -27,6 +27,7 @@ from leitstand.stores.commit import GroupCommit
 from leitstand.stores.people import People
 from leitstand.stores.records import Records
 from leitstand.stores.secrets import Secrets
+from leitstand.twin.forecasting.kept import Latest
 from leitstand.views.reading import Reading
 
 ASKS_MAX: Final = 1024  # requests of one token, and of one tenant, that wait for the writer at once
@@ -92,7 +93,7 @@ class Faces(msgspec.Struct):
     """`disk_low`: whether free disk is below the reserve; `loopback`: nobody but this machine can connect;
     `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins; `codes`:
     short codes that people who are signed in tried; `devices`: command lines that wait to be let in; `provider`: of
-    identities, None without one."""
+    identities, None without one; `forecasts`: the last one."""
 
     follower: Follower
     reading: Reading
@@ -118,6 +119,7 @@ class Faces(msgspec.Struct):
     codes: SignIns = msgspec.field(default_factory=SignIns)
     devices: Devices = msgspec.field(default_factory=Devices)
     provider: Provider | None = None
+    forecasts: Latest = msgspec.field(default_factory=Latest)
 
     def persons(self, users: Iterable[str]) -> dict[str, PersonAnswer]:
         """Each of `users` with its name, for answers."""

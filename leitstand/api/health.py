@@ -23,11 +23,13 @@ BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`status`: ok | writer-away; `seq`: the last journal entry that readings show."""
+    """`status`: ok | writer-away; `seq`: the last journal entry that readings show; `forecast`: off | ok |
+    stale, whether there is one that may be shown."""
 
     status: str
     version: str
     seq: int
+    forecast: str
 
 
 class Traffic:
@@ -50,9 +52,12 @@ class Traffic:
 @get("/healthz", opt={"action": OPEN}, summary="Is it well?")
 async def healthz(request: Request[Any, Any, Any]) -> Response[Health]:
     """200 while the writer can be asked, else 503; readings go on without it."""
-    follower = faces_of(request).follower
+    faces = faces_of(request)
+    follower = faces.follower
     well = follower.link.connected
-    status = Health("ok" if well else "writer-away", __version__, follower.folded)
+    status = Health(
+        "ok" if well else "writer-away", __version__, follower.folded, faces.forecasts.state(faces.now())
+    )
     return Response(status, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 
 

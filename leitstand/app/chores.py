@@ -34,6 +34,8 @@ PRUNE_RECORDS_EVERY_S: Final = 6 * 3600.0  # it walks all records
 JOB_SECRET_MIN_US: Final = (
     3600 * 1_000_000
 )  # how long a job's own secrets stay at least: it may not be submitted yet
+FORECASTER_S: Final = 1.0  # after the start
+FORECASTER_AGAIN_S: Final = 60.0  # after it ended
 _log = logging.getLogger("leitstand.chores")
 
 
@@ -49,7 +51,7 @@ class Chore(NamedTuple):
 def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
     """The chores as tasks that never end."""
     applications = Applications()
-    chores = (
+    chores: tuple[Chore, ...] = (
         Chore("signing the journal's head", lambda: sign_now(settings), SIGN_EVERY_S, SIGN_EVERY_S),
         Chore(
             "writing a snapshot", lambda: write_snapshot(settings, faces), SNAPSHOT_LOOK_S, SNAPSHOT_AGAIN_S
@@ -89,6 +91,9 @@ def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
             PRUNE_EVERY_S,
         ),
     )
+    if settings.forecast_cpu:
+        run = Chore("forecasting", lambda: run_forecaster(settings), FORECASTER_S, FORECASTER_AGAIN_S)
+        chores = (*chores, run)
     return [asyncio.create_task(repeat(chore), name=chore.name) for chore in chores]
 
 
@@ -148,6 +153,20 @@ async def write_snapshot(settings: Settings, faces: Faces) -> None:
         raise
     if status:
         raise RuntimeError(f"its process ended with exit code {status}")
+
+
+# ── forecasts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def run_forecaster(settings: Settings) -> None:
+    """Have a process of its own forecast, as long as these faces live; it should not end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "leitstand.app.forecaster", settings.to_json(), stdin=subprocess.PIPE
+    )
+    try:
+        status = await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        raise
+    raise RuntimeError(f"its process ended with exit code {status}")
 
 
 # ── what a replaced token left ──────────────────────────────────────────────────────────────────────────────────────

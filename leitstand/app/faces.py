@@ -58,6 +58,7 @@ from leitstand.stores.commit import GroupCommit
 from leitstand.stores.people import People
 from leitstand.stores.records import Records
 from leitstand.stores.secrets import Secrets
+from leitstand.twin.forecasting.kept import Latest
 from leitstand.views.database import Database, drop
 from leitstand.views.reading import Reading
 from leitstand.web.pages import PAGES
@@ -230,6 +231,7 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         loopback=is_loopback(settings.host) and not settings.behind_proxy,
         limits=Limits(),
         closing=asyncio.Event(),
+        forecasts=Latest(settings.data if settings.forecast_cpu else None),
     )
 
 

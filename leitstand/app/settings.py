@@ -11,7 +11,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cores. `nodes`: logical nodes that share them evenly. `disk_reserve_bytes`: below this much free disk, submissions
     are refused so that reports of running work still fit. `uids`: first and last user id for runs of tenants, if root
     starts this; `python`: the interpreter that jobs find first, None: this one. `record_days`: how long names and
-    commands of jobs are kept after their last submission; `oidc`: the file of the identity provider."""
+    commands of jobs are kept after their last submission; `oidc`: the file of the identity provider; `forecast_cpu`:
+    how much of a core forecasts may use, in percent, 0: there are none."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     uids: tuple[int, int] = (200_000, 265_535)
     python: Path | None = None
     oidc: Path | None = None
+    forecast_cpu: float = 10.0
     discipline: str | None = None  # None: the rules in force stay
 
     def to_json(self) -> str:

@@ -26,7 +26,7 @@ from leitstand.app.isolation import check_python, here, lines, parse_uids
 from leitstand.app.preflight import BUSY, LOCKED, await_lock, await_port, check, prepare_folder
 from leitstand.app.serving import EXIT_CODES
 from leitstand.app.settings import Settings
-from leitstand.cli.amounts import parse_bytes, reading
+from leitstand.cli.amounts import parse_bytes, parse_percent, reading
 from leitstand.cli.text import t
 from leitstand.core.rules import DISCIPLINES
 from leitstand.engines.local import process
@@ -81,6 +81,14 @@ URL_DEFAULT: Final = "http://127.0.0.1:8640"
     "--discipline",
     type=click.Choice(DISCIPLINES),
     help=t("Who starts next.  [default: as before, at first fifo-greedy]"),
+)
+@click.option(
+    "--forecast-cpu",
+    callback=reading(parse_percent),
+    metavar="PERCENT",
+    default="10%",
+    show_default=True,
+    help=t("How much of a core forecasts of starts may use, 0 for none."),
 )
 @click.option(
     "--disk-reserve",

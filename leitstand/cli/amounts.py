@@ -61,6 +61,17 @@ def parse_bytes(text: str) -> int:
     return int(found[1]) << _POWER.get((found[2] or "").upper(), 0)
 
 
+def parse_percent(text: str) -> float:
+    """A part from 0 to 100, with or without the sign; ValueError says what is wrong."""
+    try:
+        value = parse_amount(text.strip().removesuffix("%"))
+    except ValueError:
+        value = math.inf
+    if value > 100:
+        raise ValueError(t('"{text}" is not from 0% to 100%', text=_shown(text)))
+    return value
+
+
 def parse_gpus(text: str) -> int | str:
     """A number of GPUs; or with their type, or as a MIG instance, as a job file says it. ValueError says what is
     wrong."""

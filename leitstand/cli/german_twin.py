@@ -138,4 +138,10 @@ TWIN: Final = {
     "PROMISED": "ZUGESAGT",
     "in {span}": "in {span}",
     "No job waits.": "Kein Job wartet.",
+    "How much of a core forecasts of starts may use, 0 for none.": "Wie viel eines Kerns Vorhersagen von Starts "
+    "brauchen dürfen, 0 für keine.",
+    '"{text}" is not from 0% to 100%': '"{text}" liegt nicht zwischen 0% und 100%',
+    "forecast": "Vorhersage",
+    "by its deadline": "bis zu seiner Frist",
+    "forecast made": "Vorhersage gemacht",
 }

@@ -2,7 +2,6 @@
 """`leitstand twin forecast`: when the jobs that wait will start, from a journal, also of a running control plane."""
 
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
 from leitstand.cli.twin_fork import PRIORITY
 from leitstand.cli.twin_journal import journal_at
+from leitstand.cli.words import right_so_far
 from leitstand.core.units import SECOND_US
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.sqlite import SqliteReader
@@ -173,17 +173,6 @@ def _show(found: "Forecast") -> None:
         t("PROMISED"),
     ]
     print_table(headers, rows, t("No job waits."))
-
-
-def right_so_far(said: Mapping[str, Mapping[str, Any]]) -> str:
-    """The coverage in words."""
-    known = {name: one for name, one in said.items() if one["share"] is not None}
-    if not known:
-        return t("not yet known")
-    shares = ", ".join(f"{name} {one['share']:.0%}" for name, one in known.items())
-    return t(
-        "{shares}, of {count} forecasts", shares=shares, count=max(one["forecasts"] for one in known.values())
-    )
 
 
 def _row(job: "Expected", at_us: int, horizon: str) -> list[str | None]:

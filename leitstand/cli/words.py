@@ -12,7 +12,7 @@ import click
 from leitstand.cli.amounts import show_duration
 from leitstand.cli.german_access import ACCESS_CODES, NEXT
 from leitstand.cli.german_others import CODES, DENIALS, HINTS, MESSAGES, PROBLEMS
-from leitstand.cli.text import is_german
+from leitstand.cli.text import is_german, t
 
 
 def word(code: str) -> str:
@@ -92,3 +92,14 @@ class State(click.Choice[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         codes = {word(code): code for code in self.choices}
         return super().convert(codes.get(value, value), param, ctx)
+
+
+def right_so_far(said: Mapping[str, Mapping[str, Any]]) -> str:
+    """How often forecasts were right; p50 and p90 each with its `share` (null: not known) of `forecasts`."""
+    known = {name: one for name, one in said.items() if one["share"] is not None}
+    if not known:
+        return t("not yet known")
+    shares = ", ".join(f"{name} {one['share']:.0%}" for name, one in known.items())
+    return t(
+        "{shares}, of {count} forecasts", shares=shares, count=max(one["forecasts"] for one in known.values())
+    )

@@ -186,6 +186,7 @@ CASES: dict[str, Make] = {
     "GET /v1/maintenance": of_platform("/v1/maintenance"),
     "POST /v1/maintenance": of_platform("/v1/maintenance", "", {"nodes": ["node-2"], "dry_run": True}),
     "POST /v1/maintenance/{}/cancel": of_platform("/v1/maintenance/m1/cancel"),
+    "GET /v1/forecast": of_platform("/v1/forecast"),
     "GET /v1/bookings": of_platform("/v1/bookings"),
     "POST /v1/bookings": of_projects(
         "/v1/bookings", "", {"resources": {"gpus": 1}, "until_at": "2030-01-01T00:00:00Z", "dry_run": True}

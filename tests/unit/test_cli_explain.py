@@ -89,3 +89,24 @@ def test_a_job_that_may_be_seen_is_named_and_a_run_that_is_still_ending_has_lost
 
 def test_a_job_that_was_never_stopped_says_nothing_of_it() -> None:
     assert "stopped" not in explained([])
+
+
+def test_a_forecast_is_told_with_its_age_and_how_often_such_were_right() -> None:
+    forecast = {
+        "p50": "2026-03-01T12:00:00Z",
+        "p90": None,
+        "deadline_chance": 0.75,
+        "at": "2026-03-01T10:00:00Z",
+        "until": "2026-03-08T10:00:00Z",
+        "p50_covered": {"forecasts": 40, "share": 0.525},
+        "p90_covered": {"forecasts": 30, "share": None},
+    }
+    plane = Plane(**{"GET /v1/jobs/acme-1/explanation": {**FOUND, "stops": [], "forecast": forecast}})
+    said = plane.run("explain", "acme-1").stdout
+    assert "P50 2026-03-01 12:00:00 UTC" in said
+    assert "P90 not within 7d" in said
+    assert "by its deadline: 75%" in said
+    assert "right so far: p50 52%, of 40 forecasts" in said
+    german = plane.run("explain", "acme-1", LC_ALL="de_DE.UTF-8").stdout
+    assert "Vorhersage:" in german
+    assert "P90 nicht binnen 7d" in german

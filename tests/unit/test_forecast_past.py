@@ -11,7 +11,7 @@ from leitstand.core.state import State
 from leitstand.core.units import DAY_US, HOUR_US, MINUTE_US
 from leitstand.twin.forecasting import lengths
 from leitstand.twin.forecasting.lengths import Lengths
-from leitstand.twin.forecasting.past import BLOCK_US, Past
+from leitstand.twin.forecasting.past import Past
 from leitstand.twin.history import observation
 
 
@@ -97,13 +97,15 @@ def test_submissions_come_again_at_the_same_times_of_day_and_as_many() -> None:
     assert found != arrivals(past, now, 40, seed=1)
 
 
-def test_before_a_day_is_known_what_is_known_comes_again() -> None:
+def test_before_a_day_is_known_what_is_known_comes_once_a_day() -> None:
+    """A minute in which ten jobs came says nothing of the next one."""
     past = Past()
     for minute in range(0, 60, 10):
         submitted(minute * MINUTE_US, past)
     assert arrivals(Past(), HOUR_US, 1) == []
-    assert [at // MINUTE_US for at, _ in arrivals(past, HOUR_US, 1 / 12)] == list(range(60, 180, 10))
-    assert BLOCK_US > HOUR_US
+    assert arrivals(past, HOUR_US, 22 / 24) == []
+    found = [at for at, _ in arrivals(past, HOUR_US, 3)]
+    assert found == [day * DAY_US + minute * MINUTE_US for day in (1, 2, 3) for minute in range(0, 60, 10)]
 
 
 def test_a_request_comes_again_on_its_own() -> None:

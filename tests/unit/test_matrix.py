@@ -248,7 +248,12 @@ class Cell(NamedTuple):
         status = expected(self.asker, self.action, self.ask.target)
         if self.action in LISTINGS and self.asker.how not in ("none", "wrong"):
             status = 200 if in_scope(self.asker, self.action) else 403
-            if status == 200 and self._listed(answer) != listed(self.asker, self.action, self.world):
+            waits = self.route == "GET /v1/forecast"  # of which there is nothing here: test_api_forecast
+            if (
+                status == 200
+                and not waits
+                and self._listed(answer) != listed(self.asker, self.action, self.world)
+            ):
                 wrong.append(f"{self._name()} lists {sorted(self._listed(answer))}")
         if self.action in ("application:list", "booking:list") and self.asker.how not in ("none", "wrong"):
             status = 200 if in_scope(self.asker, self.action) else 403

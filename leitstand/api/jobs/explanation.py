@@ -15,6 +15,7 @@ from leitstand.api.context import faces_of
 from leitstand.api.decode import Input
 from leitstand.api.jobs.changes import Change, change_of
 from leitstand.api.jobs.elsewhere import AlternativeAnswer, alternatives_of
+from leitstand.api.jobs.forecasts import JobForecast, forecast_of
 from leitstand.api.jobs.jobs import job_permitted
 from leitstand.api.jobs.messages import binding_sentence, sentence
 from leitstand.api.jobs.stops import Stop, stops
@@ -46,7 +47,8 @@ class JobExplanation(msgspec.Struct, frozen=True):
     asks for the same; `until`: when what it waits for comes; `window`: of maintenance; `booking`: that it names.
     `changes`: the first is the one to try. `stops`: the latest runs of it that were stopped before their end, but not
     by its tenant, the latest first, also of a job that runs again or has ended. `alternatives`: where it could wait,
-    the best first; none if there is no choice."""
+    the best first; none if there is no choice. `forecast`: when it will start, and how sure that is; null where it does
+    not wait or nobody forecasts."""
 
     job: str
     state: str
@@ -65,6 +67,7 @@ class JobExplanation(msgspec.Struct, frozen=True):
     changes: list[Change]
     stops: list[Stop]
     alternatives: list[AlternativeAnswer]
+    forecast: JobForecast | None
 
 
 @get(
@@ -101,6 +104,7 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
         [change_of(one) for one in said.changes],
         stops(request, found),
         alternatives_of(faces.follower.state, job_id, faces.now()),
+        forecast_of(faces, job_id),
     )
 
 

@@ -6,7 +6,7 @@ said next at a level is made longer by the quantile of these errors at that leve
 length: then, if errors stay as they were, half of all waits end by p50 and nine of ten by p90. (Split conformal
 prediction: Vovk et al. 2005; a factor, since errors grow with what is foreseen.) A job that still waits has an error of
 at least so much; leaving it out would favour short waits, so quantiles are product-limit estimates (Kaplan and Meier
-1958).
+1958). Errors do not stay as they were, so the level that is aimed at is higher by as much as coverage was too low.
 """
 
 import math
@@ -31,8 +31,9 @@ LEAST: Final = (
     30  # errors by which a forecast is corrected, else by those of all lengths; with fewer not at all
 )
 SPAN_US: Final = 14 * DAY_US  # older ones are forgotten
-RECORDED_MAX: Final = 4_000  # the newest
+RECORDED_MAX: Final = 10_000
 AGAIN_US: Final = 15 * MINUTE_US  # a job's next forecast is recorded no earlier
+AIM: Final = (0.1, 0.99)  # levels that are aimed at, at most
 FACTOR_LOG_MAX: Final = math.log(20)
 
 
@@ -78,9 +79,13 @@ class Calibration:
         self._recorded.append(made)
 
     def started(self, job: str, at_us: int) -> None:
-        """The job starts: what was said about it is decided."""
-        for one in self._open.pop(job, ()):
-            one.wait_us = max(at_us - one.at_us, 0)
+        """The job starts: what was said about it until then is decided. A start before was read again."""
+        said = self._open.pop(job, [])
+        for one in said:
+            if one.at_us <= at_us:
+                one.wait_us = at_us - one.at_us
+        if later := [one for one in said if one.at_us > at_us]:
+            self._open[job] = later
 
     def left(self, job: str) -> None:
         """The job ends; if it never started, nobody will know when it would have."""
@@ -105,22 +110,28 @@ class Calibration:
         raw = np.array([one.raw_us for one in rows], np.float64).reshape(len(rows), len(LEVELS))
         errors = np.log((waits[:, None] + OFFSET_US) / (raw + OFFSET_US))
         length = np.searchsorted(LENGTHS_US, raw[:, 0]) if len(rows) else np.zeros(0, np.int64)
+        levels = [_aimed(level, *said) for level, said in zip(LEVELS, self._due(now), strict=True)]
         return Corrections(
-            [_quantiles(errors, known, length == number) for number in range(len(LENGTHS_US) + 1)]
+            [_quantiles(errors, known, length == number, levels) for number in range(len(LENGTHS_US) + 1)]
         )
 
     def coverage(self, now: int) -> Coverage:
         """How often what was said came true, of the forecasts whose time has come by `now`: whether it did is then
         known of all of them."""
-        counts, shares = [], []
+        due = self._due(now)
+        return Coverage(
+            tuple(count for count, _ in due), tuple(held / count if count else None for count, held in due)
+        )
+
+    def _due(self, now: int) -> list[tuple[int, int]]:
+        """For each level, of how many forecasts the time has come, and how many of them were right."""
+        found = []
         for number in range(len(LEVELS)):
             due = [
                 one for one in self._recorded if one.wait_us != -2 and one.at_us + one.said_us[number] < now
             ]
-            held = sum(0 <= one.wait_us <= one.said_us[number] for one in due)
-            counts.append(len(due))
-            shares.append(held / len(due) if due else None)
-        return Coverage(tuple(counts), tuple(shares))
+            found.append((len(due), sum(0 <= one.wait_us <= one.said_us[number] for one in due)))
+        return found
 
 
 class Corrections:
@@ -155,11 +166,17 @@ def product_limit(values: Sequence[float], known: Sequence[bool], level: float) 
     return float(np.asarray(values)[order[min(first, len(order) - 1)]])
 
 
-def _quantiles(errors: Any, known: Any, same: Any) -> list[float]:
+def _aimed(level: float, count: int, held: int) -> float:
+    """Errors do not stay as they were: whoever was right less often than was said aims as much higher (in the manner of
+    Gibbs and Candès 2021)."""
+    return min(max(2 * level - held / count, AIM[0]), AIM[1]) if count >= LEAST else level
+
+
+def _quantiles(errors: Any, known: Any, same: Any, levels: Sequence[float]) -> list[float]:
     """Of the errors (a row for each forecast, a column for each level) of forecasts of the same length; of all where
     these are too few."""
     rows = same if int(same.sum()) >= LEAST else np.ones_like(same)
     if int(rows.sum()) < LEAST:
         return [0.0] * len(LEVELS)
-    found = [product_limit(errors[rows, number], known[rows], level) for number, level in enumerate(LEVELS)]
+    found = [product_limit(errors[rows, number], known[rows], level) for number, level in enumerate(levels)]
     return np.clip(found, -FACTOR_LOG_MAX, FACTOR_LOG_MAX).tolist()  # type: ignore[no-any-return]

@@ -50,13 +50,13 @@ class Past:
 
     def arrivals(self, from_us: int, until_us: int, chance: np.random.Generator) -> Iterator[Moment]:
         """What may be submitted in [from_us, until_us): each block of some hours is that of one of the last days at the
-        same time of day; as long as less than a day is known, what is known again."""
+        same time of day; before the first submission there was nothing."""
         if self._since_us is None or self._since_us >= from_us:
             return
         begin_us = from_us
         while begin_us < until_us:
             shift_us = self._shift(from_us, begin_us, chance)
-            end_us = min(begin_us + BLOCK_US, from_us + shift_us, until_us)
+            end_us = min(begin_us + BLOCK_US, until_us)
             first = bisect_left(self._at, begin_us - shift_us)
             last = bisect_left(self._at, end_us - shift_us)
             for row in range(first, last):
@@ -69,10 +69,7 @@ class Past:
         assert self._since_us is not None, "something was submitted"
         ahead = -(-(begin_us + BLOCK_US - from_us) // DAY_US)  # so many days back it is over
         known = min((begin_us - self._since_us) // DAY_US, ahead + DAYS_KEPT - 1)
-        if known >= ahead:
-            return DAY_US * int(chance.integers(ahead, known + 1))
-        span_us = from_us - self._since_us
-        return span_us * (1 + (begin_us - from_us) // span_us)
+        return DAY_US * int(chance.integers(ahead, max(known, ahead) + 1))
 
     def _forget(self) -> None:
         del self._submitted[:-SUBMISSIONS_MAX], self._at[:-SUBMISSIONS_MAX]

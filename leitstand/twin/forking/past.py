@@ -61,7 +61,7 @@ def read_past(path: Path, at: int | When | None, *, weeks: int, recorded: bool) 
         if last.seq == 0:
             raise TraceError(f"{path}: the journal is empty; nothing can be forked from it")
         fork_us = _fork_us(reader, path, at, last)
-        state, after = _start(
+        state, after = start_of(
             reader, path.parent / "snapshots", fork_us - max(weeks * 7 * DAY_US, LEARNED_US)
         )
         told = _Reading(state, Past(fork_us, fork_us - weeks * 7 * DAY_US))
@@ -96,7 +96,7 @@ def _fork_us(reader: SqliteReader, path: Path, at: int | When | None, last: Head
     return at.us
 
 
-def _start(reader: SqliteReader, folder: Path, latest_us: int) -> tuple[State, int]:
+def start_of(reader: SqliteReader, folder: Path, latest_us: int) -> tuple[State, int]:
     """The state of the latest snapshot after which enough follows to learn how long jobs take; else nothing."""
     most = INT64_MAX
     while seq := snapshots.latest(folder, most):
