@@ -230,7 +230,8 @@ def euros(milli_us: int, price_micro_eur: int) -> int:
 
 def has_gpus(state: "State", pool: str) -> bool:
     """Whether the pool charges GPUs; budgets are of GPU time, so a pool without any costs none."""
-    return state.pools[pool].amounts()[0] > 0
+    known = state.pools[pool]
+    return known.amounts()[0] > 0 or any(known.whole.gpus) or known.widest > 0  # also of nodes out of service
 
 
 def charge(asked: Resources, charge_milli: int, tasks: int) -> int:

@@ -73,6 +73,17 @@ def test_who_is_stopped_for_others_and_suspended_meanwhile_is_no_demand() -> Non
         assert standing.tree.node("industry/a/default").pending == 0
 
 
+def test_a_run_is_paid_also_if_all_nodes_were_gone_when_its_job_came_to_wait() -> None:
+    # a pool without any node in service counted as one without GPUs, and what runs there as free
+    core = cluster(4, rules=AT_ONCE)
+    at(core, 0, a.BudgetGranted("", "acme", 10 * HOUR_US, 100 * HOUR_US))
+    at(core, 1, ask(4, max_duration_us=HOUR_US, expected_us=HOUR_US, checkpoint_every_us=MINUTE_US))
+    at(core, 2, f.RunStarted("acme-1.1", 2_000_000))
+    at(core, 3500, f.NodeRemoved("n0", failed=True))
+    at(core, 4000, f.RunEnded("acme-1.1", 4_000_000_000, "lost"))
+    assert core.state.jobs["acme-1"].reserved == (("b1", 4 * HOUR_US),)
+
+
 def test_guarantees_that_were_shrunk_are_told_again_as_they_became() -> None:
     # seed 303: `scaled` says that they were shrunk; told again they fit
     core = Core()
