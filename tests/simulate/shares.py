@@ -47,6 +47,9 @@ def limits_hold(world: "World") -> None:
         if booking.step in ("begun", "closing"):
             note(booking.said.pool, booking.leaf, booking.charge_milli)
     changed = tally.losses or tally.contracts
+    if changed and world.notes.get("looked after") != world.restarts:  # what ran before is not known
+        world.notes["used"], world.notes["looked after"] = used, world.restarts
+        return
     past: dict[str, Counter[str]] = world.notes.get("used", {})
     for name, of in used.items():
         standing = world.plane.core.state.pools[name].standing
@@ -57,7 +60,7 @@ def limits_hold(world: "World") -> None:
             allowed = node.guarantee + node.borrow
             if charge > max(allowed, past.get(name, Counter())[path] if changed else 0):
                 raise broken(limits_hold, f"{path or 'the root'} of {name} uses {charge} of {allowed}")
-    world.notes["used"] = used
+    world.notes["used"], world.notes["looked after"] = used, world.restarts
 
 
 @before(f.CapacityReserved, f.ReservationDropped, f.PromiseBroken, f.RunPlaced, f.JobHeld, a.TenantSuspended)
