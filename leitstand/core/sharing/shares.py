@@ -13,6 +13,7 @@ follows from the demands, guarantees and weights of its siblings by water-fillin
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
@@ -417,6 +418,7 @@ class Tree:
         self.ticked_us = self._clock.us - self._clock.us % sharing.tick_us
 
 
+@lru_cache(maxsize=16)
 def kept_per_tick(tick_us: int, half_life_us: int) -> int:
     """2³² x 2^(-tick/half-life), rounded; decimal arithmetic, the same on every machine."""
     with localcontext(prec=50):

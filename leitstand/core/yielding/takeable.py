@@ -5,7 +5,7 @@ Far more often than not nobody can be taken, and a sum over all who may go says 
 back no more than it holds. Only the nodes that are left need to be looked at one by one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,7 +29,6 @@ class _Row(NamedTuple):
 
     slot: int
     run: Yielding
-    job: str
     leaf: int
     priority: int
     amount: Amount
@@ -79,7 +78,9 @@ class Takeable:
         runs = {self._leaves[leaf]: runs for leaf, runs in covered.items()}
         rows = self._rows
         able = able.copy()
-        able[[row for row in np.flatnonzero(able).tolist() if rows[row].job in runs[rows[row].leaf]]] = False
+        able[[row for row in np.flatnonzero(able).tolist() if rows[row].run.job in runs[rows[row].leaf]]] = (
+            False
+        )
         return able
 
     def runs(self, able: _Bools) -> list[Yielding]:
@@ -132,11 +133,8 @@ class Takeable:
     def _learn(self, leaf: Node) -> None:
         number = self._leaves[leaf] = len(self._leaves)
         for run in self.scene.of(leaf).values():
-            held: dict[int, Amount] = {}
-            for (position, gpus), (cpus_milli, memory_mib) in zip(run.places, run.parts, strict=True):
-                before = held.get(position, (0, 0, 0))
-                held[position] = before[0] + gpus, before[1] + cpus_milli, before[2] + memory_mib
-            for position, amount in held.items():
+            priority = self.scene.held[run.run].priority
+            for position, amount in _held(run):
                 slot = self._slots.get(position)
                 if slot is None:
                     slot = self._slots[position] = len(self.positions)
@@ -146,8 +144,7 @@ class Takeable:
                 self.grown.append(slot)
                 self._on[slot].append(len(self._rows))
                 self._of.setdefault(run.run, []).append(len(self._rows))
-                priority = self.scene.held[run.run].priority
-                self._rows.append(_Row(slot, run, run.job, number, priority, amount))
+                self._rows.append(_Row(slot, run, number, priority, amount))
 
     def _lay(self) -> None:
         rows = self._rows
@@ -157,3 +154,15 @@ class Takeable:
         self._priorities = np.array([row.priority for row in rows], np.int64)
         charges = [row.run.charge for row in rows[len(self._charges) :]]
         self._charges = np.concatenate([self._charges, np.array(charges, np.int64)])
+
+
+def _held(run: Yielding) -> Iterable[tuple[int, Amount]]:
+    """What a run holds, by position."""
+    if len(run.places) == 1:
+        (position, gpus), (cpus_milli, memory_mib) = run.places[0], run.parts[0]
+        return ((position, (gpus, cpus_milli, memory_mib)),)
+    held: dict[int, Amount] = {}
+    for (position, gpus), (cpus_milli, memory_mib) in zip(run.places, run.parts, strict=True):
+        before = held.get(position, (0, 0, 0))
+        held[position] = before[0] + gpus, before[1] + cpus_milli, before[2] + memory_mib
+    return held.items()
