@@ -422,6 +422,7 @@ class State:
         run = self.runs[fact.run]
         job = self.jobs[run.job]
         standing = self.pools[job.pool].standing
+        keeping.catch_up(self, job, run, at)
         was = run.stopping
         run.stopped_us = run.stopped_us if was else at
         if standing is not None and not was:
@@ -449,8 +450,10 @@ class State:
             standing.started(job, run)
 
     def _run_ended(self, at: int, fact: f.RunEnded) -> None:
-        run = self.runs.pop(fact.run)
+        run = self.runs[fact.run]
         job = self.jobs[run.job]
+        keeping.catch_up(self, job, run, at)
+        del self.runs[fact.run]
         job.run = ""
         standing = self.pools[job.pool].standing
         if standing is not None:

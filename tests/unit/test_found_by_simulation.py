@@ -2,12 +2,14 @@
 """What `make simulate` found in the product, each as the shortest story that shows it."""
 
 import msgspec
+import pytest
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
+from leitstand.core.sharing.keeping import lags_of
 from leitstand.core.state import Projection, State
-from leitstand.core.units import HOUR_US, MINUTE_US
+from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
 from leitstand.journal.memory import MemoryJournal
 from leitstand.twin.retelling import retell
 from tests.unit.fair_story import AT_ONCE, Cloud, cloud, owed
@@ -116,3 +118,18 @@ def test_a_booking_that_displaces_a_plan_is_told_again() -> None:
     kinds = [type(fact) for now, fact in made.facts if now == 11_000_000]
     assert kinds[:2] == [f.ReservationDropped, f.BookingMade]
     told_again(made, said)
+
+
+@pytest.mark.parametrize("stop_us", [10**15, 615 * SECOND_US])
+def test_what_a_run_uses_that_does_not_end_is_the_same_whenever_a_plan_looks(stop_us: int) -> None:
+    # seed 6274: it was used from when a plan looked, and a fold looks at the next tick, or never
+    made = cloud(1, entitled=[owed("a", 1)], stop_us=stop_us)
+    other = restored(made.core).state
+    made.at(1, ask(1, 1, "b", max_duration_us=100 * HOUR_US, expected_us=100 * HOUR_US))
+    made.at(400, ask(1, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US))
+    made.at(990, ask(1, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US))  # ticks: the next is at 1020
+    made.at(1010, ask(1, 1, "a", max_duration_us=HOUR_US, expected_us=HOUR_US)).until(1100)
+    assert made.evicted == ["b-1"]
+    for now, fact in made.facts:
+        other.apply(now, fact)
+    assert lags_of(other) == lags_of(made.core.state)

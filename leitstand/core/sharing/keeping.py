@@ -106,6 +106,14 @@ def refresh(state: "State", name: str, at: int) -> None:
         booked.call(state, name, at)
 
 
+def catch_up(state: "State", job: "Job", run: "Run", at: int) -> None:
+    """Before something becomes of a run that should have ended: what time alone made of it counts, whether or not a
+    plan looked since."""
+    standing = state.pools[job.pool].standing
+    if standing is not None and standing.told_by.get(run.id, at + 1) <= at:
+        refresh(state, job.pool, at)
+
+
 def stopped_by(state: "State", run: "Run") -> int:
     return run.stopped_us + state.rules.sharing.freed_us
 

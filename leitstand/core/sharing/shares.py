@@ -228,12 +228,12 @@ class Tree:
             self._dirty = True
 
     # ── usage ─────────────────────────────────────────────────────────────────────────────────────────────────────
-    def start(self, held: Held) -> None:
-        """`held` runs, or counts as running, from now on."""
+    def start(self, held: Held, since_us: int | None = None) -> None:
+        """`held` runs, or counts as running, from now on, or did since then."""
         self.held[held.id] = held
         self._tell(held.id)
         insort(held.leaf.runs, (held.key, held))
-        self._use(held.leaf, held.charge, held.charge if held.pinned_us else 0)
+        self._use(held.leaf, held.charge, held.charge if held.pinned_us else 0, since_us)
 
     def end(self, id: str) -> Held:
         """It runs no more."""
@@ -282,8 +282,9 @@ class Tree:
         assert leaf.pending >= 0, "less than nothing waits"
         self._demand(leaf)
 
-    def _use(self, leaf: Node, charge: int, pinned: int) -> None:
-        missed = charge * (self._clock.us - self.ticked_us)
+    def _use(self, leaf: Node, charge: int, pinned: int, since_us: int | None = None) -> None:
+        since_us = self._clock.us if since_us is None else max(since_us, self.ticked_us)
+        missed = charge * (since_us - self.ticked_us)
         for node in leaf.path():
             node.running += charge
             node.missed += missed

@@ -99,6 +99,7 @@ class Standing:
         self.claims: dict[str, int] = {}  # jobs with a claim → since when
         self.told: list[tuple[int, str]] = []  # heap of (when a run that was told to end should have, run)
         self.told_held: dict[str, Held] = {}  # by run, as it stood in the tree
+        self.told_by: dict[str, int] = {}  # by run that nobody doubts yet, when it should have ended
         self.cuts: dict[str, int] = {}  # runs in the place of a booking → when it begins
         self.stopping: dict[str, None] = {}  # runs that were told to end
         self.reserved: dict[str, int] = {}  # leaf → reservations of its waiting jobs
@@ -220,6 +221,7 @@ class Standing:
         self.timeline.stop(run.id, by_us)
         self.stopping[run.id] = None
         heappush(self.told, (by_us, run.id))
+        self.told_by[run.id] = by_us
         if yields and job.id in self.moving:
             end_us = self.moving[job.id].end_us
             self.tree.until(job.id, end_us)
@@ -237,6 +239,7 @@ class Standing:
 
     def end(self, job: "Job", run: "Run") -> None:
         """Its run is over."""
+        self.told_by.pop(run.id, None)
         self.timeline.vacate(run.id)
         self.units.end(job.id)
         if self.moving.pop(job.id, None) is None:
@@ -344,9 +347,9 @@ class Standing:
         """Runs whose pin is over can be taken; promises that are due count as pinned; who should have ended `late_us`
         ago is counted on no more."""
         while self.told and self.told[0][0] + late_us <= now:
-            _, run = heappop(self.told)
-            if run in self.stopping:
-                self._doubt(run, state.runs[run].stopping in f.TAKES)
+            by_us, run = heappop(self.told)
+            if self.told_by.get(run) == by_us:
+                self._doubt(run, state.runs[run].stopping in f.TAKES, by_us + late_us)
         while self.calls and self.calls[0][0] <= now:
             due_us, job = heappop(self.calls)
             if self.promised.get(job) == due_us and job in self.waiting and job not in self.due:
@@ -357,15 +360,16 @@ class Standing:
             if held is not None and held.pinned_us == until:
                 self.tree.pin(job, 0)
 
-    def _doubt(self, run: str, was_taken: bool) -> None:
+    def _doubt(self, run: str, was_taken: bool, since_us: int) -> None:
         """A run that was told to end has not: nobody waits for it, and if it `was_taken` for another job, whose it is
-        uses it still."""
+        uses it still, `since_us`: when somebody looks makes no difference to usage."""
+        del self.told_by[run]
         self.timeline.doubt(run)
         held = self.told_held.get(run)
         if was_taken and held is not None and held.id in self.yielding:
             self.forget(held.id)
             held.pinned_us = 0
-            self.tree.start(held)
+            self.tree.start(held, since_us)
 
     def _call(self, job: "Job") -> None:
         """Its promise counts as pinned from now on."""
