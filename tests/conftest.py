@@ -25,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.system)
 
 
+@pytest.fixture(autouse=True)
+def as_important_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that makes itself less important, called by a test, leaves the tests after it as they are."""
+    monkeypatch.setattr(os, "nice", lambda increment: 0)
+
+
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A control plane with 8 logical GPUs, started for one module of tests."""

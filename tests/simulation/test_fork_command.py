@@ -87,7 +87,6 @@ def test_what_is_played_when_somebody_interrupts_is_reported(
         return play(*told)
 
     monkeypatch.setattr(playing, "play_course", once)
-    monkeypatch.setattr(os, "nice", lambda _: 0)
     done = CliRunner().invoke(cli, [*asked(tmp_path), "--workers", "1", "--out", str(tmp_path / "out")])
     assert done.exit_code == 130
     assert "1 courses were not played to their end" in done.stderr
@@ -134,20 +133,14 @@ def test_ctrl_c_ends_all_processes_and_writes_nothing_that_is_not_done(tmp_path:
         (["--seeds", "0"], "--seeds"),
     ],
 )
-def test_options_that_cannot_be_are_refused(
-    more: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "nice", lambda _: 0)
+def test_options_that_cannot_be_are_refused(more: list[str], told: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, [*asked(tmp_path), "--out", str(tmp_path / "out"), *more])
     assert done.exit_code != 0
     assert told in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_a_scenario_of_which_nothing_would_be_seen_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "nice", lambda _: 0)
+def test_a_scenario_of_which_nothing_would_be_seen_is_refused(tmp_path: Path) -> None:
     command = asked(tmp_path)
     text = QUESTION.replace("      - {failures: {every: 4d, repair: 2h}}\n", "")
     (tmp_path / "q.yaml").write_text(text)
