@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core.sharing import keeping
 from leitstand.core.state import Projection, State
 from leitstand.core.units import DAY_US, HOUR_US, SECOND_US
 from tests.properties.test_fair import Checked, Scene, history, many, scenes
@@ -160,6 +161,8 @@ def test_the_journal_folds_to_the_state_at_any_moment(scene: Scene, cut: int) ->
     assert state.digest() == digest
     again = State.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(state.project()), type=Projection))
     assert again.digest() == digest
+    for one in (state, again):  # pins that are over go when somebody looks
+        keeping.refresh(one, "shared", journal[length - 1][0])
     assert standing_of(again) == standing_of(state)
     for at, fact in journal[length:]:
         state.apply(at, fact)

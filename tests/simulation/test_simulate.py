@@ -2,9 +2,11 @@
 """Simulation testing itself: seeds run clean, every planted bug is killed by the check that it names, every check has
 killed one, a seed is the same on every machine, and a failure becomes a short story. `make simulate` plays more."""
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,6 +18,14 @@ from tests.simulate.plan import FAULTS
 from tests.simulate.shrink import shrunk
 from tests.simulate.story import story
 from tests.simulate.world import play
+
+
+@pytest.fixture(autouse=True)
+def heard_again() -> Iterator[None]:
+    """The command silences what fails on purpose; the tests after it hear again."""
+    yield
+    logging.disable(logging.NOTSET)
+
 
 SEEDS = 120
 
