@@ -143,14 +143,7 @@ async def write_snapshot(settings: Settings, faces: Faces) -> None:
     folded = faces.follower.folded
     if folded - snapshots.latest(settings.snapshots, folded) < SNAPSHOT_FACTS:
         return
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "leitstand.app.snapshot", settings.to_json(), stdin=subprocess.DEVNULL
-    )
-    try:
-        status = await process.wait()
-    except asyncio.CancelledError:
-        process.terminate()
-        raise
+    status = await ended("leitstand.app.snapshot", settings, subprocess.DEVNULL)
     if status:
         raise RuntimeError(f"its process ended with exit code {status}")
 
@@ -158,15 +151,20 @@ async def write_snapshot(settings: Settings, faces: Faces) -> None:
 # ── forecasts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 async def run_forecaster(settings: Settings) -> None:
     """Have a process of its own forecast, as long as these faces live; it should not end."""
+    status = await ended("leitstand.app.forecaster", settings, subprocess.PIPE)
+    raise RuntimeError(f"its process ended with exit code {status}")
+
+
+async def ended(module: str, settings: Settings, stdin: int) -> int:
+    """The exit code of a process of its own, which is told to end when the chore is."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "leitstand.app.forecaster", settings.to_json(), stdin=subprocess.PIPE
+        sys.executable, "-P", "-m", module, settings.to_json(), stdin=stdin
     )
     try:
-        status = await process.wait()
+        return await process.wait()
     except asyncio.CancelledError:
         process.terminate()
         raise
-    raise RuntimeError(f"its process ended with exit code {status}")
 
 
 # ── what a replaced token left ──────────────────────────────────────────────────────────────────────────────────────
