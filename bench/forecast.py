@@ -152,7 +152,7 @@ def _held(forecaster: Forecaster, at: int, starts: dict[str, int]) -> list[tuple
     rows = []
     for job in jobs:
         naive = limited.get(job.job)
-        times = (starts.get(job.job), job.p50_us, job.p90_us, None if naive is None else naive.at_us)
+        times = (starts.get(job.job), job.p50_us, job.p90_us, naive)
         waits = [HORIZON_US if time is None else min(time - at, HORIZON_US) for time in times]
         rows.append((float(at), *map(float, waits)))
     return rows

@@ -215,6 +215,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
             "num_nodes_max": 0,
             "elastic": False,
             "booking": "",
+            "forecast": None,
         }
     ),
     "PlanAnswer": _one(

@@ -2,12 +2,11 @@
 """The command `explain`: why a job waits, when it starts, what would start it now, why it was stopped for others.
 Loaded by `leitstand.cli.root`."""
 
-from datetime import datetime
 from typing import Any, Final
 
 import click
 
-from leitstand.cli import complete
+from leitstand.cli import complete, starts
 from leitstand.cli.amounts import show_ago, show_span, show_time
 from leitstand.cli.client import connect, job_path
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
@@ -194,22 +193,9 @@ def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _forecast(said: dict[str, Any]) -> list[tuple[str, str]]:
     """By when it starts with which probability, how old that is and how often such was right."""
-    span = show_span(_seconds(said["until"]) - _seconds(said["at"]))
-    starts = [
-        f"{name.upper()} {show_time(said[name]) if said[name] else t('not within {span}', span=span)}"
-        for name in ("p50", "p90")
-    ]
-    covered = {name: said[f"{name}_covered"] for name in ("p50", "p90")}
-    chance = said["deadline_chance"]
-    return [
-        (t("forecast"), ", ".join(starts)),
-        (t("by its deadline"), "" if chance is None else f"{chance:.0%}"),
-        (t("forecast made"), f"{show_ago(said['at'])}; {t('right so far')}: {right_so_far(covered)}"),
-    ]
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    covered = {name: said[f"{name}_covered"] for name in starts.LEVELS}
+    made = f"{show_ago(said['at'])}; {t('right so far')}: {right_so_far(covered)}"
+    return [*starts.fields(said), (t("forecast made"), made)]
 
 
 def change(one: dict[str, Any]) -> tuple[Any, ...]:

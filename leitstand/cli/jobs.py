@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from leitstand.cli import complete, exits
+from leitstand.cli import complete, exits, starts
 from leitstand.cli.amounts import show_ago, show_hours, show_span, show_time
 from leitstand.cli.client import Client, connect, job_path
 from leitstand.cli.refusals import Refused
@@ -189,7 +189,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
         t("EXIT"),
         t("AGE"),
     ]
-    print_table(headers, [_row(job, now) for job in rows], t("No jobs."))
+    told = [_row(job, now) for job in rows]
+    if any(job.get("forecast") for job in rows):
+        headers += starts.headers()
+        told = [(*row, *starts.cells(job.get("forecast"), now)) for row, job in zip(told, rows, strict=True)]
+    print_table(headers, told, t("No jobs."))
 
 
 def _watch(client: Client, limit: int, which: dict[str, str | None], *, as_json: bool) -> None:
@@ -275,6 +279,7 @@ def _fields(job: dict[str, Any]) -> list[tuple[str, Any]]:
         ),
     ]
     fields = [(name, value) for name, value in fields if value is not None]
+    fields += starts.fields(job.get("forecast"))
     if used:
         hours = t("{gpu} GPU-h, {cpu} CPU-h, {wall} h wall time")
         fields.append(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from leitstand.cli.amounts import parse_duration, reading, show_duration, show_span
+from leitstand.cli import starts
+from leitstand.cli.amounts import parse_duration, reading, show_duration
 from leitstand.cli.bar import bar
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
@@ -167,21 +168,19 @@ def _show(found: "Forecast") -> None:
     headers = [
         t("JOB"),
         t("TENANT"),
-        f"{t('START')} P50",
-        f"{t('START')} P90",
-        t("BY DEADLINE"),
+        *starts.headers(),
         t("PROMISED"),
     ]
     print_table(headers, rows, t("No job waits."))
 
 
 def _row(job: "Expected", at_us: int, horizon: str) -> list[str | None]:
-    starts = [
-        horizon if start_us is None else t("in {span}", span=show_span((start_us - at_us) / SECOND_US))
+    spans = [
+        horizon if start_us is None else starts.ahead((start_us - at_us) / SECOND_US)
         for start_us in (job.p50_us, job.p90_us)
     ]
-    chance = None if job.chance is None else f"{job.chance:.0%}"
-    return [job.job, job.tenant, *starts, chance, None if job.promised_us is None else _time(job.promised_us)]
+    chance = starts.chance(job.chance)
+    return [job.job, job.tenant, *spans, chance, None if job.promised_us is None else _time(job.promised_us)]
 
 
 def _time(at_us: int) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -449,6 +450,50 @@ def test_one_can_sign_in_and_run_the_example_with_the_keyboard_alone(visit: Visi
 
 
 # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_job_that_waits_says_by_when_it_probably_starts_in_both_languages(
+    visit: Visit, operator: Client
+) -> None:
+    job = operator.submit({"run": ["true"], "held": True})["id"]
+    now = datetime.now(UTC)
+    forecast = {
+        "p50": (now + timedelta(hours=3)).isoformat(),
+        "p90": None,
+        "deadline_chance": 0.25,
+        "at": now.isoformat(),
+        "until": (now + timedelta(days=7)).isoformat(),
+    }
+
+    def foretold(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        for one in found.get("items", [found]):
+            if one["id"] == job:
+                one["forecast"] = forecast
+        route.fulfill(response=answer, json=found)
+
+    said = {
+        "en-GB": ("starts in 3 hours (50 %), not within 7 d (90 %)", "early enough for its deadline: 25 %"),
+        "de-DE": (
+            "beginnt in 3 Stunden (50 %), nicht binnen 7 T (90 %)",
+            "rechtzeitig für seine Frist: 25 %",
+        ),
+    }
+    for locale, parts in said.items():
+        visitor = visit(locale=locale)
+        visitor.page.route("**/v1/jobs?*", foretold)
+        visitor.page.route(f"**/v1/jobs/{job}", foretold)
+        visitor.page.goto("/")
+        visitor.page.get_by_label("Token").fill(operator_token(operator))
+        visitor.page.get_by_label("Token").press("Enter")
+        row = visitor.page.get_by_role("row").filter(has_text=job)
+        for part in parts:
+            expect(row).to_contain_text(part)
+        visitor.page.goto(f"/#job/{job}")
+        for part in parts:
+            expect(visitor.page.get_by_role("main")).to_contain_text(part)
+    operator.cancel(job)
+
+
 def operator_token(operator: Client) -> str:
     """A token of the administrator that a session can be ended of."""
     return str(operator.issue_token()["secret"])

@@ -58,7 +58,20 @@ def test_an_explanation_has_the_forecast_of_a_job_that_waits(plant: Plant) -> No
 
 def test_what_is_old_is_not_shown_and_health_says_so(plant: Plant) -> None:
     assert plant.ask("GET", "/healthz").json()["forecast"] == "ok"
+    (listed,) = plant.ask("GET", "/v1/jobs?state=pending&tenant=acme").json()["items"]
+    assert listed["forecast"] == plant.ask("GET", "/v1/jobs/acme-3").json()["forecast"]
+    assert (listed["id"], listed["forecast"]["p90"], listed["forecast"]["deadline_chance"]) == (
+        "acme-3",
+        None,
+        0.25,
+    )
+    assert (
+        listed["forecast"].items()
+        <= plant.ask("GET", "/v1/jobs/acme-3/explanation").json()["forecast"].items()
+    )
+    assert plant.ask("GET", "/v1/jobs/acme-2").json()["forecast"] is None, "it runs already"
     plant.writer.now += kept.STALE_US + SECOND_US
+    assert plant.ask("GET", "/v1/jobs/acme-3").json()["forecast"] is None
     found = plant.ask("GET", "/v1/forecast").json()
     assert (found["state"], found["items"], found["at"]) == ("stale", [], None)
     assert plant.ask("GET", "/v1/jobs/acme-3/explanation").json()["forecast"] is None

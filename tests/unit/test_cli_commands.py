@@ -4,6 +4,7 @@
 import hashlib
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -442,6 +443,42 @@ def test_jobs_as_a_table_counts_the_gpus_of_the_gang(monkeypatch: pytest.MonkeyP
         "ID          NAME   TENANT    USER          STATE    REASON    GPUS  EXIT  AGE",
         "operator-1  first  operator  Ada Lovelace  pending  capacity     4  -     3h",
     ]
+
+
+FORECAST = {
+    "p50": "2026-03-01T14:30:00Z",
+    "p90": None,
+    "deadline_chance": 0.25,
+    "at": "2026-03-01T12:55:00Z",
+    "until": "2026-03-08T12:55:00Z",
+}
+
+
+def test_jobs_that_wait_are_listed_with_the_forecast_of_their_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leitstand.cli.jobs.time.time", lambda: 1772359200.0 + 3 * 3600)
+    other = {**JOB, "id": "operator-2", "state": "running", "reason": "", "forecast": None}
+    target = Plane(**{"GET /v1/jobs": {"items": [{**JOB, "forecast": FORECAST}, other], "next_cursor": None}})
+    lines = target.run("jobs").stdout.splitlines()
+    age = lines[0].index("AGE")
+    assert [line[age:] for line in lines] == [
+        "AGE  START P50  START P90      BY DEADLINE",
+        "3h   in 1h 30m  not within 7d  25%",
+        "3h   -          -              -",
+    ]
+    assert "BEGINN P50  BEGINN P90       BIS FRIST" in target.run("jobs", LC_ALL="de_DE.UTF-8").stdout
+    assert json.loads(target.run("jobs", "--json").stdout)[0]["forecast"] == FORECAST
+
+
+def test_one_job_that_waits_says_when_it_probably_starts() -> None:
+    target = plane({**JOB, "forecast": FORECAST})
+    said = target.run("job", "operator-1").stdout
+    assert re.search(r"forecast: +P50 2026-03-01 14:30:00 UTC .*, P90 not within 7d", said)
+    assert re.search(r"by its deadline: +25%", said)
+    german = target.run("job", "operator-1", LC_ALL="de_DE.UTF-8").stdout
+    assert "P90 nicht binnen 7d" in german
+    assert re.search(r"bis zu seiner Frist: +25%", german)
+    assert json.loads(target.run("job", "operator-1", "--json").stdout)["forecast"] == FORECAST
+    assert "forecast" not in plane({**JOB, "forecast": None}).run("job", "operator-1").stdout
 
 
 def test_filters_travel_to_the_control_plane() -> None:

@@ -245,6 +245,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".jobs",
                 ".refusals",
                 ".root",
+                ".starts",
                 ".table",
                 ".text",
                 ".words",

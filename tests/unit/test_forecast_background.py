@@ -100,16 +100,16 @@ def refreshed(folder: Path, now: int, clock_s: float = 0.0) -> bool:
 
 def test_a_refresh_keeps_a_forecast_that_the_faces_read_until_it_is_old(folder: Path) -> None:
     latest = Latest(folder)
-    assert (latest.state(0), latest.job("t-2", 0)) == ("stale", None)
+    assert (latest.state(0), latest.jobs(0).get("t-2")) == ("stale", None)
     now = 10 * SECOND_US
     assert refreshed(folder, now)
-    first, second = latest.job("t-2", now), latest.job("t-3", now)
+    first, second = latest.jobs(now).get("t-2"), latest.jobs(now).get("t-3")
     assert first is not None
     assert second is not None
     assert now < first.p50_us < second.p50_us <= now + 2 * HOUR_US  # type: ignore[operator]
-    assert latest.job("t-1", now) is None
+    assert latest.jobs(now).get("t-1") is None
     assert latest.state(now + kept.STALE_US) == "ok"
-    assert (latest.state(now + kept.STALE_US + 1), latest.job("t-2", now + kept.STALE_US + 1)) == (
+    assert (latest.state(now + kept.STALE_US + 1), latest.jobs(now + kept.STALE_US + 1).get("t-2")) == (
         "stale",
         None,
     )
@@ -131,7 +131,7 @@ def test_files_that_are_lost_damaged_or_of_another_journal_are_as_if_there_were_
     latest = Latest(folder)
     assert latest.forecast(5) == forecast
     (folder / kept.FORECAST).write_bytes(msgspec.msgpack.encode("nothing"))
-    assert (latest.forecast(5), latest.job("j", 5)) == (None, None)
+    assert (latest.forecast(5), latest.jobs(5).get("j")) == (None, None)
     assert Latest().state(5) == "off"
 
 

@@ -6,13 +6,14 @@ Called by every handler that answers with jobs.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from leitstand.api.amounts import moment, seconds
 from leitstand.api.context import Faces
 from leitstand.api.identity.names import PersonAnswer
+from leitstand.api.jobs.forecasts import StartForecast, Starts
 from leitstand.api.jobs.messages import sentence
 from leitstand.core.explaining.why import Reading
 from leitstand.core.facts import Task
@@ -80,7 +81,8 @@ class Job(msgspec.Struct, frozen=True):
     """A job. `state`: pending, starting, running, stopping, succeeded, failed, cancelled, rejected. `reason`: why it
     ended or was rejected; of a pending job the one why it waits, as in its explanation. `after`: jobs that it waits
     for, as JOB:ok, JOB:any or JOB:failed. `user`: who submitted it. `pool`: where it queues or ran, '' if it was
-    refused; `site`: of its latest run, '' before the first. `booking`: that in which alone it runs."""
+    refused; `site`: of its latest run, '' before the first. `booking`: that in which alone it runs. `forecast`: when a
+    job that waits will start; null where it does not wait or nobody forecasts."""
 
     id: str
     name: str
@@ -111,6 +113,7 @@ class Job(msgspec.Struct, frozen=True):
     num_nodes_max: int
     elastic: bool
     booking: str
+    forecast: StartForecast | None = None
 
 
 def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
@@ -118,7 +121,7 @@ def job(faces: Faces, found: JobView, name: str | None = None) -> Job:
     names = faces.records.names([found.job.spec]) if name is None else {found.job.spec: name}
     user = faces.persons([found.job.user])[found.job.user]
     reason = _reason(faces, found.job, Reading(faces.follower.state, faces.now()))
-    return _job(found, names, user, reason, _site(faces, found))
+    return _job(found, names, user, _Live(reason, _site(faces, found), Starts(faces).of(found.job.job)))
 
 
 def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
@@ -127,10 +130,24 @@ def jobs(faces: Faces, found: Iterable[JobView]) -> list[Job]:
     names = faces.records.names(view.job.spec for view in found)
     reading = Reading(faces.follower.state, faces.now())
     users = faces.persons(view.job.user for view in found)
+    starts = Starts(faces)
     return [
-        _job(view, names, users[view.job.user], _reason(faces, view.job, reading), _site(faces, view))
+        _job(
+            view,
+            names,
+            users[view.job.user],
+            _Live(_reason(faces, view.job, reading), _site(faces, view), starts.of(view.job.job)),
+        )
         for view in found
     ]
+
+
+class _Live(NamedTuple):
+    """What the views do not hold of a job, since it changes with others."""
+
+    reason: str
+    site: str
+    forecast: StartForecast | None
 
 
 def _site(faces: Faces, view: JobView) -> str:
@@ -146,7 +163,7 @@ def _reason(faces: Faces, row: JobRow, reading: Reading) -> str:
     return "" if live is None or live.state != "pending" else reading.reason(live)
 
 
-def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str, site: str) -> Job:
+def _job(view: JobView, names: dict[str, str], user: PersonAnswer, live: _Live) -> Job:
     row = view.job
     nodes = row.nodes or 1
     shape = Shape(row.gpus // nodes, row.cpus_milli / nodes / MILLI, row.memory_mib / nodes / 1024)
@@ -157,8 +174,8 @@ def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str, 
         row.project,
         user,
         row.state,
-        reason,
-        sentence(row, reason),
+        live.reason,
+        sentence(row, live.reason),
         row.exit_code,
         row.signal,
         shape,
@@ -176,10 +193,11 @@ def _job(view: JobView, names: dict[str, str], user: PersonAnswer, reason: str, 
         bool(row.held),
         ArrayAnswer(row.array, row.index, row.size) if row.array else None,
         row.pool,
-        site,
+        live.site,
         row.nodes_max,
         bool(row.elastic),
         row.booking,
+        live.forecast,
     )
 
 

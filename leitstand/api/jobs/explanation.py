@@ -15,7 +15,7 @@ from leitstand.api.context import faces_of
 from leitstand.api.decode import Input
 from leitstand.api.jobs.changes import Change, change_of
 from leitstand.api.jobs.elsewhere import AlternativeAnswer, alternatives_of
-from leitstand.api.jobs.forecasts import JobForecast, forecast_of
+from leitstand.api.jobs.forecasts import JobForecast, Starts
 from leitstand.api.jobs.jobs import job_permitted
 from leitstand.api.jobs.messages import binding_sentence, sentence
 from leitstand.api.jobs.stops import Stop, stops
@@ -104,7 +104,7 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
         [change_of(one) for one in said.changes],
         stops(request, found),
         alternatives_of(faces.follower.state, job_id, faces.now()),
-        forecast_of(faces, job_id),
+        Starts(faces).explained(job_id),
     )
 
 

@@ -25,16 +25,20 @@ class Covered(msgspec.Struct, frozen=True):
     share: float | None
 
 
-class JobForecast(msgspec.Struct, frozen=True):
+class StartForecast(msgspec.Struct, frozen=True):
     """It starts by `p50` with 50 % and by `p90` with 90 % probability; null: not by `until`. `deadline_chance`: that it
-    starts early enough for its deadline; null: it has none. Computed `at`; `p50_covered`, `p90_covered`: how often that
-    was right so far, of all jobs."""
+    starts early enough for its deadline; null: it has none. Computed `at`."""
 
     p50: datetime | None
     p90: datetime | None
     deadline_chance: float | None
     at: datetime
     until: datetime
+
+
+class JobForecast(StartForecast, frozen=True):
+    """As with the job; `p50_covered`, `p90_covered`: how often that was right so far, of all jobs."""
+
     p50_covered: Covered
     p90_covered: Covered
 
@@ -98,14 +102,30 @@ async def list_forecasts(request: Request[Any, Any, Any]) -> Forecasts:
     )
 
 
-def forecast_of(faces: Faces, job: str) -> JobForecast | None:
-    """What is expected of one job; None where it does not wait, or nothing may be said."""
-    now = faces.now()
-    forecast, one = faces.forecasts.forecast(now), faces.forecasts.job(job, now)
-    live = faces.follower.state.jobs.get(job)
-    if forecast is None or one is None or live is None or live.state != "pending":
-        return None
-    return JobForecast(*_said(one), moment(forecast.at_us), moment(forecast.horizon_us), *_covered(forecast))
+class Starts:
+    """What is expected of jobs, one after the other, as of one moment; None where a job does not wait, or nothing may
+    be said."""
+
+    def __init__(self, faces: Faces) -> None:
+        now = faces.now()
+        self._forecast = faces.forecasts.forecast(now)
+        self._expected = faces.forecasts.jobs(now)
+        self._live = faces.follower.state.jobs
+
+    def of(self, job: str) -> StartForecast | None:
+        """As it stands with the job."""
+        forecast, one, live = self._forecast, self._expected.get(job), self._live.get(job)
+        if forecast is None or one is None or live is None or live.state != "pending":
+            return None
+        return StartForecast(*_said(one), moment(forecast.at_us), moment(forecast.horizon_us))
+
+    def explained(self, job: str) -> JobForecast | None:
+        """As it stands in its explanation."""
+        said = self.of(job)
+        if said is None:
+            return None
+        p50, p90 = _covered(self._forecast)
+        return JobForecast(said.p50, said.p90, said.deadline_chance, said.at, said.until, p50, p90)
 
 
 def _said(one: Expected) -> tuple[datetime | None, datetime | None, float | None]:

@@ -4,7 +4,7 @@ read by the faces.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +82,6 @@ class Latest:
         found = self._forecast
         return found if found is not None and now - found.at_us <= STALE_US else None
 
-    def job(self, job: str, now: int) -> Expected | None:
-        """What is expected of one job that waits."""
-        return None if self.forecast(now) is None else self._jobs.get(job)
+    def jobs(self, now: int) -> Mapping[str, Expected]:
+        """What is expected of each job that waits; nothing where no forecast may be shown."""
+        return {} if self.forecast(now) is None else self._jobs

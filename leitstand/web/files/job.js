@@ -4,7 +4,7 @@
 import { ask, at, events } from "./api.js";
 import { announce, button, card, facts, fill, h, sure, table, when } from "./dom.js";
 import { nameOf, trouble } from "./frame.js";
-import { reasonText, shapeText, stateChip, whileSeen } from "./jobs.js";
+import { reasonText, shapeText, startText, stateChip, whileSeen } from "./jobs.js";
 import { coreTime, exact, gpuTime, span } from "./units.js";
 import { t, word } from "./words.js";
 
@@ -57,11 +57,13 @@ function head(now, cancel) {
 
 function details(now) {
   const { usage } = now;
+  const start = startText(now);
   return facts([
     reasonText(now) && [t("Reason"), reasonText(now)],
     [t("Tenant and project"), `${now.tenant} / ${now.project}`],
     [t("Submitted by"), nameOf(now.user)],
     [t("Submitted"), when(now.submitted_at)],
+    start && [t("Forecast"), start],
     now.started_at && [t("Started"), when(now.started_at)],
     now.ended_at && [t("Ended"), when(now.ended_at)],
     now.exit_code !== null && [t("Exit code"), String(now.exit_code)],

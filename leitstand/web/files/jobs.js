@@ -9,6 +9,7 @@ import { language, t, word } from "./words.js";
 
 const STEP = 100; // jobs shown, and how many more on demand
 const SHOWN_MAX = 1000;
+const FORECAST_MS = 1_800_000; // a forecast that is older says nothing
 const LOOK_MS = 5000;
 const SETTLE_MS = 300;
 const TONES = { succeeded: "good", failed: "bad", rejected: "bad", running: "busy", starting: "busy", stopping: "busy" };
@@ -119,6 +120,15 @@ export function reasonText(job) {
   return said.replace("{exit_code}", job.exit_code).replace("{signal}", job.signal).replace("{max_duration}", span(job.max_duration_s));
 }
 
+/** When a job that waits will start, half of the time and nine times in ten; null if nobody knows. */
+export function startText({ forecast }) {
+  if (!forecast || Date.now() - Date.parse(forecast.at) > FORECAST_MS) return null;
+  const { at, until, p50, p90, deadline_chance: chance } = forecast;
+  const beyond = t("not within {span}", { span: span((Date.parse(until) - Date.parse(at)) / 1000) });
+  const parts = [t("starts"), " ", p50 ? when(p50) : beyond, ` (50 %), `, p90 ? when(p90) : beyond, ` (90 %)`];
+  return chance === null ? parts : [...parts, "; ", t("early enough for its deadline: {n} %", { n: number(100 * chance) })];
+}
+
 export function shapeText({ resources, num_nodes: nodes }) {
   const each = resources.gpus ? `${number(resources.gpus)} GPU${resources.gpus > 1 ? "s" : ""}` : `${number(resources.cpus, 2)} CPU`;
   return nodes > 1 ? `${nodes} × ${each}` : each;
@@ -129,10 +139,11 @@ function heads(who) {
 }
 
 function row(job, who) {
+  const start = startText(job);
   return [
     [h("a", { href: `#job/${encodeURIComponent(job.id)}` }, job.id), job.name && h("span", { class: "name" }, job.name)],
     stateChip(job),
-    reasonText(job) || "–",
+    [reasonText(job) || "–", start && h("span", { class: "name" }, start)],
     ...(mixed(who) ? [`${job.tenant} / ${job.project}`] : []),
     shapeText(job),
     when(job.submitted_at),
