@@ -24,6 +24,7 @@ LONG = {
     "months": 6 * 3600,
     "simulators": SECONDS_MAX,
     "speed": 2 * SECONDS_MAX,
+    "watched": 2 * SECONDS_MAX,
 }  # measured only by name; seconds that they may take
 
 Figures = dict[str, dict[str, Any]]

@@ -23,13 +23,18 @@ STOP_WITHIN_S = 30.0
 class Plane:
     """`leitstand up` on the folder `data`, as a child process; `with` starts and ends it.
 
-    `command` replaces `leitstand up`; it gets the same arguments. What it prints goes to DIR/../DIR.up.log.
+    `gpus` None: none are asked for. `command` replaces `leitstand up`; it gets the same arguments. What it prints goes
+    to DIR/../DIR.up.log.
     """
 
-    def __init__(self, data: Path, gpus: int = 8, command: tuple[str, ...] = (LEITSTAND, "up")) -> None:
+    def __init__(
+        self, data: Path, gpus: int | None = 8, command: tuple[str, ...] = (LEITSTAND, "up")
+    ) -> None:
         self.data = data
         self.port = free_port()
-        self.command = (*command, "--data", str(data), "--port", str(self.port), "--gpus", str(gpus))
+        self.command = (*command, "--data", str(data), "--port", str(self.port))
+        if gpus is not None:
+            self.command += ("--gpus", str(gpus))
         self.output = data.with_name(data.name + ".up.log")
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from leitstand.api import health, schema
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
-from leitstand.api.context import Faces
+from leitstand.api.context import Faces, Shown, Twin
 from leitstand.api.identity import routes as identity
 from leitstand.api.jobs import (
     blobs,
@@ -46,6 +46,7 @@ BODY_BYTES_MAX: Final = 1024 * 1024
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")  # no browser takes a log for a page
 PREFIX: Final = "/v1"
 SUBMISSIONS: Final = "/v1/jobs"
+TWIN: Final = b"leitstand-twin"
 OPEN_PATHS: Final = frozenset({"/healthz", "/metrics", "/v1/openapi.json"})
 
 BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -174,6 +175,7 @@ def _door(
         scope = {**scope, "path": path}
         is_open = path in OPEN_PATHS
         answer = _Answer(scope, receive, send, traffic, is_open)
+        answer.twin = faces.twin
         try:
             if scope["method"] == "OPTIONS":
                 raise not_allowed(app, path, "OPTIONS")
@@ -205,7 +207,7 @@ def _who(faces: Faces, scope: Any, for_strangers: Callable[[str], bool]) -> Iden
             return STRANGER
         client = scope.get("client")
         wait_s = isinstance(problem, Unknown) and faces.signins.attempt(
-            faces.now(), client[0] if client else ""
+            faces.wall(), client[0] if client else ""
         )
         raise too_many_attempts(wait_s) if wait_s else problem from None
     if who is STRANGER and not for_strangers(scope["path"]):
@@ -228,6 +230,7 @@ class _Answer:
         self._method, self._path = scope["method"], scope["path"]
         self._began = time.perf_counter()
         self._over = False
+        self.twin: Twin | None = None
 
     async def receive(self) -> Any:
         return {"type": "http.disconnect"} if self._over else await self._receive()
@@ -250,10 +253,18 @@ class _Answer:
             self._traffic.note_submission(time.perf_counter() - self._began)
         if not any(name == NOSNIFF[0] for name, _ in message["headers"]):
             message["headers"] = [*message["headers"], NOSNIFF]
+        if self.twin is not None:
+            message["headers"] = [*message["headers"], (TWIN, _shown(self.twin()))]
         await self._send(message)
         if self._method == "HEAD":
             self._over = True
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _shown(twin: Shown) -> bytes:
+    """What every answer of a twin says, so that nobody takes it for a real control plane, or its time for the
+    world's."""
+    return f"speed={twin.speed:g}, reached={twin.reached:.4g}, now={twin.now.isoformat()}".encode()
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,7 +24,7 @@ def source(request: Request[Any, Any, Any]) -> str:
 def wrong(request: Request[Any, Any, Any], answer: Problem) -> Problem:
     """Count a wrong secret; the problem to raise: `answer`, or 429 after too many."""
     faces = faces_of(request)
-    wait_s = faces.signins.attempt(faces.now(), source(request))
+    wait_s = faces.signins.attempt(faces.wall(), source(request))
     return too_many_attempts(wait_s) if wait_s else answer
 
 
@@ -33,8 +33,8 @@ def trying(request: Request[Any, Any, Any], account: str) -> Iterator[None]:
     """Count an attempt of the signed-in `account` with a short code; Problem 429 after too many. Counts no more if what
     is done with it raises nothing. Counted apart from what strangers try, who could keep everybody waiting."""
     faces = faces_of(request)
-    wait_s = faces.codes.attempt(faces.now(), source(request), account)
+    wait_s = faces.codes.attempt(faces.wall(), source(request), account)
     if wait_s:
         raise too_many_attempts(wait_s)
     yield
-    faces.codes.succeeded(faces.now(), source(request), account)
+    faces.codes.succeeded(faces.wall(), source(request), account)

@@ -15,6 +15,7 @@ from litestar import Request
 
 from leitstand.access.policy import Asker
 from leitstand.access.roles import Grant
+from leitstand.api.lives import Lives
 from leitstand.api.problems import Problem
 from leitstand.core.people import ADMIN, Token
 from leitstand.core.state import State
@@ -59,16 +60,14 @@ ROOT: Final = Identity(ADMIN, ADMIN)
 class Tokens:
     """The tokens that open the door: the administrator's of the data folder, and those in the state."""
 
-    def __init__(
-        self, admin: Callable[[], AdminToken], state: Callable[[], State], now: Callable[[], int]
-    ) -> None:
-        """`admin`: the administrator's token as it is now, one object until it is replaced. `now`: wall clock, µs."""
+    def __init__(self, admin: Callable[[], AdminToken], state: Callable[[], State], lives: Lives) -> None:
+        """`admin`: the administrator's token as it is now, one object until it is replaced."""
         self._read_admin = admin
         self._admin: AdminToken | None = None  # as it was when it was asked about last
         self._admin_digest = b""
         self._root = ROOT
         self._state = state
-        self._now = now
+        self._lives = lives
         self._version = -1  # of the access that the following was made of
         self._identities: dict[bytes, tuple[Identity, int]] = {}  # by digest, with the end of the token, µs
         self._askers: dict[Identity, Asker] = {}
@@ -93,7 +92,7 @@ class Tokens:
         if kept is None:
             kept = self._identities[digest] = self._look_up(digest)
         who, expires_us = kept
-        if expires_us <= self._now():
+        if expires_us <= self._lives.now():
             raise unauthenticated(f"token {who.token} has expired")
         return who
 
@@ -102,7 +101,7 @@ class Tokens:
         known = state.digests.get(digest.hex(), "")
         found = state.people.tokens.get(known)
         if found is not None and not self.is_replaced(found):
-            return Identity(found.id, found.user, found.scopes, found.tenant), found.expires_us
+            return Identity(found.id, found.user, found.scopes, found.tenant), self._lives.ends_us(found)
         if known in state.onboarding.applications:
             return Identity(known, "", claim=known), NEVER_US
         raise Unknown(401, "unauthenticated", "the token is not valid", hint=_HINT)
@@ -113,13 +112,13 @@ class Tokens:
         state = self._state()
         token = state.people.tokens.get(who.token)
         if token is not None:
-            return token.expires_us > self._now() and not self.is_replaced(token)
+            return self._lives.ends_us(token) > self._lives.now() and not self.is_replaced(token)
         return who == self._root or who.claim in state.onboarding.applications
 
     def is_replaced(self, token: Token) -> bool:
         """Whether it is one that the administrator got by a token of the data folder that was replaced since."""
         self._refresh()
-        return token.user == ADMIN and token.issued_us < self._root.since_us
+        return token.user == ADMIN and self._lives.issued_us(token) < self._root.since_us
 
     def asker(self, who: Identity) -> Asker:
         """The identity with its roles of now, as policies are asked about it."""

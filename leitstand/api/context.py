@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,8 +17,10 @@ from leitstand.access.signin import Rate, SignIns
 from leitstand.api.auth import Identity, Tokens
 from leitstand.api.identity.devices import Devices
 from leitstand.api.identity.names import Names, PersonAnswer
+from leitstand.api.lives import Lives
 from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
+from leitstand.core.rules import Rules
 from leitstand.core.units import MINUTE_US, SECOND_US
 from leitstand.runtime.follower import Follower
 from leitstand.runtime.link import TooManyAsked, WriterAway
@@ -52,9 +55,22 @@ class Leftovers(Protocol):
 
 
 class Now(Protocol):
-    """Tells wall-clock time in µs."""
+    """Tells a time in µs."""
 
     def __call__(self) -> int: ...
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A twin at one moment. `scenario`: what it is called; `speed`: times as fast as the world, as asked for,
+    `reached`: of late; `now`: its own time."""
+
+    scenario: str
+    speed: float
+    reached: float
+    now: datetime
+
+
+Twin = Callable[[], Shown]
 
 
 class Limits:
@@ -93,7 +109,8 @@ class Faces(msgspec.Struct):
     """`disk_low`: whether free disk is below the reserve; `loopback`: nobody but this machine can connect;
     `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins; `codes`:
     short codes that people who are signed in tried; `devices`: command lines that wait to be let in; `provider`: of
-    identities, None without one; `forecasts`: the last one."""
+    identities, None without one; `forecasts`: the last one; `now`: the journal's time, `wall`: the world's, which is
+    another one in a twin; `lives`: of what opens doors; `twin`: what a twin says of itself, None in a real one."""
 
     follower: Follower
     reading: Reading
@@ -106,6 +123,8 @@ class Faces(msgspec.Struct):
     people: People
     secrets: Secrets
     now: Now
+    wall: Now
+    lives: Lives
     read_log: ReadLog
     leftovers: Leftovers
     disk_low: Callable[[], bool]
@@ -120,6 +139,15 @@ class Faces(msgspec.Struct):
     devices: Devices = msgspec.field(default_factory=Devices)
     provider: Provider | None = None
     forecasts: Latest = msgspec.field(default_factory=Latest)
+    twin: Twin | None = None
+
+    def begin_life(self, digest: str, life_us: int) -> int:
+        """When what opens a door, and is new, ends: what the journal is told of it."""
+        return self.lives.begin(digest, life_us, self.follower.state.rules)
+
+    def life_rules(self) -> Rules:
+        """The rules that say how long it may live."""
+        return self.lives.most_us(self.follower.state.rules)
 
     def persons(self, users: Iterable[str]) -> dict[str, PersonAnswer]:
         """Each of `users` with its name, for answers."""

@@ -237,5 +237,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         }
     ),
     "BlobAnswer": _one({"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}),
-    "Health": _one({"status": "ok", "version": "0.3.0", "seq": 4711, "forecast": "ok"}),
+    "Health": _one(
+        {"status": "ok", "version": "0.3.0", "seq": 4711, "forecast": "ok", "twin": None},
+    ),
 }  # fmt: skip

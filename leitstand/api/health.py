@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from leitstand import __version__
 from leitstand.api.auth import STRANGER, header, unauthenticated
-from leitstand.api.context import Faces, faces_of
+from leitstand.api.context import Faces, Shown, faces_of
 from leitstand.api.jobs.nodes import nodes_of
 from leitstand.api.permission import OPEN, PLATFORM
 from leitstand.api.problems import Problem
@@ -24,12 +24,13 @@ BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 class Health(msgspec.Struct, frozen=True):
     """`status`: ok | writer-away; `seq`: the last journal entry that readings show; `forecast`: off | ok |
-    stale, whether there is one that may be shown."""
+    stale, whether there is one that may be shown; `twin`: what is simulated here, null in a real control plane."""
 
     status: str
     version: str
     seq: int
     forecast: str
+    twin: Shown | None
 
 
 class Traffic:
@@ -56,7 +57,11 @@ async def healthz(request: Request[Any, Any, Any]) -> Response[Health]:
     follower = faces.follower
     well = follower.link.connected
     status = Health(
-        "ok" if well else "writer-away", __version__, follower.folded, faces.forecasts.state(faces.now())
+        "ok" if well else "writer-away",
+        __version__,
+        follower.folded,
+        faces.forecasts.state(faces.now()),
+        None if faces.twin is None else faces.twin(),
     )
     return Response(status, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 
@@ -100,6 +105,9 @@ class _Collector(Collector):
         for state in LIVE:
             live.add_metric([state], states[state])
         yield live
+        if faces.twin is not None:
+            reached = faces.twin().reached
+            yield GaugeMetricFamily("leitstand_twin_speed", "Times as fast as the world, of late", reached)
         yield from _gpus(faces)
         yield from self._requests()
 

@@ -17,10 +17,11 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import uvicorn
 import uvloop
 from litestar.types import ASGIApp
@@ -30,8 +31,10 @@ from leitstand.access.oidc import Provider
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import SignIns
 from leitstand.api import app as api
+from leitstand.api.amounts import moment
 from leitstand.api.auth import Tokens
-from leitstand.api.context import Faces, Limits
+from leitstand.api.context import Faces, Limits, Shown, Twin
+from leitstand.api.lives import Lives, WorldLives
 from leitstand.app import chores
 from leitstand.app.admin_token import AdminTokenFile
 from leitstand.app.forwarded import forwarded
@@ -51,14 +54,17 @@ from leitstand.engines.local.leftovers import Leftovers
 from leitstand.journal import heads, snapshots
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.sqlite import SqliteReader
+from leitstand.runtime.dial import Dial
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import Follower, ViewBroken
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.commit import GroupCommit
+from leitstand.stores.ends import Ends
 from leitstand.stores.people import People
 from leitstand.stores.records import Records
 from leitstand.stores.secrets import Secrets
 from leitstand.twin.forecasting.kept import Latest
+from leitstand.twin.live.logs import read_log
 from leitstand.views.database import Database, drop
 from leitstand.views.reading import Reading
 from leitstand.web.pages import PAGES
@@ -212,27 +218,51 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         admin = AdminTokenFile(settings.admin_token)
     except (OSError, ValueError) as error:
         raise CannotServe("unusable", f"no admin token: {error}") from error
+    now, lives, twin = _times(settings)
     return Faces(
         follower=follower,
         reading=Reading(views, follower.show),
         records=records,
         commit=GroupCommit(records),
         blobs=Blobs(settings.blobs),
-        tokens=Tokens(admin, lambda: follower.state, now_us),
+        tokens=Tokens(admin, lambda: follower.state, lives),
         authorizer=Authorizer(),
         signins=SignIns(),
         provider=_provider(settings),
         people=People(settings.people),
         secrets=Secrets(settings.secrets),
-        now=now_us,
-        read_log=RunFolders(settings.runs).read_log,
+        now=now,
+        wall=now_us,
+        lives=lives,
+        read_log=RunFolders(settings.runs).read_log if twin is None else read_log,
         leftovers=Leftovers(settings.runs),
         disk_low=DiskLow(settings.data, settings.disk_reserve_bytes),
         loopback=is_loopback(settings.host) and not settings.behind_proxy,
         limits=Limits(),
         closing=asyncio.Event(),
         forecasts=Latest(settings.data if settings.forecast_cpu else None),
+        twin=twin,
     )
+
+
+def _times(settings: Settings) -> tuple[Callable[[], int], Lives, Twin | None]:
+    """The journal's time, how long lives what opens doors, and what a twin says of itself; CannotServe."""
+    if settings.twin is None:
+        return now_us, Lives(now_us), None
+    try:
+        dial, kept = Dial(settings.dial), Ends(settings.twin_ends)
+        found = msgspec.json.decode(settings.twin_mark.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CannotServe("unusable", f"the files of the twin in {settings.data}: {error}") from error
+
+    def twin() -> Shown:
+        read = dial.read()
+        return Shown(found["name"], read.speed, read.reached, moment(read.now_us))
+
+    def now() -> int:
+        return dial.read().now_us
+
+    return now, WorldLives(now_us, now, kept), twin
 
 
 def _provider(settings: Settings) -> Provider | None:

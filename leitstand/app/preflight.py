@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,6 +17,9 @@ from leitstand.app.admin_token import admin_token
 from leitstand.app.serving import EXIT_CODES, addresses, holder, is_open, locked
 from leitstand.app.settings import Settings
 from leitstand.cli.text import t
+
+if TYPE_CHECKING:
+    from leitstand.twin.live.scenario import Scenario
 
 SIZE_MAX: Final = 1 << 50
 POLL_S: Final = 0.05
@@ -96,13 +99,68 @@ def _bad(option: str, message: str) -> click.BadParameter:
     return click.BadParameter(message, param_hint=option)
 
 
+# ── the twin ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def scenario_of(settings: Settings) -> "Scenario | None":
+    """The scenario of a twin, None for a real control plane; BadParameter for one that cannot be, or is not that of the
+    data folder, or where the folder is of the other kind."""
+    if settings.twin is None:
+        if settings.twin_mark.exists():
+            message = t(
+                "{folder} is that of a twin; start it with --twin SCENARIO, or name another folder",
+                folder=settings.data,
+            )
+            raise _bad("--data", message)
+        return None
+    from leitstand.app.twinned import mark_of
+    from leitstand.twin.live.scenario import read_scenario
+    from leitstand.twin.reading.table import TraceError
+
+    try:
+        scenario = read_scenario(settings.twin)
+        known = mark_of(settings)
+    except TraceError as error:
+        raise _bad("--twin", str(error)) from error
+    except (OSError, ValueError) as error:
+        message = t("{folder} cannot be used: {error}", folder=settings.twin_mark, error=error)
+        raise _bad("--data", message) from error
+    if known is None and (settings.journal.exists() or settings.admin_token.exists()):
+        message = t(
+            "{folder} is that of a real control plane; name another folder for the twin", folder=settings.data
+        )
+        raise _bad("--data", message)
+    if known is not None and known.digest != scenario.digest:
+        message = t(
+            '{folder} goes on with the scenario "{name}", and this is another one; name another folder for it',
+            folder=settings.data,
+            name=known.name,
+        )
+        raise _bad("--data", message)
+    return scenario
+
+
+def mark_folder(settings: Settings, scenario: "Scenario | None") -> None:
+    """Make the folder of a new twin and say in it whose it is, before anything else is there."""
+    if scenario is None or settings.twin_mark.exists():
+        return
+    from leitstand.app.twinned import mark
+
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not any(settings.data.iterdir()):
+            mark(settings, scenario)
+    except OSError as error:
+        message = t("{folder} cannot be used: {error}", folder=settings.data, error=error.strerror or error)
+        raise _bad("--data", message) from error
+
+
 # ── the data folder ───────────────────────────────────────────────────────────────────────────────────────────────
 def prepare_folder(settings: Settings) -> None:
     """Make DIR (0700), DIR/log and DIR/admin.token (0600; kept if there is one). BadParameter if it cannot be used."""
     data = settings.data
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(data.iterdir()) and not (settings.admin_token.exists() or settings.journal.exists()):
+        ours = (settings.admin_token, settings.journal, settings.twin_mark)
+        if any(data.iterdir()) and not any(one.exists() for one in ours):
             raise _bad("--data", t("{folder} holds other things; name a new or empty folder", folder=data))
         data.chmod(0o700)
         (data / "log").mkdir(mode=0o700, exist_ok=True)

@@ -12,7 +12,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     are refused so that reports of running work still fit. `uids`: first and last user id for runs of tenants, if root
     starts this; `python`: the interpreter that jobs find first, None: this one. `record_days`: how long names and
     commands of jobs are kept after their last submission; `oidc`: the file of the identity provider; `forecast_cpu`:
-    how much of a core forecasts may use, in percent, 0: there are none."""
+    how much of a core forecasts may use, in percent, 0: there are none. `twin`: the scenario that is simulated in place
+    of this machine, `speed` times as fast as the world."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -31,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc: Path | None = None
     forecast_cpu: float = 10.0
     discipline: str | None = None  # None: the rules in force stay
+    twin: Path | None = None
+    speed: float = 1000.0
 
     def to_json(self) -> str:
         """What the two processes get as their only argument."""
@@ -93,6 +96,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def faces_lock(self) -> Path:
         return self.data / "faces.lock"
+
+    @property
+    def twin_mark(self) -> Path:
+        return self.data / "twin.json"
+
+    @property
+    def dial(self) -> Path:
+        return self.data / "twin.time"
+
+    @property
+    def twin_ends(self) -> Path:
+        return self.data / "twin.ends"
 
     @property
     def admin_token(self) -> Path:

@@ -15,21 +15,35 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from leitstand import __version__
 from leitstand.app.children import ChildFailed, Children, Ends, Event
 from leitstand.app.isolation import check_python, here, lines, parse_uids
-from leitstand.app.preflight import BUSY, LOCKED, await_lock, await_port, check, prepare_folder
+from leitstand.app.preflight import (
+    BUSY,
+    LOCKED,
+    await_lock,
+    await_port,
+    check,
+    mark_folder,
+    prepare_folder,
+    scenario_of,
+)
 from leitstand.app.serving import EXIT_CODES
 from leitstand.app.settings import Settings
-from leitstand.cli.amounts import parse_bytes, parse_percent, reading
+from leitstand.cli.amounts import parse_bytes, parse_percent, parse_speed, reading
 from leitstand.cli.text import t
 from leitstand.core.rules import DISCIPLINES
 from leitstand.engines.local import process
+
+if TYPE_CHECKING:
+    from leitstand.twin.live.scenario import Scenario
 
 GPUS_MAX: Final = 4096  # of one machine
 NODES_MAX: Final = 1024
@@ -43,6 +57,9 @@ ENDS: Final = Ends(
     passing=frozenset({EXIT_CODES["full"]}),
 )
 URL_DEFAULT: Final = "http://127.0.0.1:8640"
+SPEED: Final = 1000.0
+TWINS: Final = Path("~/.local/share/leitstand-twins")  # a folder for each scenario
+OF_MACHINE: Final = ("gpus", "nodes", "discipline", "uids", "python", "forecast_cpu", "log_bytes_max")
 
 
 @click.command(help=t("Start the control plane on this machine."))
@@ -81,6 +98,19 @@ URL_DEFAULT: Final = "http://127.0.0.1:8640"
     "--discipline",
     type=click.Choice(DISCIPLINES),
     help=t("Who starts next.  [default: as before, at first fifo-greedy]"),
+)
+@click.option(
+    "--twin",
+    type=click.Path(path_type=Path),
+    callback=lambda _ctx, _option, path: path and path.absolute(),
+    metavar="SCENARIO",
+    help=t("Simulate the cloud of this file in place of this machine."),
+)
+@click.option(
+    "--speed",
+    callback=reading(parse_speed),
+    metavar="N",
+    help=t("How much faster than the world time goes in a twin, like 1000x.  [default: 1000x]"),
 )
 @click.option(
     "--forecast-cpu",
@@ -123,9 +153,31 @@ URL_DEFAULT: Final = "http://127.0.0.1:8640"
 )
 @click.option("-v", "--verbose", is_flag=True, help=t("Show the logs of the processes."))
 @click.pass_context
-def up(ctx: click.Context, /, verbose: bool, data: Path, **options: Any) -> None:
-    settings = Settings(data=data.expanduser().absolute(), **options)
+def up(ctx: click.Context, /, verbose: bool, data: Path, speed: float | None, **options: Any) -> None:
+    if options["twin"] is not None:
+        data, options = _of_twin(ctx, data, options)
+    elif speed is not None:
+        raise click.UsageError(t("--speed is for a twin: name its scenario with --twin"))
+    settings = Settings(data=data.expanduser().absolute(), speed=speed or SPEED, **options)
     ctx.exit(start(settings, verbose=verbose))
+
+
+def _of_twin(ctx: click.Context, data: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The folder and the options of a twin: it has a folder of its own and no forecasts, which would be old before
+    they are shown. UsageError for what the scenario says."""
+    given = [name for name in OF_MACHINE if _is_given(ctx, name)]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise click.UsageError(
+            t("{option} is not for a twin: its scenario says what there is; leave it out", option=option)
+        )
+    if not _is_given(ctx, "data"):
+        data = TWINS / options["twin"].stem
+    return data, {**options, "forecast_cpu": 0.0}
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def start(
@@ -141,10 +193,12 @@ def start(
     first job). A wrong setting or a folder that cannot be used is a ClickException.
     """
     check(settings)
+    scenario = scenario_of(settings)
     isolation = here()
     check_python(settings, isolation)
     if isolation.users and not isolation.namespaces:
         os.umask(0o077)  # tenants pass through the data folder on their way to what is theirs
+    mark_folder(settings, scenario)
     prepare_folder(settings)
     await_lock(settings.lock, time.monotonic() + PREDECESSOR_S)
     await_lock(settings.faces_lock, time.monotonic() + DRAIN_S)
@@ -156,9 +210,16 @@ def start(
             if children.start():
                 if on_ready is not None:
                     on_ready()
-                _say_ready(settings, lines(settings, isolation), next_lines)
+                label, said = t("runs"), lines(settings, isolation)
+                if scenario is not None:
+                    label, said = t("TWIN"), _of_twin_lines(settings, scenario)
+                _say_ready(settings, [(label, line) for line in said], next_lines)
                 children.watch(_say_death)
-            _say(t("stopping; running jobs go on and are adopted at the next start"))
+            _say(
+                t("stopping; running jobs go on and are adopted at the next start")
+                if scenario is None
+                else t("stopping; the same command goes on from here")
+            )
             return 0
         except ChildFailed as failure:
             return _say_failure(settings, failure)
@@ -198,19 +259,33 @@ def _say(text: str, *, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
-def _say_ready(settings: Settings, runs: Sequence[str], next_lines: Sequence[str] | None) -> None:
+def _say_ready(settings: Settings, runs: Sequence[tuple[str, str]], next_lines: Sequence[str] | None) -> None:
     url = address(settings)
     site = _site(settings)
     _say(t("Leitstand {version} is ready at {url}", version=__version__, url=url))
     if site:
         _say(f"  {t('site'):<6} {site}")
-    for line in runs:
-        _say(f"  {t('runs'):<6} {line}")
+    for label, line in runs:
+        _say(f"  {label:<6} {line}")
     _say(f"  {t('data'):<6} {settings.data}")
     _say(f"  {t('token'):<6} {settings.admin_token}")
     _say(t("Type next, in another terminal:"))
     for line in _first_lines(settings) if next_lines is None else next_lines:
         _say(f"  {line}")
+
+
+def _of_twin_lines(settings: Settings, scenario: "Scenario") -> list[str]:
+    """What a twin says of itself instead of where its runs live."""
+    from leitstand.runtime.dial import Dial
+
+    here = datetime.fromtimestamp(Dial(settings.dial).read().now_us // 1_000_000, UTC)
+    said = t(
+        "{name}: simulated, {speed:g}x as fast as the world; it is {time} UTC there",
+        name=scenario.name,
+        speed=settings.speed,
+        time=here.strftime("%Y-%m-%d %H:%M"),
+    )
+    return [said, t("nothing that is submitted here is executed")]
 
 
 def _first_lines(settings: Settings) -> list[str]:
@@ -224,7 +299,9 @@ def _first_lines(settings: Settings) -> list[str]:
         )
     url = "" if address(settings) == URL_DEFAULT else f"LEITSTAND_URL={address(settings)} "
     first = "run -- 'echo Hello from $(hostname)'"
-    if settings.gpus != 0:
+    if settings.twin is not None:
+        first = "submit --gpus 8 --expected-duration 2h -- python train.py"
+    elif settings.gpus != 0:
         first = "run --gpus 1 -- 'echo Hello from GPU $CUDA_VISIBLE_DEVICES'"
     return [
         f"export {url}LEITSTAND_TOKEN=$(cat {shlex.quote(str(settings.admin_token))})",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The writer process: journal, core, local engine and inbox around the loop. It decides and appends, nothing else.
+"""The writer process: journal, core, engine and inbox around the loop. It decides and appends, nothing else.
+Its world is this machine, or that of a twin (`leitstand.app.twinned`).
 
 Started by `leitstand up` as `python -m leitstand.app.writer SETTINGS`; says `ready` on standard output when it
 accepts requests, ends when its standard input does (the parent is gone), on SIGTERM, or with one line on standard
@@ -23,6 +24,7 @@ from leitstand import __version__
 from leitstand.app.isolation import tenants
 from leitstand.app.serving import CannotServe, DiskLow, lock, saying_why
 from leitstand.app.settings import Settings
+from leitstand.app.world import World
 from leitstand.core.cycle import Core
 from leitstand.core.facts import NodeRemoved, Observation, RulesSet, SiteAdded, TenantAdded, WriterStarted
 from leitstand.core.rules import Rules
@@ -56,13 +58,51 @@ def main() -> None:
 
 def serve(settings: Settings) -> None:
     """Restore, adopt, accept, loop."""
+    if settings.twin is None:
+        try:
+            site = discover(settings.gpus, settings.nodes)
+        except ValueError as error:
+            raise CannotServe("unusable", str(error)) from error
+    journal = SqliteJournal(settings.journal, synced=settings.twin is None)
+    state, _ = snapshots.restore(journal, settings.snapshots)
+    with contextlib.closing(journal), contextlib.ExitStack() as closing:
+        if settings.twin is None:
+            world = _machine(settings, site, journal, state, closing)
+        else:
+            from leitstand.app.twinned import simulated  # a real control plane has no need of it
+
+            world = simulated(settings, journal.head, state)
+        _run(settings, journal, state, world)
+
+
+def _run(settings: Settings, journal: SqliteJournal, state: State, world: World) -> None:
+    """The loop in this world, until it is told to end."""
+    clock, engine = world.clock, world.engine
+    inbox = Inbox(settings.inbox, clock, DiskLow(settings.data, settings.disk_reserve_bytes))
+    loop = Loop(Core(state), journal, clock, engine, [Opening(world.opening), *world.sources, inbox])
+    resume(engine, state)
+    _stop_on(loop, clock)
+    loop.step(world.now)
+    collector.settle()
+    print("ready", flush=True)
     try:
-        site = discover(settings.gpus, settings.nodes)
-    except ValueError as error:
-        raise CannotServe("unusable", str(error)) from error
-    journal = SqliteJournal(settings.journal)
-    state, head = snapshots.restore(journal, settings.snapshots)
-    clock = LiveClock(head.at)
+        loop.run()
+    finally:
+        inbox.close()
+        engine.close()
+        if settings.twin is not None:
+            clock.close()
+
+
+def _machine(
+    settings: Settings,
+    site: LocalSite,
+    journal: SqliteJournal,
+    state: State,
+    closing: contextlib.ExitStack,
+) -> World:
+    """This machine: the wall clock and the local engine. `closing` lets go of the stores at the end."""
+    clock = LiveClock(journal.head.at)
     now = clock.wait(0)
     if clock.lag_us > LAG_MAX_US:
         raise CannotServe(
@@ -72,7 +112,9 @@ def serve(settings: Settings) -> None:
         )
     clock.alert = _say_lag
     records = Records(settings.records)
+    closing.callback(records.close)
     secrets = Secrets(settings.secrets)
+    closing.callback(secrets.close)
     engine = LocalEngine(
         settings.runs,
         site,
@@ -87,22 +129,7 @@ def serve(settings: Settings) -> None:
         ),
         Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US),
     )
-    core = Core(state)
-    inbox = Inbox(settings.inbox, clock, DiskLow(settings.data, settings.disk_reserve_bytes))
-    loop = Loop(core, journal, clock, engine, [Opening(opening(state, settings, site)), inbox])
-    resume(engine, state)
-    _stop_on(loop, clock)
-    loop.step(now)
-    collector.settle()
-    print("ready", flush=True)
-    try:
-        loop.run()
-    finally:
-        inbox.close()
-        engine.close()
-        journal.close()
-        records.close()
-        secrets.close()
+    return World(clock, now, engine, opening(state, settings, site), [])
 
 
 def read_spec(records: Records, ref: str) -> RunSpec | None:

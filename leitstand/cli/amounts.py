@@ -3,13 +3,13 @@
 
 import math
 import re
-import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
 import click
 
+from leitstand.cli import moments
 from leitstand.cli.text import t
 
 DURATION: Final = "TIME"  # what help calls a duration
@@ -24,6 +24,7 @@ _ACCELERATOR: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 GPUS_DIGITS_MAX: Final = 9
+SPEED_LEAST, SPEED_MOST = 0.01, 100_000.0
 _POWER: Final = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -69,6 +70,24 @@ def parse_percent(text: str) -> float:
         value = math.inf
     if value > 100:
         raise ValueError(t('"{text}" is not from 0% to 100%', text=_shown(text)))
+    return value
+
+
+def parse_speed(text: str) -> float:
+    """How many times as fast as the world, with or without the x; ValueError says what is wrong."""
+    try:
+        value = parse_amount(text.strip().lower().removesuffix("x"))
+    except ValueError:
+        value = 0.0
+    if not SPEED_LEAST <= value <= SPEED_MOST:
+        raise ValueError(
+            t(
+                '"{text}" is no speed from {least:g}x to {most:g}x',
+                text=_shown(text),
+                least=SPEED_LEAST,
+                most=SPEED_MOST,
+            )
+        )
     return value
 
 
@@ -129,10 +148,11 @@ def show_duration(seconds: float) -> str:
 
 
 def show_ago(text: str | None, now: float | None = None) -> str | None:
-    """A moment of the API by its distance from `now` (Unix seconds): `3m ago`, `in 2d`; None stays None."""
+    """A moment of the API by its distance from `now` (Unix seconds; None: as it is there): `3m ago`, `in 2d`; None
+    stays None."""
     if not text:
         return None
-    passed = (time.time() if now is None else now) - datetime.fromisoformat(text).timestamp()
+    passed = (moments.now() if now is None else now) - datetime.fromisoformat(text).timestamp()
     if passed >= 0:
         return t("{span} ago", span=show_span(passed))
     return t("in {span}", span=show_span(-passed))

@@ -13,7 +13,7 @@ import click
 import httpx2
 
 from leitstand import __version__, client
-from leitstand.cli import exits
+from leitstand.cli import exits, moments
 from leitstand.cli.refusals import (
     Answer,
     CommandFailed,
@@ -43,6 +43,7 @@ class Client(client.Client):
     ) -> None:
         super().__init__(url, token, agent=f"leitstand/{__version__}", transport=transport, sleep=sleep)
         self._given = transport
+        self._http.event_hooks = {"response": [moments.hear]}
 
     def bearing(self, token: str) -> "Client":
         """The same control plane, asked with another token; "" as a stranger."""

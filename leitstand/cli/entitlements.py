@@ -5,14 +5,13 @@ What changes the tree shows first who wins and who loses, and happens only if th
 (If-Match).
 """
 
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from leitstand.cli import complete
+from leitstand.cli import complete, moments
 from leitstand.cli.amounts import (
     DURATION,
     parse_amount,
@@ -162,7 +161,7 @@ def quota(tenant: str | None, pool: str, json_wanted: bool) -> None:
     tree = _known_pool(lambda: _tree(client, pool, which)["items"])
     committed = _known_pool(lambda: listing(client, COMMITMENTS, pool=pool, tenant=which))
     rows = listing(client, path("tenants", which, "budgets"))
-    now = time.time()
+    now = moments.now()
     valid = [row for row in rows if datetime.fromisoformat(row["expires_at"]).timestamp() > now]
     used = client.usage("project", tenant=which)
     used_s = sum(row["gpu_s"] for row in used)

@@ -12,6 +12,7 @@ from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
 from leitstand.cli.german_studies import STUDIES
 from leitstand.cli.german_twin import TWIN
+from leitstand.cli.german_watched import WATCHED
 
 GERMAN: Final[dict[str, str]] = {
     # the group
@@ -416,4 +417,5 @@ GERMAN: Final[dict[str, str]] = {
     **TWIN,
     # studies
     **STUDIES,
+    **WATCHED,
 }

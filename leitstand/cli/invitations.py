@@ -2,6 +2,7 @@
 """The commands by which people come in: `invite`, `invitations`, `join`. Loaded by `leitstand.cli.root`."""
 
 import os
+import time
 
 import click
 
@@ -53,7 +54,7 @@ def invite(
         print_json(answer)
         return
     said = t("invitation {id}, expires {when}; whoever has its code types:", id=answer["id"],
-             when=show_ago(answer["expires_at"]))  # fmt: skip
+             when=show_ago(answer["expires_at"], time.time()))  # fmt: skip
     click.echo(said, err=True)
     click.echo(f"leitstand join --url {client.url} {answer['code']}")
 
@@ -78,7 +79,7 @@ def list_(tenant: str | None, json_wanted: bool) -> None:
             "/".join(part for part in (row["tenant"], row["project"]) if part) or t("(platform)"),
             row["email"] or None,
             word(row["state"]),
-            show_ago(row["expires_at"]),
+            show_ago(row["expires_at"], time.time()),
             person(row["accepted_by"]),
         )
         for row in rows

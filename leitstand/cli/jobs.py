@@ -3,14 +3,13 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
 import click
 
-from leitstand.cli import complete, exits, starts
+from leitstand.cli import complete, exits, moments, starts
 from leitstand.cli.amounts import show_ago, show_hours, show_span, show_time
 from leitstand.cli.client import Client, connect, job_path
 from leitstand.cli.refusals import Refused
@@ -177,7 +176,7 @@ def _each(job_ids: tuple[str, ...], act: str) -> tuple[list[Any], int]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    now = time.time()
+    now = moments.now()
     headers = [
         t("ID"),
         t("NAME"),
@@ -210,7 +209,7 @@ def _watch(client: Client, limit: int, which: dict[str, str | None], *, as_json:
                 client,
                 limit,
                 which,
-                lambda job: print_line(aligned(_row(job, time.time()), widths)),
+                lambda job: print_line(aligned(_row(job, moments.now()), widths)),
             )
     except KeyboardInterrupt:
         click.echo(err=True)

@@ -98,7 +98,7 @@ def whoami(json_wanted: bool) -> None:
             *([(t("e-mail"), user["email"])] if user["email"] else []),
             (t("control plane"), client.url),
             (t("token"), f"{token['id']} ({word(token['kind'])})"),
-            (t("expires"), show_time(expires) if expires else t("never")),
+            (t("expires"), show_time(expires, time.time()) if expires else t("never")),
             (t("scopes"), ", ".join(token["scopes"]) or t("all")),
             *([(t("bound to"), token["tenant"])] if token["tenant"] else []),
             (t("works in"), f"{home['tenant']}/{home['project']}" if home else None),

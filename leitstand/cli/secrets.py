@@ -3,6 +3,8 @@
 `leitstand.cli.root`. No value is ever an argument: others can see those.
 """
 
+import time
+
 import click
 
 from leitstand.cli import complete
@@ -35,7 +37,7 @@ def list_(tenant: str | None, project: str | None, json_wanted: bool) -> None:
         return
     headers = [t("SECRET"), t("VERSION"), t("SET"), t("BY")]
     cells = [
-        (row["name"], row["version"], show_ago(row["created_at"]), person(row["by"]))
+        (row["name"], row["version"], show_ago(row["created_at"], time.time()), person(row["by"]))
         for row in found["items"]
     ]
     place = plain(f"{found['tenant']}/{found['project']}")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `tokens`: list, issue, revoke. Loaded by `leitstand.cli.root`."""
 
+import time
+
 import click
 
 from leitstand.cli import complete
@@ -39,8 +41,8 @@ def list_(user: str, json_wanted: bool) -> None:
             word(row["kind"]),
             ",".join(row["scopes"]) or t("all"),
             row["tenant"] or None,
-            show_ago(row["issued_at"]),
-            show_ago(row["expires_at"]),
+            show_ago(row["issued_at"], time.time()),
+            show_ago(row["expires_at"], time.time()),
         )
         for row in rows
     ]
@@ -77,7 +79,7 @@ def issue(
     said = t(
         "token {id}, expires {when}; its secret is shown this once:",
         id=token["id"],
-        when=show_ago(token["expires_at"]),
+        when=show_ago(token["expires_at"], time.time()),
     )
     click.echo(said, err=True)
     click.echo(answer["secret"])

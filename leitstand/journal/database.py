@@ -39,7 +39,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 
 
-def open_writable(path: Path) -> sqlite3.Connection:
+def open_writable(path: Path, *, synced: bool = True) -> sqlite3.Connection:
     """A connection that writes durably, to a new file if there is none; JournalUnusable if that cannot be."""
     try:
         # private from the first moment; SQLite gives its -wal and -shm the same mode
@@ -60,7 +60,7 @@ def open_writable(path: Path) -> sqlite3.Connection:
                 raise JournalUnusable(
                     f"the file system of {path} has no shared memory for SQLite's WAL (mode {mode!r}): use a local disk"
                 )
-            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
     except BaseException:
         db.close()

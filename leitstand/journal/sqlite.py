@@ -149,16 +149,23 @@ class SqliteJournal(SqliteReader):
     """
 
     def __init__(
-        self, path: Path, *, journal_id: str | None = None, commit_every: int = 1, codec: Codec = DEFAULT
+        self,
+        path: Path,
+        *,
+        journal_id: str | None = None,
+        commit_every: int = 1,
+        synced: bool = True,
+        codec: Codec = DEFAULT,
     ) -> None:
-        """`journal_id`: of a new journal (random if None), and what an old one must have."""
+        """`journal_id`: of a new journal (random if None), and what an old one must have. Not `synced`: what is
+        committed outlives this process, and not always the machine."""
         self._commit_every = commit_every
         self._stamps: list[int] = []
         self._bodies: list[bytes] = []
         self._hashes: list[bytes] = []
         self.path = path
         self._codec = codec
-        self._db = open_writable(path)
+        self._db = open_writable(path, synced=synced)
         try:
             create_if_empty(self._db, path, journal_id)
             self.journal_id = identify(self._db, path)

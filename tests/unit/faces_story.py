@@ -15,6 +15,7 @@ from leitstand.access.tokens import digest
 from leitstand.api import app as api
 from leitstand.api.auth import AdminToken, Tokens
 from leitstand.api.context import Faces, Limits
+from leitstand.api.lives import Lives
 from leitstand.core.cycle import Core
 from leitstand.core.facts import NodeAdded, Observation, RunEnded, RunStarted, SiteAdded, TenantAdded
 from leitstand.core.state import State
@@ -91,12 +92,14 @@ class Plant:
             records=records,
             commit=GroupCommit(records),
             blobs=Blobs(folder / "blobs", bytes_max=1000),
-            tokens=Tokens(lambda: self.admin, lambda: follower.state, lambda: self.writer.now),
+            tokens=Tokens(lambda: self.admin, lambda: follower.state, Lives(lambda: self.writer.now)),
             authorizer=Authorizer(),
             signins=SignIns(),
             people=People(folder / "people.db"),
             secrets=Secrets(folder / "secrets.db"),
             now=lambda: self.writer.now,
+            wall=lambda: self.writer.now,
+            lives=Lives(lambda: self.writer.now),
             read_log=self._read_log,
             leftovers=Leftovers(folder / "runs"),
             disk_low=lambda: self.low,

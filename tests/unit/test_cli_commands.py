@@ -437,7 +437,7 @@ def test_jobs_as_json_is_a_list_with_the_promised_keys() -> None:
 
 
 def test_jobs_as_a_table_counts_the_gpus_of_the_gang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leitstand.cli.jobs.time.time", lambda: 1772359200.0 + 3 * 3600)
+    monkeypatch.setattr("leitstand.cli.moments.time.time", lambda: 1772359200.0 + 3 * 3600)
     done = Plane(**{"GET /v1/jobs": {"items": [JOB], "next_cursor": None}}).run("jobs")
     assert done.stdout.splitlines() == [
         "ID          NAME   TENANT    USER          STATE    REASON    GPUS  EXIT  AGE",
@@ -455,7 +455,7 @@ FORECAST = {
 
 
 def test_jobs_that_wait_are_listed_with_the_forecast_of_their_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leitstand.cli.jobs.time.time", lambda: 1772359200.0 + 3 * 3600)
+    monkeypatch.setattr("leitstand.cli.moments.time.time", lambda: 1772359200.0 + 3 * 3600)
     other = {**JOB, "id": "operator-2", "state": "running", "reason": "", "forecast": None}
     target = Plane(**{"GET /v1/jobs": {"items": [{**JOB, "forecast": FORECAST}, other], "next_cursor": None}})
     lines = target.run("jobs").stdout.splitlines()

@@ -137,16 +137,15 @@ async def invite(request: Request[Any, Any, Any]) -> Invited:
     faces = faces_of(request)
     asked = decode.body(await request.body(), InvitationRequest)
     who = permit(request, place_of(asked.tenant, asked.project), asked.project or asked.tenant)
-    life_us = life_of(
-        asked.expires_in, LIFE_US, faces.follower.state.rules.invitation_ttl_max_us, "an invitation"
-    )
+    life_us = life_of(asked.expires_in, LIFE_US, faces.life_rules().invitation_ttl_max_us, "an invitation")
     code = tokens.make(tokens.INVITATION)
+    digest = tokens.digest(code)
     fact = InvitationIssued(
         "",
         asked.tenant,
         asked.role,
-        tokens.digest(code),
-        faces.now() + life_us,
+        digest,
+        faces.begin_life(digest, life_us),
         asked.project,
         who.subject,
     )
@@ -250,19 +249,21 @@ async def _accept(request: Request[Any, Any, Any], who: Identity, code: str, sec
         raise attempts.wrong(request, missing)
     claim = tokens.digest(code)
     digest = tokens.digest(secret) if secret else ""
-    life_us = min(FIRST_TOKEN_US, faces.follower.state.rules.token_ttl_max_us)
+    life_us = min(FIRST_TOKEN_US, faces.life_rules().token_ttl_max_us)
     known = faces.follower.state.digests.get(claim, "")
-    if known not in faces.follower.state.people.invitations:  # no need to trouble the writer
+    found = faces.follower.state.people.invitations.get(known)
+    if found is None or faces.lives.ends_us(found) <= faces.lives.now():  # no need to trouble the writer
         raise attempts.wrong(request, missing)
+    ends_us = faces.begin_life(digest, life_us) if digest else 0
     try:
-        await faces.ask(who, "", AcceptInvitation(claim, digest, faces.now() + life_us, user=who.subject))
+        await faces.ask(who, "", AcceptInvitation(claim, digest, ends_us, user=who.subject))
     except Problem as problem:
         raise (attempts.wrong(request, missing) if problem.status == 404 else problem) from None
     return faces.follower.state.people.invitations[known]
 
 
 def _shown(faces: Faces, found: list[Invitation]) -> list[InvitationAnswer]:
-    now = faces.now()
+    now = faces.lives.now()
     emails = faces.people.invitations(one.id for one in found)
     people = faces.persons(one.user for one in found if one.user)
     return [
@@ -272,8 +273,8 @@ def _shown(faces: Faces, found: list[Invitation]) -> list[InvitationAnswer]:
             one.project,
             one.role,
             emails.get(one.id, ""),
-            "accepted" if one.user else "expired" if one.expires_us <= now else "open",
-            moment(one.expires_us),
+            "accepted" if one.user else "expired" if faces.lives.ends_us(one) <= now else "open",
+            moment(faces.lives.ends_us(one)),
             people.get(one.user),
         )
         for one in found

@@ -94,7 +94,7 @@ async def begin_login(request: Request[Any, Any, Any]) -> LoginBegun:
     anybody(request)
     faces = faces_of(request)
     asked = decode.body(await request.body() or b"{}", LoginRequest)
-    begun = faces.devices.begin(faces.now(), attempts.source(request), asked.client.strip())
+    begun = faces.devices.begin(faces.wall(), attempts.source(request), asked.client.strip())
     if begun is None:
         raise Problem(
             429,
@@ -119,7 +119,7 @@ async def fetch_login(request: Request[Any, Any, Any]) -> Issued:
     anybody(request)
     faces = faces_of(request)
     asked = decode.body(await request.body(), LoginTokenRequest)
-    now = faces.now()
+    now = faces.wall()
     device = faces.devices.by_device(now, asked.device_code)
     if device is None or device.taken:
         raise attempts.wrong(request, _not_yet("expired", "this login is over, or was never begun here"))
@@ -183,7 +183,7 @@ def _permit(request: Request[Any, Any, Any]) -> Identity:
 
 
 def _pending(faces: Faces, user_code: str) -> Device:
-    device = faces.devices.by_user(faces.now(), user_code)
+    device = faces.devices.by_user(faces.wall(), user_code)
     if device is None:
         detail = "no login waits with this code"
         raise Problem(400, "unknown-code", detail, hint="`leitstand login` shows a fresh one")
@@ -193,9 +193,8 @@ def _pending(faces: Faces, user_code: str) -> Device:
 async def _issue(faces: Faces, device: Device, who: Identity) -> Issued:
     """The token; the login is over then. If the writer is away, it can be asked for again."""
     secret = tokens.make(tokens.TOKEN)
-    life_us = min(TOKEN_US, faces.follower.state.rules.token_ttl_max_us)
-    ends_us = faces.now() + life_us
     digest = tokens.digest(secret)
+    ends_us = faces.begin_life(digest, min(TOKEN_US, faces.life_rules().token_ttl_max_us))
     device.taken = True  # two questions at once give one token
     try:
         fact = TokenIssued("", who.subject, digest, ends_us, "api", who.scopes, who.tenant, who.subject)

@@ -111,8 +111,9 @@ async def _signed_in(faces: Faces, provider: Provider, claims: Claims) -> str:
         known = await asyncio.to_thread(faces.people.find_login, claims.issuer, claims.subject)
         user = known if known in faces.follower.state.people.users else ""
         secret = tokens.make(tokens.TOKEN)
-        ends_us = faces.now() + sessions.SESSION_US
-        settled = await faces.ask(STRANGER, "", SignIn(tokens.digest(secret), ends_us, user or "", grants))
+        digest = tokens.digest(secret)
+        ends_us = faces.begin_life(digest, sessions.SESSION_US)
+        settled = await faces.ask(STRANGER, "", SignIn(digest, ends_us, user or "", grants))
         if known and not user:  # erased, but for the login
             await asyncio.to_thread(faces.people.erase, known)
         try:

@@ -28,11 +28,12 @@ _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?:
 async def begin(faces: Faces, who: Identity, ends_us: int) -> str:
     """The secret of a new session with what the token of `who` may, at most until `ends_us`."""
     secret = tokens.make(tokens.TOKEN)
+    digest = tokens.digest(secret)
     fact = TokenIssued(
         "",
         who.subject,
-        tokens.digest(secret),
-        min(faces.now() + SESSION_US, ends_us),
+        digest,
+        faces.begin_life(digest, min(SESSION_US, ends_us - faces.lives.now())),
         "session",
         who.scopes,
         who.tenant,

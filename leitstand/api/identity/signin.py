@@ -59,7 +59,7 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[None]:
     who = _behind(request, asked.token)
     ends_us = _ends_us(faces, who)
     secret = await sessions.begin(faces, who, ends_us)
-    life_us = min(sessions.SESSION_US, ends_us - faces.now())
+    life_us = min(sessions.SESSION_US, ends_us - faces.lives.now())
     headers = {"Set-Cookie": sessions.cookie(request, secret, life_us), "Cache-Control": "no-store"}
     return Response(None, status_code=204, headers=headers)
 
@@ -98,4 +98,4 @@ def _behind(request: Request[Any, Any, Any], token: str) -> Identity:
 
 def _ends_us(faces: Faces, who: Identity) -> int:
     token = faces.follower.state.people.tokens.get(who.token)
-    return token.expires_us if token else NEVER_US
+    return faces.lives.ends_us(token) if token else NEVER_US

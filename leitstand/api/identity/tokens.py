@@ -78,7 +78,7 @@ async def list_tokens(request: Request[Any, Any, Any], user_id: FromPath[str]) -
     asker = faces.tokens.asker(asking)
     allowed = [way for way in ways if faces.authorizer.decide(asker, "token:list", way).allowed]
     permit(request, (allowed or ways)[0], user)
-    return TokenList([token_shown(one) for one in found if _resource(state, one) in allowed])
+    return TokenList([token_shown(faces, one) for one in found if _resource(state, one) in allowed])
 
 
 @post(
@@ -101,11 +101,11 @@ async def issue_token(request: Request[Any, Any, Any], user_id: FromPath[str]) -
     account_of(request, user)
     if tenant and (tenant not in faces.follower.state.tenants or not sees_tenant(request, tenant)):
         raise absent("tenant", tenant)
-    life_us = life_of(asked.expires_in, LIFE_US, faces.follower.state.rules.token_ttl_max_us, "a token")
+    life_us = life_of(asked.expires_in, LIFE_US, faces.life_rules().token_ttl_max_us, "a token")
     secret = tokens.make(tokens.TOKEN)
-    fact = TokenIssued(
-        "", user, tokens.digest(secret), faces.now() + life_us, "api", scopes, tenant, who.subject
-    )
+    digest = tokens.digest(secret)
+    ends_us = faces.begin_life(digest, life_us)
+    fact = TokenIssued("", user, digest, ends_us, "api", scopes, tenant, who.subject)
     await faces.ask(who, tenant, fact)
     return Issued(secret, token_answer(faces, fact.digest))
 

@@ -11,7 +11,8 @@ from leitstand.core.people import Token
 
 
 class TokenAnswer(msgspec.Struct, frozen=True):
-    """A token. `scopes`: empty for all that its user may; `tenant`: where alone it is valid, empty for everywhere."""
+    """A token. `scopes`: empty for all that its user may; `tenant`: where alone it is valid, empty for everywhere. Its
+    times are the world's, also in a twin."""
 
     id: str
     user: str
@@ -32,11 +33,10 @@ class Issued(msgspec.Struct, frozen=True):
 def token_answer(faces: Faces, digest: str) -> TokenAnswer:
     """The token behind the SHA-256 of its secret, which is there."""
     state = faces.follower.state
-    return token_shown(state.people.tokens[state.digests[digest]])
+    return token_shown(faces, state.people.tokens[state.digests[digest]])
 
 
-def token_shown(one: Token) -> TokenAnswer:
+def token_shown(faces: Faces, one: Token) -> TokenAnswer:
     """A token as it is shown."""
-    return TokenAnswer(
-        one.id, one.user, one.kind, one.scopes, one.tenant, moment(one.issued_us), moment(one.expires_us)
-    )
+    issued_at, expires_at = moment(faces.lives.issued_us(one)), moment(faces.lives.ends_us(one))
+    return TokenAnswer(one.id, one.user, one.kind, one.scopes, one.tenant, issued_at, expires_at)

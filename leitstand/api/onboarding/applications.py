@@ -213,11 +213,12 @@ async def claim_token(request: Request[Any, Any, Any], application_id: FromPath[
     complete(faces, found)
     secret = tokens.make(tokens.TOKEN)
     life_us = TOKEN_TTL_US[asked.kind] if asked.expires_in is None else duration_us(asked.expires_in)
-    limit_us = faces.follower.state.rules.token_ttl_max_us
+    limit_us = faces.life_rules().token_ttl_max_us
     if life_us > limit_us:
         what = f"is {span(life_us)}; the limit is {span(limit_us)}"
         raise Problem(400, "invalid-request", f"/expires_in {what}", errors=(Fault("/expires_in", what),))
-    fact = ClaimApplication(found.digest, tokens.digest(secret), faces.now() + life_us, asked.kind)
+    digest = tokens.digest(secret)
+    fact = ClaimApplication(found.digest, digest, faces.begin_life(digest, life_us), asked.kind)
     await faces.ask(who, "", fact)
     token = token_answer(faces, fact.digest)
     if asked.kind == "api":
@@ -283,7 +284,7 @@ def _check_rate(request: Request[Any, Any, Any], faces: Faces) -> None:
     asker = faces.tokens.asker(identity(request))
     if faces.authorizer.decide(asker, "application:list", PLATFORM).allowed:
         return
-    wait_s = faces.filings.attempt(faces.now(), attempts.source(request))
+    wait_s = faces.filings.attempt(faces.wall(), attempts.source(request))
     if wait_s:
         raise Problem(
             429,

@@ -62,8 +62,8 @@ async def erase_addresses(faces: Faces) -> int:
     for name in sorted(kept):
         one = state.people.invitations.get(name)
         if one is not None:
-            ends_us = one.accepted_us + state.rules.claim_again_us if one.user else one.expires_us
-        if one is None or ends_us <= now:
+            ends_us = one.accepted_us + state.rules.claim_again_us if one.user else faces.lives.ends_us(one)
+        if one is None or ends_us <= (now if one.user else faces.lives.now()):
             over.append(name)
     for name in over:
         await asyncio.to_thread(people.erase, name)

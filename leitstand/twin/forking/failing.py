@@ -36,7 +36,7 @@ class Failing(Source):
         self._gone = gone
         self._state = state
         self._due: list[tuple[int, str, f.NodeAdded | None]] = []
-        self._streams: dict[str, _Spans] = {}
+        self._streams: dict[str, Spans] = {}
         self._down: set[str] = set()
         self.failed = 0
         self._from_us = from_us
@@ -71,7 +71,7 @@ class Failing(Source):
         known = node in self._streams
         if known or (self._what.site and self._state.nodes[node].site != self._what.site):
             return
-        self._streams[node] = _Spans(Chance(self._seed, FAILING, crc32(node.encode())))
+        self._streams[node] = Spans(Chance(self._seed, FAILING, crc32(node.encode())))
         self._again(node, at)
 
     def _again(self, node: str, at: int) -> None:
@@ -106,7 +106,7 @@ class Failing(Source):
         return told
 
 
-class _Spans:
+class Spans:
     """Spans until the next failure: exponential, with mean 1, times the mean."""
 
     def __init__(self, chance: Chance) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic arrivals for the tenants of a fork: as much work as is asked for, with day and week. Called by `arriving`.
+"""Synthetic arrivals for the tenants of a fork: as much work as is asked for, with day and week. Called by `arriving`,
+and by `live.cloud` for who is who.
 
 A tenant of the model that the cloud knows by its name is that tenant; others stand for one of their class, in turn. The
 week of the model begins on a Monday, as ours; its year begins with the fork.
@@ -27,15 +28,14 @@ def invented(ground: Ground, state: State, seed: int) -> list[Arrival]:
     gpus = sum(pool.amounts()[0] for pool in state.pools.values())
     if not 0 < gpus <= GPUS_MAX:
         raise TraceError(f"synthetic arrivals are for clouds of 1 to {GPUS_MAX} GPUs, this one has {gpus}")
-    weekday = (ground.from_us // DAY_US + THURSDAY) % 7
-    monday_us = ground.from_us // DAY_US * DAY_US - weekday * DAY_US
+    monday_us = ground.from_us // DAY_US * DAY_US - weekday(ground.from_us) * DAY_US
     days = -(-(ground.until_us - monday_us) // DAY_US)
     try:
         workload = generate(Demand(gpus=gpus, days=days, load=ground.load, growth=ground.growth, seed=seed))
     except DemandError as error:
         raise TraceError(f"synthetic arrivals: {error}") from error
     trace = trace_of(workload)
-    names = _tenants(workload, state)
+    names = tenants_here(workload, state)
     here = np.array([bool(name) for name in names])[trace.tenant]
     at_us = monday_us + trace.submit_us
     rows = np.flatnonzero(here & (at_us >= ground.from_us) & (at_us <= ground.until_us))
@@ -43,7 +43,12 @@ def invented(ground: Ground, state: State, seed: int) -> list[Arrival]:
     return [Arrival(at, asked) for at, asked in zip(at_us[rows].tolist(), requests(trace, rows), strict=True)]
 
 
-def _tenants(workload: Workload, state: State) -> list[str]:
+def weekday(at: int) -> int:
+    """Of a time (µs): 0 on a Monday."""
+    return (at // DAY_US + THURSDAY) % 7
+
+
+def tenants_here(workload: Workload, state: State) -> list[str]:
     """Who each tenant of the model is here; '' nobody."""
     of_class: dict[str, list[str]] = {}
     for tenant in state.tenants.values():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML as mappings of which every key is known, with the lines of what is wrong. Called by `whatif`."""
+"""YAML as mappings of which every key is known, with the lines of what is wrong. Called by `whatif` and by
+`leitstand.twin.live.scenario`."""
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -23,7 +24,7 @@ class File:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def root(self) -> MappingNode:
+    def root(self, begins: str = "it begins with keys like `scenarios:`") -> MappingNode:
         """The mapping that the file is."""
         try:
             if self.path.stat().st_size > BYTES_MAX:
@@ -39,7 +40,7 @@ class File:
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise TraceError(f"{self.path}: no YAML: {' '.join(str(error).split())}") from error
         if not isinstance(node, MappingNode):
-            raise TraceError(f"{self.path}: holds no mapping; it begins with keys like `scenarios:`")
+            raise TraceError(f"{self.path}: holds no mapping; {begins}")
         return node
 
     def place(self, node: Node) -> str:

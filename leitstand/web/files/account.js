@@ -48,7 +48,7 @@ async function fillTokens(place, who) {
   };
   fill(place,
     found.length ? table(t("Your tokens"), [t("Token"), t("May"), t("Valid until"), t("Change")], found.map((one) => [
-      one.id, one.scopes.length ? one.scopes.map((scope) => word("scope", scope)).join(", ") : t("all that you may"), when(one.expires_at),
+      one.id, one.scopes.length ? one.scopes.map((scope) => word("scope", scope)).join(", ") : t("all that you may"), when(one.expires_at, true),
       one.id === who.token.id ? t("in use here") : button(t("Revoke"), () => revoke(one.id), "plain")])) : h("p", { class: "quiet" }, t("You have none for programs.")),
     shown, form.element);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests to the API of this server, with the session that the browser keeps, or with a claim. Used by the pages.
 
+import { hear as hearTime } from "./clock.js";
 import { language, t } from "./words.js";
 
 const PAGES_MAX = 20;
@@ -35,6 +36,7 @@ export async function ask(method, path, body, more = {}) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { code: "unreachable", detail: t("The server cannot be reached. Is it running?") });
   }
+  hearTime(response);
   if (!response.ok) throw await refusal(response);
   return response.status === 204 ? null : response.json();
 }
@@ -83,6 +85,7 @@ export async function events(path, hear, signal, opened = () => {}) {
   for (let tries = 0; !signal.aborted; tries += 1) {
     try {
       const response = await fetch(path(), { headers: { Accept: "text/event-stream" }, credentials: "same-origin", signal });
+      hearTime(response);
       if (!response.ok) throw await refusal(response);
       opened();
       for await (const event of parts(response.body)) {

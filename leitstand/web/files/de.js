@@ -2,6 +2,7 @@
 // The German of the pages: sentences by their English, codes of the API, and what the API says of faults.
 
 export const sentences = {
+  "A simulated cloud: nothing that is submitted here is executed.": "Eine simulierte Cloud: Nichts, was hier aufgegeben wird, wird ausgeführt.",
   "API description": "Beschreibung der API",
   "Accept": "Annehmen",
   "Accept an invitation": "Einladung annehmen",
@@ -221,6 +222,9 @@ export const sentences = {
   "You get an account of your own. If you have one, sign in first.": "Sie bekommen ein eigenes Konto. Wenn Sie eines haben, melden Sie sich erst an.",
   "You have none for programs.": "Sie haben keines für Programme.",
   "You will be the first administrator of the tenant.": "Sie werden der erste Administrator des Mandanten.",
+  "This machine reaches {speed}x.": "Diese Maschine erreicht {speed}x.",
+  "Twin": "Zwilling",
+  "Twin · {speed}x · {time}": "Zwilling · {speed}x · {time}",
   "Your application": "Ihr Antrag",
   "Your e-mail address": "Ihre E-Mail-Adresse",
   "Your name": "Ihr Name",

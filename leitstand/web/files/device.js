@@ -46,7 +46,7 @@ function shown(login, who, place) {
       [t("Code"), h("b", { class: "code" }, login.user_code)],
       [t("Who asks"), login.client || t("a command line that does not say its name")],
       login.source && [t("From"), login.source],
-      [t("Asked"), when(login.requested_at)],
+      [t("Asked"), when(login.requested_at, true)],
       [t("It could"), login.scopes.length ? login.scopes.map((scope) => word("scope", scope)).join(", ") : t("all that you may")],
       [t("As"), h("ul", { class: "bare" }, roles.map((one) => h("li", {}, roleText(one))))],
       [t("For"), span(login.expires_in_s)],

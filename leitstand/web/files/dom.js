@@ -29,9 +29,9 @@ export function fill(element, ...children) {
   return element;
 }
 
-/** A time as people say it, the exact one on demand. */
-export function when(iso) {
-  return iso ? h("time", { datetime: iso, title: exact(iso), "data-relative": true }, ago(iso)) : "–";
+/** A time as people say it, the exact one on demand; `world`: one of the world's time, also in a twin. */
+export function when(iso, world = false) {
+  return iso ? h("time", { datetime: iso, title: exact(iso), "data-relative": world ? "world" : "here" }, ago(iso, world)) : "–";
 }
 
 /** A table; on narrow screens each row becomes a card that names its cells. `rows`: lists of children. */

@@ -2,9 +2,14 @@
 // What every page has around it: head with navigation, language and sign-out, the main part, and errors in words.
 
 import { ask } from "./api.js";
+import { now, twin } from "./clock.js";
 import { button, fill, h } from "./dom.js";
-import { keepTimes } from "./units.js";
+import { exact, keepTimes } from "./units.js";
 import { fault, language, speak, t, word } from "./words.js";
+
+const SHOW_MS = 500;
+const HEAR_MS = 2000;
+const SLOW = 0.95; // of the speed that was asked for: less is said
 
 /** Open the page: `build(main, who)` fills it; `who`: the answer of /v1/self, null for a stranger. */
 export async function open(title, build) {
@@ -19,10 +24,10 @@ export async function open(title, build) {
   });
   try {
     who = await self();
-    document.body.append(skip(), head(who), main, foot());
+    document.body.append(skip(), head(who), ...banner(), main, foot());
     await build(main, who);
   } catch (problem) {
-    if (!main.isConnected) document.body.append(skip(), head(who), main, foot());
+    if (!main.isConnected) document.body.append(skip(), head(who), ...banner(), main, foot());
     fill(main, trouble(problem));
   }
   keepTimes();
@@ -108,6 +113,22 @@ function head(who) {
       who && button(t("Sign out"), signOut, "plain"),
       h("div", { class: "languages", role: "group", "aria-label": t("Language") }, [["en", "English"], ["de", "Deutsch"]].map(([code, name]) =>
         h("button", { type: "button", class: "plain", lang: code, title: name, "aria-label": name, "aria-pressed": String(code === language), on: { click: () => speak(code) } }, code.toUpperCase())))));
+}
+
+/** In a twin: that it is one, how fast, and which time it is there; kept up to date. */
+function banner() {
+  if (!twin()) return [];
+  const text = h("b", {});
+  const slow = h("span", {});
+  const show = () => {
+    const { speed, reached } = twin();
+    text.textContent = t("Twin · {speed}x · {time}", { speed: String(speed), time: exact(new Date(now()).toISOString()) });
+    slow.textContent = reached < speed * SLOW ? t("This machine reaches {speed}x.", { speed: String(Number(reached.toPrecision(3))) }) : "";
+  };
+  show();
+  setInterval(show, SHOW_MS);
+  setInterval(() => { if (!document.hidden) ask("GET", "/healthz").catch(() => {}); }, HEAR_MS);
+  return [h("aside", { class: "twin", "aria-label": t("Twin") }, text, h("span", {}, t("A simulated cloud: nothing that is submitted here is executed.")), slow)];
 }
 
 async function signOut() {

@@ -2,6 +2,7 @@
 // The list of jobs, newest first, kept up to date by events while somebody looks.
 
 import { all, ask, events } from "./api.js";
+import { atLeast, now } from "./clock.js";
 import { button, card, chip, fill, h, table, when } from "./dom.js";
 import { trouble } from "./frame.js";
 import { gpuTime, number, span } from "./units.js";
@@ -80,6 +81,7 @@ export async function jobs({ main, who, signal }) {
   await capacity();
   whileSeen(signal, (until) => events(() => "/v1/events", (name, one) => {
     if (name !== "job" || (filter.value && one.state !== filter.value && !known.has(one.id))) return false;
+    atLeast(one.submitted_at, one.started_at, one.ended_at);
     known.set(one.id, one);
     heard.set(one.id, one);
     if (!waiting) {
@@ -122,7 +124,7 @@ export function reasonText(job) {
 
 /** When a job that waits will start, half of the time and nine times in ten; null if nobody knows. */
 export function startText({ forecast }) {
-  if (!forecast || Date.now() - Date.parse(forecast.at) > FORECAST_MS) return null;
+  if (!forecast || now() - Date.parse(forecast.at) > FORECAST_MS) return null;
   const { at, until, p50, p90, deadline_chance: chance } = forecast;
   const beyond = t("not within {span}", { span: span((Date.parse(until) - Date.parse(at)) / 1000) });
   const parts = [t("starts"), " ", p50 ? when(p50) : beyond, ` (50 %), `, p90 ? when(p90) : beyond, ` (90 %)`];

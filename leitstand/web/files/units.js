@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers, amounts and times for people, each with its unit. Used by the pages.
 
+import { now, twin } from "./clock.js";
 import { language, t } from "./words.js";
 
 const RELATIVE = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "long" });
@@ -8,6 +9,7 @@ const EXACT = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle
 const DAY = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
 const STEPS = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [Infinity, "day", 86400]];
 const LOOK_MS = 10_000;
+const TWIN_LOOK_MS = 1000;
 
 export function number(value, digits = 0) {
   const least = 10 ** -digits;
@@ -15,9 +17,9 @@ export function number(value, digits = 0) {
   return value.toLocaleString(language, { maximumFractionDigits: digits });
 }
 
-/** "3 minutes ago". */
-export function ago(iso) {
-  const seconds = (Date.parse(iso) - Date.now()) / 1000;
+/** "3 minutes ago"; `world`: seen from the world's time, also in a twin. */
+export function ago(iso, world = false) {
+  const seconds = (Date.parse(iso) - (world ? Date.now() : now())) / 1000;
   const [, unit, length] = STEPS.find(([limit]) => Math.abs(seconds) < limit);
   return RELATIVE.format(Math.round(seconds / length), unit);
 }
@@ -57,7 +59,7 @@ export function coreTime(seconds) {
 export function keepTimes() {
   setInterval(() => {
     for (const element of document.querySelectorAll("time[data-relative]")) {
-      element.textContent = ago(element.dateTime);
+      element.textContent = ago(element.dateTime, element.dataset.relative === "world");
     }
-  }, LOOK_MS);
+  }, twin() ? TWIN_LOOK_MS : LOOK_MS);
 }

@@ -2,6 +2,7 @@
 // What projects used, and which budgets there are.
 
 import { all, allIfAllowed, at } from "./api.js";
+import { now } from "./clock.js";
 import { card, fill, h, table } from "./dom.js";
 import { coreTime, day, gpuTime, number, span } from "./units.js";
 import { t, word } from "./words.js";
@@ -22,8 +23,8 @@ function usedTable(rows) {
 
 /** How much is left, if all that was granted is still in force: else a sum over time tells nothing. */
 function left(found) {
-  const now = Date.now();
-  if (found.some((one) => Date.parse(one.expires_at) <= now || one.unit !== "gpu_us")) return null;
+  const at = now();
+  if (found.some((one) => Date.parse(one.expires_at) <= at || one.unit !== "gpu_us")) return null;
   const sum = (part) => found.reduce((all, one) => all + one[part] / 1e6, 0);
   const total = sum("granted"), used = sum("posted"), rest = sum("available");
   return h("div", { class: "left" },
@@ -32,8 +33,8 @@ function left(found) {
 }
 
 function budgetTable(found) {
-  const now = Date.now();
+  const at = now();
   return table(t("Budgets"), [t("Budget"), t("Amount"), t("Available"), t("Reserved"), t("Used"), t("Origin"), t("Valid until")], found.map((one) => [
     one.id, ...["granted", "available", "reserved", "posted"].map((part) => one.unit === "gpu_us" ? gpuTime(one[part] / 1e6) : `${number(one[part] / 1e6)} EUR`), word("origin", one.origin),
-    Date.parse(one.expires_at) <= now ? t("{day} (over)", { day: day(one.expires_at) }) : day(one.expires_at)]));
+    Date.parse(one.expires_at) <= at ? t("{day} (over)", { day: day(one.expires_at) }) : day(one.expires_at)]));
 }
