@@ -68,10 +68,12 @@ def judge(name: str, discipline: str, moments: int = MOMENTS) -> Numbers:
     begin_us = entries[0].at + FROM_DAY[name] * DAY_US
     times = _times(entries, begin_us, moments)
     starts = _starts(entries)
-    forecaster, rows = Forecaster(), list[tuple[float, ...]]()
+    forecaster, rows, cpu_s = Forecaster(), list[tuple[float, ...]](), list[float]()
     for entry in entries:
         while times and times[0] < entry.at:
-            rows += _held(forecaster, times.pop(0), starts)
+            held, took_s = _held(forecaster, times.pop(0), starts)
+            rows += held
+            cpu_s.append(took_s)
         if not times:
             break
         forecaster.apply(entry.at, entry.fact)
@@ -92,6 +94,7 @@ def judge(name: str, discipline: str, moments: int = MOMENTS) -> Numbers:
             _pinball(hours[0], said, level) for said, level in zip(hours[1:3], LEVELS, strict=True)
         ],
         "naive_pinball_h": [_pinball(hours[0], hours[3], level) for level in LEVELS],
+        "cpu_s": float(np.mean(cpu_s)),
     }
 
 
@@ -142,9 +145,9 @@ def _starts(entries: Sequence[Entry]) -> dict[str, int]:
     return starts
 
 
-def _held(forecaster: Forecaster, at: int, starts: dict[str, int]) -> list[tuple[float, ...]]:
+def _held(forecaster: Forecaster, at: int, starts: dict[str, int]) -> tuple[list[tuple[float, ...]], float]:
     """Of jobs that wait at `at`: how long they will have waited, what was said for each level, and the naive
-    estimate; all at most the horizon."""
+    estimate; all at most the horizon. And the CPU seconds of the forecast."""
     found = forecaster.forecast(at)
     assert found is not None, "nobody stopped it"
     jobs = found.jobs[:: -(-len(found.jobs) // RECORDED_AT_ONCE) or 1]
@@ -155,7 +158,7 @@ def _held(forecaster: Forecaster, at: int, starts: dict[str, int]) -> list[tuple
         times = (starts.get(job.job), job.p50_us, job.p90_us, naive)
         waits = [HORIZON_US if time is None else min(time - at, HORIZON_US) for time in times]
         rows.append((float(at), *map(float, waits)))
-    return rows
+    return rows, found.cpu_s
 
 
 def _pinball(came: Any, said: Any, level: float) -> float:
@@ -187,7 +190,7 @@ def _figures(one: Numbers) -> Numbers:
 
 def _told(judged: list[Numbers]) -> str:
     head = ("trace, discipline", "moments", "forecasts", "median wait h", "p50 %", "p90 %")
-    head += ("error h", "naive", "p90 loss h", "naive loss")
+    head += ("error h", "naive", "p90 loss h", "naive loss", "CPU s each")
     rows = [
         (
             f"{one['trace']}, {one['discipline']}",
@@ -199,6 +202,7 @@ def _told(judged: list[Numbers]) -> str:
             one["naive_error_h"],
             one["pinball_h"][1],
             one["naive_pinball_h"][1],
+            one["cpu_s"],
         )
         for one in judged
     ]

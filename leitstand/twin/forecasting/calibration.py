@@ -6,14 +6,15 @@ said next at a level is made longer by the quantile of these errors at that leve
 length: then, if errors stay as they were, half of all waits end by p50 and nine of ten by p90. (Split conformal
 prediction: Vovk et al. 2005; a factor, since errors grow with what is foreseen.) A job that still waits has an error of
 at least so much; leaving it out would favour short waits, so quantiles are product-limit estimates (Kaplan and Meier
-1958). Errors do not stay as they were, so the level that is aimed at is higher by as much as coverage was too low.
+1958). Errors do not stay as they were. So the older a forecast is the less it counts (weighted conformal prediction:
+Barber et al. 2023), and the level that is aimed at is higher by as much as coverage of late was too low.
 """
 
 import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +32,7 @@ LEAST: Final = (
     30  # errors by which a forecast is corrected, else by those of all lengths; with fewer not at all
 )
 SPAN_US: Final = 14 * DAY_US  # older ones are forgotten
+HALF_US: Final = DAY_US  # after which a forecast counts half as much
 RECORDED_MAX: Final = 10_000
 AGAIN_US: Final = 15 * MINUTE_US  # a job's next forecast is recorded no earlier
 AIM: Final = (0.1, 0.99)  # levels that are aimed at, at most
@@ -105,33 +107,34 @@ class Calibration:
     def corrections(self, now: int) -> "Corrections":
         """What the errors known at `now` make of further forecasts."""
         rows = [one for one in self._recorded if one.wait_us != -2]
+        if not rows:
+            return Corrections([[0.0] * len(LEVELS)] * (len(LENGTHS_US) + 1))
         known = np.array([one.wait_us >= 0 for one in rows], np.bool_)
+        at = np.array([one.at_us for one in rows], np.float64)
         waits = np.array([one.wait_us if one.wait_us >= 0 else now - one.at_us for one in rows], np.float64)
-        raw = np.array([one.raw_us for one in rows], np.float64).reshape(len(rows), len(LEVELS))
-        errors = np.log((waits[:, None] + OFFSET_US) / (raw + OFFSET_US))
-        length = np.searchsorted(LENGTHS_US, raw[:, 0]) if len(rows) else np.zeros(0, np.int64)
-        levels = [_aimed(level, *said) for level, said in zip(LEVELS, self._due(now), strict=True)]
+        raw = np.array([one.raw_us for one in rows], np.float64)
+        errors = _Errors(
+            np.log((waits[:, None] + OFFSET_US) / (raw + OFFSET_US)), known, 0.5 ** ((now - at) / HALF_US)
+        )
+        length = np.searchsorted(LENGTHS_US, raw[:, 0])
+        levels = [_aimed(level, self._due(number, now), now) for number, level in enumerate(LEVELS)]
         return Corrections(
-            [_quantiles(errors, known, length == number, levels) for number in range(len(LENGTHS_US) + 1)]
+            [_quantiles(errors, length == number, levels) for number in range(len(LENGTHS_US) + 1)]
         )
 
     def coverage(self, now: int) -> Coverage:
         """How often what was said came true, of the forecasts whose time has come by `now`: whether it did is then
         known of all of them."""
-        due = self._due(now)
-        return Coverage(
-            tuple(count for count, _ in due), tuple(held / count if count else None for count, held in due)
-        )
+        due = [[held for _, held in self._due(number, now)] for number in range(len(LEVELS))]
+        return Coverage(tuple(map(len, due)), tuple(sum(held) / len(held) if held else None for held in due))
 
-    def _due(self, now: int) -> list[tuple[int, int]]:
-        """For each level, of how many forecasts the time has come, and how many of them were right."""
-        found = []
-        for number in range(len(LEVELS)):
-            due = [
-                one for one in self._recorded if one.wait_us != -2 and one.at_us + one.said_us[number] < now
-            ]
-            found.append((len(due), sum(0 <= one.wait_us <= one.said_us[number] for one in due)))
-        return found
+    def _due(self, number: int, now: int) -> list[tuple[int, bool]]:
+        """When the forecasts were made whose time at a level has come, and whether they were right."""
+        return [
+            (one.at_us, 0 <= one.wait_us <= one.said_us[number])
+            for one in self._recorded
+            if one.wait_us != -2 and one.at_us + one.said_us[number] < now
+        ]
 
 
 class Corrections:
@@ -155,28 +158,45 @@ def position(level: float, number: int) -> int:
     return min(int(level * number), number - 1)
 
 
-def product_limit(values: Sequence[float], known: Sequence[bool], level: float) -> float:
-    """The quantile at `level` of values of which those not `known` are only lower bounds; the greatest value where
-    bounds hide it."""
+def product_limit(
+    values: Sequence[float], known: Sequence[bool], weights: Sequence[float], level: float
+) -> float:
+    """The quantile at `level` of weighted values of which those not `known` are only lower bounds; the greatest value
+    where bounds hide it."""
     columns: Any = (np.logical_not(known), values)
     order = np.lexsort(columns)
-    at_risk = len(order) - np.arange(len(order))
-    survive = np.cumprod(np.where(np.asarray(known)[order], 1 - 1 / at_risk, 1.0))
+    ends, weight = np.asarray(known)[order], np.asarray(weights, np.float64)[order]
+    at_risk = np.cumsum(weight[::-1])[::-1]
+    survive = np.cumprod(np.where(ends, np.maximum(1 - weight / at_risk, 0.0), 1.0))
     first = int(np.searchsorted(-survive, level - 1 - 1e-12))
     return float(np.asarray(values)[order[min(first, len(order) - 1)]])
 
 
-def _aimed(level: float, count: int, held: int) -> float:
+class _Errors(NamedTuple):
+    """Of past forecasts: a row for each, a column for each level; whether the wait is `known`; how much it counts."""
+
+    logs: Any
+    known: Any
+    weights: Any
+
+
+def _aimed(level: float, due: Sequence[tuple[int, bool]], now: int) -> float:
     """Errors do not stay as they were: whoever was right less often than was said aims as much higher (in the manner of
-    Gibbs and Candès 2021)."""
-    return min(max(2 * level - held / count, AIM[0]), AIM[1]) if count >= LEAST else level
+    Gibbs and Candès 2021). `due`: forecasts whose time has come, and whether they were right."""
+    if len(due) < LEAST:
+        return level
+    at, held = np.array(due, np.float64).T
+    share = float(np.average(held, weights=0.5 ** ((now - at) / HALF_US)))
+    return min(max(2 * level - share, AIM[0]), AIM[1])
 
 
-def _quantiles(errors: Any, known: Any, same: Any, levels: Sequence[float]) -> list[float]:
-    """Of the errors (a row for each forecast, a column for each level) of forecasts of the same length; of all where
-    these are too few."""
+def _quantiles(errors: _Errors, same: Any, levels: Sequence[float]) -> list[float]:
+    """Of the errors of forecasts of the same length; of all where these are too few."""
     rows = same if int(same.sum()) >= LEAST else np.ones_like(same)
     if int(rows.sum()) < LEAST:
         return [0.0] * len(LEVELS)
-    found = [product_limit(errors[rows, number], known[rows], level) for number, level in enumerate(levels)]
+    found = [
+        product_limit(errors.logs[rows, number], errors.known[rows], errors.weights[rows], level)
+        for number, level in enumerate(levels)
+    ]
     return np.clip(found, -FACTOR_LOG_MAX, FACTOR_LOG_MAX).tolist()  # type: ignore[no-any-return]
