@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages that people open: sections of text, tables and pictures, as one HTML file that needs no network and no script,
-or as Markdown with its pictures beside it. Called by studies and by the account of own partitions.
+or as Markdown with its pictures beside it. Called by studies, forks and the account of own partitions.
 
 In texts `**strong**` and `` `code` `` are marked; all else is text.
 """
@@ -20,11 +20,20 @@ MARKED: Final = re.compile(r"\*\*(.+?)\*\*|`(.+?)`")
 @dataclass(frozen=True)
 class Table:
     """`rows`: as long as `head`; the first cell is the head of its row. A cell that ends with `better` or `worse` is
-    coloured."""
+    coloured. `folded`: shown on demand."""
 
     caption: str
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Sentences under a heading of their own; none are no more than the heading."""
+
+    title: str
+    sentences: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Picture:
     says: str
 
 
-Part = str | Table | Picture
+Part = str | Table | Listing | Picture
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,8 @@ def markdown(page: Page) -> str:
             lines.append("")
             if isinstance(part, Table):
                 lines += [f"**{part.caption}**", "", *_rows(part)]
+            elif isinstance(part, Listing):
+                lines += [f"### {part.title}", "", *(f"- {sentence}" for sentence in part.sentences)]
             else:
                 lines.append(f"![{part.says}]({part.name}.svg)" if isinstance(part, Picture) else part)
     return "\n".join(lines) + "\n"

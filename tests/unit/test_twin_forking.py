@@ -540,6 +540,11 @@ def test_equal_courses_give_equal_reports(tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
     page = (tmp_path / "one" / "report.html").read_text()
     assert "&lt;Late&gt; &amp; so?" in page
+    for part in ("The answer", "Mean wait from submission", "by tenant</summary>", "How to read this"):
+        assert part in page, part
+    assert page.count('<img src="data:image/svg+xml;base64,') == 3, (
+        "of waits, and of the course of each scenario"
+    )
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org/", "").replace("http://purl.org/", "").replace(
         "http://creativecommons.org/", ""

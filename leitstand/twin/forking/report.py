@@ -12,17 +12,13 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from leitstand.core.units import SECOND_US
-from leitstand.twin.forking import plots
 from leitstand.twin.forking.course import Played
-from leitstand.twin.forking.figures import ALL, Answer, Range
+from leitstand.twin.forking.figures import Answer
+from leitstand.twin.forking.report_page import page
 from leitstand.twin.forking.tally import MILLI_HOUR
-from leitstand.twin.forking.telling import Told
-from leitstand.twin.forking.times import shown, shown_span
-from leitstand.twin.forking.whatif import AS_PLANNED
-from leitstand.twin.forking.words import sentences
+from leitstand.twin.page import html
 
 FILES: Final = ("report.html", "report.json", "jobs.parquet", "hours.parquet")
 
@@ -33,72 +29,7 @@ def write_report(folder: Path, answer: Answer, played: Sequence[Played]) -> None
     (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(answer), indent=1) + b"\n")
     pq.write_table(_jobs(played), folder / "jobs.parquet", compression="zstd")
     pq.write_table(_hours(played), folder / "hours.parquet", compression="zstd")
-    (folder / "report.html").write_text(page(answer, played), encoding="utf-8")
-
-
-def page(answer: Answer, played: Sequence[Played]) -> str:
-    """The report as a page."""
-    environment = Environment(
-        loader=PackageLoader("leitstand.twin.forking", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(date=_date, number=_number, span=_span, percent=_percent, change=_change)
-    top, until_us = plots.top_of(played), round(answer.until_s * SECOND_US)
-    return environment.get_template("report.html.j2").render(
-        answer=answer,
-        all=ALL,
-        groups=[ALL, *answer.classes],
-        changes=_changes(answer),
-        says={one.name: sentences(answer, one) for one in answer.scenarios},
-        drawn={one.name: plots.over_time(one.name, played, top, until_us) for one in answer.scenarios},
-        waits=plots.waits(answer) if answer.classes else "",
-        shown=shown,
-    )
-
-
-def _changes(answer: Answer) -> dict[str, list[Told]]:
-    """By scenario, what happens in it: of what is planned, only where it is planned."""
-    planned = next((one.told for one in answer.scenarios if one.name == AS_PLANNED), ())
-    known = {told.what for told in planned}
-    return {
-        one.name: [told for told in one.told if one.name == AS_PLANNED or told.what not in known]
-        for one in answer.scenarios
-    }
-
-
-# ── numbers for people ────────────────────────────────────────────────────────────────────────────────────────────
-def _date(seconds: float) -> str:
-    return shown(round(seconds * SECOND_US))
-
-
-def _number(value: Range | None) -> str:
-    return "–" if value is None else f"{value.mean:,.0f}"
-
-
-def _percent(value: Range | None) -> str:
-    return "–" if value is None else f"{value.mean:.1%}"
-
-
-def _span(value: Range | None) -> str:
-    if value is None:
-        return "–"
-    text = shown_span(value.mean * SECOND_US)
-    if value.low != value.high:
-        text += f" ({shown_span(value.low * SECOND_US)} to {shown_span(value.high * SECOND_US)})"
-    return text
-
-
-def _change(value: Range | None) -> str:
-    """A difference of waits, with its sign."""
-    if value is None:
-        return "–"
-    if abs(value.mean) < 1:
-        return "same"
-    sign = "+" if value.mean > 0 else "\N{MINUS SIGN}"
-    return sign + shown_span(abs(value.mean) * SECOND_US)
+    (folder / "report.html").write_text(html(page(answer, played)), encoding="utf-8")
 
 
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────────────
