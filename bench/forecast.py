@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forecasts held against what came: a month each of two recorded traces under two disciplines. Run by name by
-bench/run.py; `python -m bench.forecast itp fifo-greedy 20` tries 20 moments of one.
+bench/run.py; `python -m bench.forecast itp fair 4` judges one way at every fourth moment.
 
 The traces are played by the core on part of their clusters, so that there is something to wait for. Recorded jobs have
 no time limits; each gets one as people overestimate (the f-model: duration × U(1, 5), Mu'alem and Feitelson 2001),
@@ -61,12 +61,12 @@ def measure() -> Numbers:
     return {name: figure for one in judged for name, figure in _figures(one).items()}
 
 
-def judge(name: str, discipline: str, moments: int = MOMENTS) -> Numbers:
-    """Forecasts of one trace under one discipline against what came. Errors in hours, waits beyond the horizon count
-    as long as that."""
+def judge(name: str, discipline: str, every: int = 1) -> Numbers:
+    """Forecasts of one trace under one discipline against what came, at `every` so-manyth of the moments drawn. Errors
+    in hours, waits beyond the horizon count as long as that."""
     entries = _played(name, discipline)
     begin_us = entries[0].at + FROM_DAY[name] * DAY_US
-    times = _times(entries, begin_us, moments)
+    times = _times(entries, begin_us, MOMENTS)[::every]
     starts = _starts(entries)
     forecaster, rows, cpu_s = Forecaster(), list[tuple[float, ...]](), list[float]()
     for entry in entries:

@@ -144,6 +144,16 @@ def work_us(state: State, job: Job, run: Run, until_us: int) -> int:
     return job.kept_us + done // steps[0][1] + 1 - _restart_us(state, job)
 
 
+def length_us(fact: f.RunEnded, state: State) -> int | None:
+    """How long the job whose run ends took (µs of work), if it ended by itself or because its user wanted so; None:
+    others ended it, or it never started. `state` is about to apply the fact."""
+    run = state.runs[fact.run]
+    given_up = fact.outcome == "stopped" and run.stopping == "cancel"
+    if not run.has_started or not (given_up or fact.outcome in ("exited", "time_limit")):
+        return None
+    return max(work_us(state, state.jobs[run.job], run, fact.at_us), 1)
+
+
 def _restart_us(state: State, job: Job) -> int:
     """What the job's run spends on its restart, as the core expects it of an engine."""
     again = job.runs > 1 and state.rules.discipline == "fair"

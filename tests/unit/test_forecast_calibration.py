@@ -195,23 +195,24 @@ def test_where_waits_grow_or_shrink_from_day_to_day_the_record_brings_coverage_n
 
     def off(shift: int) -> float:
         """How far coverage is from what is said, if what is aimed at is shifted so many times as it is."""
-        monkeypatch.setattr(
-            c, "_aimed", lambda level, due, now: level + shift * (aimed(level, due, now) - level)
-        )
+        monkeypatch.setattr(c, "_aimed", lambda level, due: level + shift * (aimed(level, due) - level))
         _, held, _ = lived(1.0, 0.3, daily=daily)
         return float(np.abs(held.mean(axis=0) - c.LEVELS).sum())
 
     assert off(1) < off(0) - 0.05
 
 
-def test_a_change_is_learned_within_days_and_not_within_the_two_weeks_that_are_remembered() -> None:
-    """Errors of ten days say one thing, those of the last two days another."""
-    calibration = Calibration()
-    for number in range(12 * 24):
+@pytest.mark.parametrize(("hours", "days", "learned"), [(1, 2, True), (20, 2, False), (20, 6, True)])
+def test_a_change_is_learned_within_days_and_of_long_waits_more_slowly(
+    hours: int, days: int, learned: bool
+) -> None:
+    """Errors of ten days say one thing, those of the last days another."""
+    calibration, said_us = Calibration(), hours * HOUR_US
+    for number in range((10 + days) * 24):
         at_us = number * HOUR_US
-        longer = 1 if number < 10 * 24 else 5
-        said_us = longer * HOUR_US
-        calibration.record(Recorded(f"j-{number}", at_us, (HOUR_US, HOUR_US), (said_us, said_us)))
-        calibration.started(f"j-{number}", at_us + said_us)
-    (said_us,) = calibration.corrections(12 * DAY_US + 6 * HOUR_US).corrected([HOUR_US])
-    assert said_us == pytest.approx(5 * HOUR_US, rel=0.01)
+        came_us = said_us if number < 10 * 24 else 5 * said_us // 4
+        right_half_us = came_us - number % 2
+        calibration.record(Recorded(f"j-{number}", at_us, (said_us, said_us), (right_half_us, right_half_us)))
+        calibration.started(f"j-{number}", at_us + came_us)
+    waits = calibration.corrections((10 + days) * DAY_US + 30 * HOUR_US).corrected([said_us] * FORKS)
+    assert waits[c.position(0.5, FORKS)] == pytest.approx(5 * said_us / 4 if learned else said_us, rel=0.01)

@@ -7,11 +7,12 @@ length: then, if errors stay as they were, half of all waits end by p50 and nine
 prediction: Vovk et al. 2005; a factor, since errors grow with what is foreseen.) A job that still waits has an error of
 at least so much; leaving it out would favour short waits, so quantiles are product-limit estimates (Kaplan and Meier
 1958). Errors do not stay as they were. So the older a forecast is the less it counts (weighted conformal prediction:
-Barber et al. 2023), and the level that is aimed at is higher by as much as coverage of late was too low.
+Barber et al. 2023), more slowly where waits are long, since what came of the last ones is not known yet; and the level
+that is aimed at is higher by as much as coverage of late was too low.
 """
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -32,7 +33,12 @@ LEAST: Final = (
     30  # errors by which a forecast is corrected, else by those of all lengths; with fewer not at all
 )
 SPAN_US: Final = 14 * DAY_US  # older ones are forgotten
-HALF_US: Final = DAY_US  # after which a forecast counts half as much
+HALVES_US: Final = (
+    DAY_US,
+    DAY_US,
+    2 * DAY_US,
+    4 * DAY_US,
+)  # of these lengths: after so long it counts half as much
 RECORDED_MAX: Final = 10_000
 AGAIN_US: Final = 15 * MINUTE_US  # a job's next forecast is recorded no earlier
 AIM: Final = (0.1, 0.99)  # levels that are aimed at, at most
@@ -110,14 +116,12 @@ class Calibration:
         if not rows:
             return Corrections([[0.0] * len(LEVELS)] * (len(LENGTHS_US) + 1))
         known = np.array([one.wait_us >= 0 for one in rows], np.bool_)
-        at = np.array([one.at_us for one in rows], np.float64)
         waits = np.array([one.wait_us if one.wait_us >= 0 else now - one.at_us for one in rows], np.float64)
         raw = np.array([one.raw_us for one in rows], np.float64)
-        errors = _Errors(
-            np.log((waits[:, None] + OFFSET_US) / (raw + OFFSET_US)), known, 0.5 ** ((now - at) / HALF_US)
-        )
+        logs = np.log((waits[:, None] + OFFSET_US) / (raw + OFFSET_US))
+        errors = _Errors(logs, known, np.array([_weight(one, now) for one in rows], np.float64))
         length = np.searchsorted(LENGTHS_US, raw[:, 0])
-        levels = [_aimed(level, self._due(number, now), now) for number, level in enumerate(LEVELS)]
+        levels = [_aimed(level, self._due(number, now)) for number, level in enumerate(LEVELS)]
         return Corrections(
             [_quantiles(errors, length == number, levels) for number in range(len(LENGTHS_US) + 1)]
         )
@@ -128,10 +132,10 @@ class Calibration:
         due = [[held for _, held in self._due(number, now)] for number in range(len(LEVELS))]
         return Coverage(tuple(map(len, due)), tuple(sum(held) / len(held) if held else None for held in due))
 
-    def _due(self, number: int, now: int) -> list[tuple[int, bool]]:
-        """When the forecasts were made whose time at a level has come, and whether they were right."""
+    def _due(self, number: int, now: int) -> list[tuple[float, bool]]:
+        """How much the forecasts count whose time at a level has come, and whether they were right."""
         return [
-            (one.at_us, 0 <= one.wait_us <= one.said_us[number])
+            (_weight(one, now), 0 <= one.wait_us <= one.said_us[number])
             for one in self._recorded
             if one.wait_us != -2 and one.at_us + one.said_us[number] < now
         ]
@@ -180,14 +184,19 @@ class _Errors(NamedTuple):
     weights: Any
 
 
-def _aimed(level: float, due: Sequence[tuple[int, bool]], now: int) -> float:
+def _weight(one: Recorded, now: int) -> float:
+    """How much a forecast counts by its age."""
+    half_us: int = HALVES_US[bisect_left(LENGTHS_US, one.raw_us[0])]
+    return 0.5 ** ((now - one.at_us) / half_us)  # type: ignore[no-any-return]
+
+
+def _aimed(level: float, due: Sequence[tuple[float, bool]]) -> float:
     """Errors do not stay as they were: whoever was right less often than was said aims as much higher (in the manner of
-    Gibbs and Candès 2021). `due`: forecasts whose time has come, and whether they were right."""
+    Gibbs and Candès 2021). `due`: how much each forecast counts whose time has come, and whether it was right."""
     if len(due) < LEAST:
         return level
-    at, held = np.array(due, np.float64).T
-    share = float(np.average(held, weights=0.5 ** ((now - at) / HALF_US)))
-    return min(max(2 * level - share, AIM[0]), AIM[1])
+    weights, held = np.array(due, np.float64).T
+    return min(max(2 * level - float(np.average(held, weights=weights)), AIM[0]), AIM[1])
 
 
 def _quantiles(errors: _Errors, same: Any, levels: Sequence[float]) -> list[float]:

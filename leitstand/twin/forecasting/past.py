@@ -15,7 +15,7 @@ from leitstand.core.state import State
 from leitstand.core.units import DAY_US, HOUR_US
 from leitstand.twin.forecasting.lengths import Lengths
 from leitstand.twin.history import Moment
-from leitstand.twin.truth import work_us
+from leitstand.twin.truth import length_us
 
 DAYS_KEPT: Final = 14
 SUBMISSIONS_MAX: Final = 100_000  # the newest
@@ -34,11 +34,9 @@ class Past:
     def note(self, at: int, fact: f.Fact, state: State) -> None:
         """Take up a fact that `state` is about to apply."""
         if isinstance(fact, f.RunEnded):
-            run = state.runs[fact.run]
-            told = fact.outcome == "stopped" and run.stopping == "cancel"
-            if run.has_started and (told or fact.outcome in ("exited", "time_limit")):
-                job = state.jobs[run.job]
-                self.lengths.learn(state, job, max(work_us(state, job, run, fact.at_us), 1))
+            took_us = length_us(fact, state)
+            if took_us is not None:
+                self.lengths.learn(state, state.jobs[state.runs[fact.run].job], took_us)
         elif isinstance(fact, f.JobSubmitted):
             if self._since_us is None:
                 self._since_us = at

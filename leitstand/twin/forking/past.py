@@ -22,7 +22,7 @@ from leitstand.twin.forking.lengths import Lengths
 from leitstand.twin.forking.times import When, shown
 from leitstand.twin.history import Moment, moments, told_in
 from leitstand.twin.reading.table import TraceError
-from leitstand.twin.truth import Truth
+from leitstand.twin.truth import Truth, length_us
 
 LEARNED_US: Final = 28 * DAY_US  # of the past, at least, from which lengths of jobs are known
 
@@ -140,14 +140,10 @@ class _Reading:
                 ) from error
 
     def _learn(self, fact: f.RunEnded) -> None:
-        """Take up how long the job worked, if its run ended by itself or because its user wanted so."""
-        job = self._state.jobs[self._state.runs[fact.run].job]
-        truth = self.past.truth
-        told = truth.given_up.get(job.id) if fact.outcome == "stopped" else None
-        if fact.outcome in ("exited", "time_limit"):
-            told = truth.attempts[job.id][-1]
-        if told is not None:
-            self.past.lengths.learn(job.tenant, job.resources.gpus, told.work_us)
+        took_us = length_us(fact, self._state)
+        if took_us is not None:
+            job = self._state.jobs[self._state.runs[fact.run].job]
+            self.past.lengths.learn(job.tenant, job.resources.gpus, took_us)
 
     def fork(self) -> None:
         """The past ends here."""
