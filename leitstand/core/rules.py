@@ -68,7 +68,8 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     yields to those in whose place it ran (rebalancing), and reserves nothing beyond its guarantee. `spare_milli`: kept
     out of all guarantees, for failures. `restart_us`: what a restart costs each GPU of a run. `predicted_max_us`: in a
     project a job stands behind its age by its predicted length, by so much at most; 0: age alone.
-    `reservations_leaf_max`, `reservations_max`: of a project, of a pool. `moves_max`: runs that one tick moves, so
+    `reservations_leaf_max`, `reservations_max`: of a project (for the first so many of its jobs guarantees are called,
+    too), of a pool. `moves_max`: runs that one tick moves, so
     that jobs find their shape; 0: nobody moves. `start_interval_us`: from one start to the next, for engines that take
     no more; 0: none. `weights`: of the tenant classes."""
 
@@ -251,13 +252,17 @@ def _sharing_faults(sharing: Sharing) -> list[str]:
     ]
     numbers += [
         ("spare_milli", sharing.spare_milli, 0, AMOUNT_MAX),
-        ("reservations_leaf_max", sharing.reservations_leaf_max, 0, RESERVATIONS_MAX),
         ("reservations_max", sharing.reservations_max, 0, RESERVATIONS_MAX),
         ("moves_max", sharing.moves_max, 0, RESERVATIONS_MAX),
     ]
     for name, value, least, most in numbers:
         if not least <= value <= most:
             faults.append(f"sharing.{name} is {value}, not in {least}..{most}")
+    if not 1 <= sharing.reservations_leaf_max <= RESERVATIONS_MAX:
+        faults.append(
+            f"sharing.reservations_leaf_max is {sharing.reservations_leaf_max}, not in 1..{RESERVATIONS_MAX}: it also "
+            f"says for how many jobs of a project guarantees are called; reservations_max: 0 reserves nothing"
+        )
     return faults
 
 

@@ -72,7 +72,7 @@ def _rules(told: random.Random) -> Rules:
         spare_milli=told.choice([0, 0, 0, 1000]),
         restart_us=told.choice([0, MINUTE_US]),
         predicted_max_us=told.choice([0, 7 * 24 * HOUR_US]),
-        reservations_leaf_max=told.choice([0, 1, 4, 4]),
+        reservations_leaf_max=told.choice([1, 1, 4, 4]),
         moves_max=told.choice([0, 10_000]),
         start_interval_us=told.choice([0, 0, 0, 0, SECOND_US]),
     )

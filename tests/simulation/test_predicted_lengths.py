@@ -38,8 +38,8 @@ def submissions(seed: int, *, repeat: bool) -> list[tuple[int, f.SubmitJob]]:
     return found
 
 
-def played(seed: int, *, repeat: bool, predicted_max_us: int, reservations: int = 4) -> Story:
-    sharing = Sharing(tick_us=HOUR_US, predicted_max_us=predicted_max_us, reservations_leaf_max=reservations)
+def played(seed: int, *, repeat: bool, predicted_max_us: int, reservations: int = 2000) -> Story:
+    sharing = Sharing(tick_us=HOUR_US, predicted_max_us=predicted_max_us, reservations_max=reservations)
     core = Core()
     opening: list[f.Observation] = [f.RulesSet(Rules(discipline="fair", sharing=sharing), "")]
     opening += [f.TenantAdded("acme"), f.SiteAdded("s", "simulated")]

@@ -83,6 +83,22 @@ def test_rules_that_contradict_themselves_are_refused_and_the_old_stay() -> None
     assert story.core.state.rules == RULES
 
 
+def test_rules_under_which_no_guarantee_would_be_called_are_refused_with_what_to_set_instead() -> None:
+    story = cloud(8)
+    none = msgspec.structs.replace(SHARING, reservations_leaf_max=0)
+    why, told = refused(story.core, 1, f.RulesSet(msgspec.structs.replace(RULES, sharing=none), ""))
+    assert why == "invalid"
+    assert "sharing.reservations_leaf_max is 0, not in 1..100000" in told
+    assert "reservations_max: 0 reserves nothing" in told
+
+
+def test_rules_that_reserve_nothing_call_guarantees_all_the_same() -> None:
+    sharing = msgspec.structs.replace(SHARING, reservations_leaf_max=1, reservations_max=0)
+    story = cloud(4, entitled=[owed("a", 4)], rules=msgspec.structs.replace(RULES, sharing=sharing))
+    story.at(1, day(4, tenant="b")).at(600, day(4), day(4)).until(700)
+    assert (story.started("a-1"), story.reserved("a-2")) == ([630], None)
+
+
 @pytest.mark.parametrize(
     ("job", "reason", "resource"),
     [

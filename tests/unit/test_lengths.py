@@ -18,7 +18,7 @@ from tests.unit.story import ask, at, cluster, ended, placed, started
 LEAF = "industry/acme/default"
 FAIR = Rules(discipline="fair")
 # no reservations: who has one keeps it, whoever comes later and whatever is predicted
-ORDERED = Rules(discipline="fair", sharing=Sharing(reservations_leaf_max=0))
+ORDERED = Rules(discipline="fair", sharing=Sharing(reservations_max=0))
 
 
 def ran(core: Core, second: int, seconds: int, **more: Any) -> str:
