@@ -109,7 +109,8 @@ class Sizes(msgspec.Struct, gc=False):
 class Run(msgspec.Struct, gc=False):
     """`started_us`: the engine's time, 0 until it reported. `stopped_us`: when it was told to end. Until `pinned_us`
     nobody may take it: its start was promised. `moved_us`: of one that goes on elsewhere after a move, when the first
-    of them was placed; unset: it was not moved. `sizes`: of the run of an elastic job alone."""
+    of them was placed; unset: it was not moved. `sizes`: of the run of an elastic job alone. `planned_us`: by when it
+    was to start, where a claim or a promise of its job was late; unset: when it was placed."""
 
     id: str
     job: str
@@ -122,6 +123,7 @@ class Run(msgspec.Struct, gc=False):
     pinned_us: int = 0
     moved_us: int | msgspec.UnsetType = msgspec.UNSET
     sizes: Sizes | msgspec.UnsetType = msgspec.UNSET
+    planned_us: int | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def leaving(self) -> tuple[f.Task, ...]:
@@ -164,6 +166,11 @@ class Reservation(msgspec.Struct, gc=False):
     def since_us(self) -> int:
         """From when on a job with this claim counts as running."""
         return self.at_us if self.moved_us is msgspec.UNSET else self.moved_us
+
+    def latest_us(self, freed_us: int) -> int:
+        """By when its job starts, if engines end what they are told to in `freed_us`: what is promised behind it relies
+        on that."""
+        return self.start_us + (freed_us if self.kind == "claim" else 0)
 
 
 class Remembered(msgspec.Struct, gc=False):

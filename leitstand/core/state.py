@@ -393,6 +393,9 @@ class State:
             run.moved_us = reservation.moved_us
             if reservation.pins:
                 run.pinned_us = at + min(job.max_duration_us, self.rules.sharing.protected_us)
+            latest_us = reservation.latest_us(self.rules.sharing.freed_us)
+            if reservation.kind != "hold" and latest_us < at:
+                run.planned_us = latest_us
         booking = booked.of_job(self, job)
         if booking is not None:
             run.pinned_us = booking.until_us

@@ -17,7 +17,7 @@ from tests.properties.test_restart import Compared, again
 class Kept(Compared):
     """A cloud, and what its journal holds."""
 
-    def __init__(self, history: History, late_s: tuple[int, int] | None = None) -> None:
+    def __init__(self, history: History, late_s: tuple[int, int, int] | None = None) -> None:
         self.entries: list[Entry] = []
         self.opened: Core | None = None
         super().__init__(history, (), late_s)

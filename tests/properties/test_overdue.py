@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines that are late, on any history: runs outlast their limits, and who is told to end does so when he likes.
+"""Engines that are late, on any history: runs begin late, outlast their limits, and end when they like if told to.
 Nothing is oversold, nothing goes round without input, everything ends, and a restart decides the same."""
 
 from collections import Counter
@@ -13,20 +13,26 @@ from tests.properties.test_promises import History, Watched, histories, many
 from tests.properties.test_restart import Compared
 
 TOO_LONG = 20 * 60  # s: twice the recall time
-lateness = st.tuples(st.sampled_from([30, 45, 200, TOO_LONG]), st.sampled_from([0, 5, 45, 200, TOO_LONG]))
+Lateness = tuple[int, int, int]  # s: to end who is told to, beyond limits, to start
+lateness = st.tuples(
+    st.sampled_from([30, 45, 200, TOO_LONG]),
+    st.sampled_from([0, 5, 45, 200, TOO_LONG]),
+    st.sampled_from([0, 5, 45, 200]),
+)
 
 
 class Late(Watched):
     """What may break is what a late engine breaks: promises, and claims that are in time."""
 
-    def __init__(self, history: History, late_s: tuple[int, int]) -> None:
+    def __init__(self, history: History, late_s: Lateness) -> None:
         self.late_s = late_s
         self.decided: Counter[tuple[str, int]] = Counter()  # by job and minute
         self.asked: Counter[int] = Counter()  # by minute: what was told
         super().__init__(history)
 
     def _look(self, now: int, facts: list[f.Fact]) -> None:
-        self.cloud.stop_us, self.cloud.late_us = (seconds * SECOND_US for seconds in self.late_s)
+        cloud = self.cloud
+        cloud.stop_us, cloud.late_us, cloud.start_us = (seconds * SECOND_US for seconds in self.late_s)
         self._look_at_nodes()
         self._look_at_budgets()
         self._look_at_limits_without_the_late()
@@ -53,7 +59,7 @@ class Late(Watched):
 @many(40)
 @given(histories(), lateness)
 def test_nothing_is_oversold_or_goes_round_and_everything_ends_though_the_engine_is_late(
-    history: History, late_s: tuple[int, int]
+    history: History, late_s: Lateness
 ) -> None:
     watched = Late(history, late_s)
     assert not watched.cloud.core.state.jobs
@@ -63,6 +69,6 @@ def test_nothing_is_oversold_or_goes_round_and_everything_ends_though_the_engine
 @many(20)
 @given(histories(), lateness, st.sets(st.integers(0, 60), min_size=1, max_size=3))
 def test_a_restart_decides_the_same_though_the_engine_is_late(
-    history: History, late_s: tuple[int, int], restarts: set[int]
+    history: History, late_s: Lateness, restarts: set[int]
 ) -> None:
     Compared(history, restarts, late_s)

@@ -54,16 +54,20 @@ class Restarted:
 
 
 class Compared(Restarted):
-    """A history played so. `late_s`: by how much the engine may be late."""
+    """A history played so. `late_s`: how late an engine is to end runs, beyond their limits, to start them."""
 
     def __init__(
-        self, history: History, restarts: Iterable[int] | None = None, late_s: tuple[int, int] | None = None
+        self,
+        history: History,
+        restarts: Iterable[int] | None = None,
+        late_s: tuple[int, int, int] | None = None,
     ) -> None:
         core = cluster(*history.nodes, rules=RULES, tenants=("a", "b", "c"), cpus_milli=8_000)
         core.cycle(0, [a.ProjectAdded("a", "second"), contract(history.entitled)])
         super().__init__(core, restarts)
         if late_s is not None:
-            self.cloud.stop_us, self.cloud.late_us = (seconds * SECOND_US for seconds in late_s)
+            cloud = self.cloud
+            cloud.stop_us, cloud.late_us, cloud.start_us = (seconds * SECOND_US for seconds in late_s)
         for at, event in sorted(history.events, key=lambda event: event[0]):
             self.cloud.until(at)
             self._tell(at, event, len(history.nodes))

@@ -21,10 +21,6 @@ class Broken(Exception):
         self.why = why
 
 
-class Known(Exception):
-    """The plan cannot go on because of a fault that is known and not mended yet; it is counted."""
-
-
 Check = Callable[..., None]
 NAMES: Final = [  # raised elsewhere
     "machines_are_not_shared",

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.units import HOUR_US, SECOND_US
-from tests.simulate.checking import Known, after, before, broken
+from tests.simulate.checking import after, before, broken
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
 
-TURNS_MAX: Final = 6  # that two jobs take before it is clear that they will go on so
 EVICTIONS_MAX: Final = 12  # of one job after everything is quiet: each has to raise what is covered
 
 
@@ -197,24 +196,10 @@ def evictions_end(world: "World", at: int, fact: f.RunStopOrdered) -> None:
         return
     stops = world.notes.setdefault("stops", Counter())
     stops[fact.run.rpartition(".")[0]] += 1
-    _take_turns(world, fact)
     if max(stops.values()) > EVICTIONS_MAX:
         raise broken(
             evictions_end, f"{fact.run} is stopped for {fact.job}, {max(stops.values())} times by now"
         )
-
-
-def _take_turns(world: "World", fact: f.RunStopOrdered) -> None:
-    """A known fault (seed 1671): of two jobs of a project one takes the other's place by priority, and makes way for it
-    when the promise falls due that the other then gets; for it ends later than it should, if its engine starts it late.
-    Each promise is kept, and no act is repeated; together they go round."""
-    tally, victim = world.tally, fact.run.rpartition(".")[0]
-    if fact.job not in tally.jobs or tally.leaf(tally.jobs[fact.job]) != tally.leaf(tally.jobs[victim]):
-        return
-    turns: Counter[tuple[str, str, str]] = world.notes.setdefault("turns", Counter())
-    turns[fact.cause, victim, fact.job] += 1
-    if min(turns["priority", fact.job, victim], turns["recall", victim, fact.job]) >= TURNS_MAX:
-        raise Known("a promise and a priority take turns")
 
 
 @before(f.RunStopOrdered)

@@ -38,13 +38,14 @@ def day(gpus: int = 1, nodes: int = 1, tenant: str = "a", hours: float = 24, **m
 
 
 class Cloud:
-    """See the module. `stop_us`: how long the engine takes to stop a run; `late_us`: how long runs outlast their limit;
-    `watch` sees the facts of every cycle."""
+    """See the module. `stop_us`: how long the engine takes to stop a run, `start_us`: to start one; `late_us`: how long
+    runs outlast their limit; `watch` sees the facts of every cycle."""
 
     def __init__(self, core: Core, stop_us: int = 30 * SECOND_US, watch: Watch | None = None) -> None:
         self.core = core
         self.stop_us = stop_us
         self.watch = watch
+        self.start_us = 0
         self.late_us = 0
         self.now = 0
         self.facts: list[tuple[int, f.Fact]] = []
@@ -182,8 +183,9 @@ class Cloud:
                 span = min(order.expected_us, order.max_duration_us)
                 outcome = "exited" if order.expected_us <= order.max_duration_us else "time_limit"
                 late_us = self.late_us if span == order.max_duration_us else 0
-                self._end(f.RunEnded(order.run, now + span + late_us, outcome, 0))
-                heappush(self._told, (now, next(self._number), f.RunStarted(order.run, now)))
+                begun_us = now + self.start_us
+                self._end(f.RunEnded(order.run, begun_us + span + late_us, outcome, 0))
+                heappush(self._told, (begun_us, next(self._number), f.RunStarted(order.run, begun_us)))
             elif isinstance(order, ResizeRun):
                 run = self.core.state.runs[order.run]
                 done_us = now + (self.stop_us if run.leaving else 0)

@@ -3,16 +3,18 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
+from leitstand.core.rules import Rules
 from leitstand.core.sharing.keeping import lags_of
 from leitstand.core.state import Projection, State
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
 from leitstand.journal.memory import MemoryJournal
 from leitstand.twin.retelling import retell
-from tests.unit.fair_story import AT_ONCE, Cloud, cloud, owed
+from tests.unit.fair_story import AT_ONCE, SHARING, Cloud, cloud, day, owed
 from tests.unit.story import ask, at, cluster, placed
 
 OPEN = f.SiteAdded("s", "simulated", colocate=True)
@@ -133,3 +135,104 @@ def test_what_a_run_uses_that_does_not_end_is_the_same_whenever_a_plan_looks(sto
     for now, fact in made.facts:
         other.apply(now, fact)
     assert lags_of(other) == lags_of(made.core.state)
+
+
+# ── engines that are late: nobody has to end for it ───────────────────────────────────────────────────────────────────
+def test_two_jobs_that_need_all_their_time_do_not_end_one_another_for_ever_if_runs_start_late() -> None:
+    # as seed 1671: the first was told to end for the promise of the second, which began when it should have been over
+    made = cloud(4)
+    made.start_us = 5 * SECOND_US
+    made.at(1, day(4, hours=1), day(4, hours=1)).until(10)
+    assert made.reserved("a-2") == ("promise", 3601)
+    made.to_the_end(20)
+    assert (made.evicted, made.all(f.PromiseBroken)) == ([], [])
+    assert (made.started("a-1"), made.started("a-2")) == ([1], [3606])
+
+
+def test_what_is_promised_behind_a_promise_that_waits_for_a_late_run_waits_too() -> None:
+    made = cloud(4)
+    made.start_us = 5 * SECOND_US
+    made.at(1, *[day(4, hours=1) for _ in range(4)]).until(10)
+    assert [made.reserved(f"a-{n}") for n in (2, 3, 4)] == [("promise", 3600 * n + 1) for n in (1, 2, 3)]
+    made.to_the_end(20)
+    assert (made.evicted, made.all(f.PromiseBroken)) == ([], [])
+    assert [made.started(f"a-{n}") for n in (2, 3, 4)] == [[3605 * n + 1] for n in (1, 2, 3)]
+
+
+def test_a_promise_is_broken_by_name_if_the_run_before_it_began_later_than_others_can_be_told_to_end() -> (
+    None
+):
+    made = cloud(4)
+    made.start_us = 100 * SECOND_US
+    made.at(1, day(4, hours=1), day(4, hours=1)).to_the_end(20)
+    broken = [(fact.job, fact.cause, fact.old_us // SECOND_US) for fact in made.all(f.PromiseBroken)]  # type: ignore[attr-defined]
+    assert broken == [("a-2", "overdue", 3601)]
+    assert (made.evicted, made.started("a-2")) == ([], [3701])
+
+
+def test_a_priority_and_a_promise_do_not_take_turns_if_runs_start_late() -> None:
+    # seed 1671: b took its place by priority, a was promised when b is over; b began late, had to go, and took it again
+    made = cloud(4, tenants=("a",))
+    made.start_us = 5 * SECOND_US
+    made.at(1, day(4, hours=1)).at(600, day(4, hours=1, priority=1)).to_the_end(10)
+    assert made.evicted == ["a-1"]
+    assert (made.started("a-2"), made.started("a-1")) == ([630], [1, 4235])
+
+
+def test_nobody_else_has_to_end_for_a_promise_if_a_run_started_late() -> None:
+    # seed 6930: the cheapest run had to, though it was in nobody's way, and took the place of the one that was late
+    made = cloud(8, entitled=[owed("a", 5, borrow=0)], tenants=("a", "b"))
+    made.start_us = 5 * SECOND_US
+    made.at(1, day(1, hours=3, priority=2), day(4, hours=1, priority=1), day(1, hours=1)).until(10)
+    assert made.reserved("a-3") == ("promise", 3601)
+    made.to_the_end(10)
+    assert (made.evicted, made.started("a-3")) == ([], [3606])
+
+
+def test_a_claim_starts_though_its_victim_was_late_and_what_was_promised_behind_it_waits() -> None:
+    # seed 7799: the promise of the first that went kept it from its place until it was given up, and round it went
+    made = cloud(4, tenants=("a",), stop_us=40 * SECOND_US)  # 10 s more than it may take
+    made.at(1, day(2), day(2)).at(600, day(4, hours=1, priority=1))
+    made.at(610, f.RunEnded("a-1.1", 610 * SECOND_US, "stopped")).until(620)
+    assert made.evicted == ["a-1", "a-2"]
+    assert made.reserved("a-1") == ("promise", 4230)
+    made.until(5000)
+    assert made.started("a-3") == [640]
+    assert (made.evicted, made.started("a-1")[1:]) == (["a-1", "a-2"], [4240])
+    assert [fact.cause for fact in made.all(f.ReservationDropped)] == []  # type: ignore[attr-defined]
+
+
+def test_a_promise_starts_beside_a_claim_whose_victims_are_still_there() -> None:
+    # seed 5994: the claim counted beside those who were ending for it, and the promise waited until they were gone
+    made = cloud(4, entitled=[owed("a", 2)])
+    made.at(1, day(2, tenant="b"), day(2, tenant="b", hours=1)).at(2, day(2, tenant="b")).until(10)
+    assert made.reserved("b-3") == ("promise", 3601)
+    made.at(3590, day(2)).until(3700)
+    assert made.evicted == ["b-1"]
+    assert (made.started("b-3"), made.started("a-1")) == ([3601], [3620])
+
+
+def test_way_is_made_for_a_promise_in_time_though_no_tick_falls_into_that_time() -> None:
+    # seed 8755: between m and g + e before the start nobody looked, and who was in the way was told at the start
+    sharing = replace(SHARING, protected_us=MINUTE_US, tick_us=10 * MINUTE_US)
+    made = cloud(8, entitled=[owed("b", 5)], rules=Rules(discipline="fair", sharing=sharing))
+    made.at(1, day(4, tenant="b"), day(4, tenant="b", hours=1), day(4, tenant="b")).until(10)
+    assert made.reserved("b-3") == ("promise", 3601)
+    made.at(20, a.EntitlementsChanged("shared", (owed("b", 5, borrow=0),))).until(3700)
+    assert made.started("b-3") == [3601]
+    told = [(now // SECOND_US, fact.run) for now, fact in made.facts if isinstance(fact, f.RunStopOrdered)]
+    assert told == [(3571, "b-1.1")]
+
+
+def test_a_promise_that_starts_late_does_not_delay_one_on_its_nodes_that_was_made_before() -> None:
+    # it fits between a run and an older promise; the run outlasts its limit by 20 s, and what is left is too short. And
+    # in the moment of its start the run beside it had to go for the one that was late
+    made = cloud(4, tenants=("a",)).at(1, day(2, hours=2)).until(1)
+    made.late_us = 20 * SECOND_US
+    made.at(1, day(2, hours=1)).until(1)
+    made.late_us = 0
+    made.at(2, day(4)).at(3, day(2, hours=1)).until(10)
+    assert (made.reserved("a-3"), made.reserved("a-4")) == (("promise", 7201), ("promise", 3601))
+    made.until(8000)
+    assert (made.started("a-3"), made.evicted) == ([7201], [])
+    assert [(fact.job, fact.cause) for fact in made.all(f.PromiseBroken)] == [("a-4", "overdue")]  # type: ignore[attr-defined]

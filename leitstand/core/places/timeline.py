@@ -318,6 +318,15 @@ class Timeline:
         jobs = [job for job in self._reserved.get(position, ()) if self._reservations[job].kind != FIXED]
         return sorted(jobs, key=lambda job: self._reservations[job].number)
 
+    def comes_first(self, position: int, number: int, window: tuple[int, int]) -> bool:
+        """Whether something was reserved on a node before the reservation of this number, other than by plans, that
+        begins in that window."""
+        made = [self._reservations[job] for job in self._reserved.get(position, ())]
+        return any(
+            one.number < number and window[0] <= one.from_us < window[1] and one.kind not in ("plan", "call")
+            for one in made
+        )
+
     def changes(self, position: int) -> bool:
         """Whether more than the ends of runs changes what is free on a node: it is reserved, or will be closed."""
         return bool((self._reserved_mask | self._closures.mask) >> position & 1)

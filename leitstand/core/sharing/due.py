@@ -7,9 +7,8 @@ from leitstand.core import facts as f
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, holds
 from leitstand.core.sharing import overdue, repair
-from leitstand.core.sharing.claiming import before_later
+from leitstand.core.sharing.claiming import before_later, beside_claims
 from leitstand.core.sharing.shares import Node
-from leitstand.core.sharing.standing import limit_of
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job, Reservation
@@ -51,17 +50,9 @@ def start(plan: "Fair", job: "Job") -> None:
     if _may_hold(plan, job.resources) and (
         made.kind == "claim" or not plan._forbidden(leaf, job.charge_milli)
     ):
-        ignore = () if made.kind in f.PLANNED or made.moves else f.PLANNED
-        view = plan.standing.timeline.view(plan.now, limit_of(job), own=job.id, ignore=ignore)
-        places = _places(plan, job, made, view)
-        if places is None and made.kind == "promise" and plan.standing.failed:
-            view = plan.standing.timeline.view(
-                plan.now, limit_of(job), own=job.id, ignore=(*f.PLANNED, "hold")
-            )
-            places = plan.pool.place(job.resources, view)
-        elif places is None and made.kind == "claim":
-            places, view = before_later(plan, job, made) or (None, view)
-        if places is not None:
+        found = _found(plan, job, made)
+        if found is not None and overdue.delays_nobody(plan, job, found[0]):
+            places, view = found
             plan._start(job, leaf, places, view)
             plan._displace(places)
             repair.give_way(plan, places)
@@ -79,6 +70,24 @@ def _may_hold(plan: "Fair", asked: f.Resources) -> bool:
     return asked.is_part or asked.gpus <= sum(size * nodes.bit_count() for size, nodes in free)
 
 
+def _found(plan: "Fair", job: "Job", made: "Reservation") -> tuple[list[Place], Free] | None:
+    """Places for what is due, in what is free; None if there are none."""
+    timeline, left_us = plan.standing.timeline, overdue.left_us(plan, job)
+    ignore = () if made.kind in f.PLANNED or made.moves else f.PLANNED
+    view = timeline.view(plan.now, left_us, own=job.id, ignore=ignore)
+    places = _places(plan, job, made, view)
+    if places is not None:
+        return places, view
+    if made.kind == "claim":
+        return before_later(plan, job, made)
+    if made.kind != "promise":
+        return None
+    if plan.standing.failed:
+        view = timeline.view(plan.now, left_us, own=job.id, ignore=(*f.PLANNED, "hold"))
+        places = plan.pool.place(job.resources, view)
+    return beside_claims(plan, job) if places is None else (places, view)
+
+
 def _places(plan: "Fair", job: "Job", made: "Reservation", view: Free) -> list[Place] | None:
     """Where a reservation starts: the end of a move where it holds places, all others where they fit best."""
     places = plan.state.places(made.tasks)
@@ -89,7 +98,8 @@ def _places(plan: "Fair", job: "Job", made: "Reservation", view: Free) -> list[P
 
 def _keep(plan: "Fair", job: "Job", leaf: Node, made: "Reservation") -> None:
     """A promise is due and cannot start as it is: it waits for who is late; else what is owed is taken back for it;
-    where that is not enough, because capacity was lost, it is broken by name and the job gets the next best."""
+    where that is not enough, because capacity was lost or an engine is late, it is broken by name and the job gets the
+    next best."""
     if overdue.may_wait(plan, job, leaf, made):
         del plan.tried[job.id]  # the next plan looks again
         return
@@ -97,5 +107,6 @@ def _keep(plan: "Fair", job: "Job", leaf: Node, made: "Reservation") -> None:
     if act is not None:
         plan._carry_out(job, leaf, act)
         return
-    plan.emit(f.PromiseBroken(job.id, "capacity_lost", made.start_us))
+    cause = "overdue" if overdue.is_kept_out(plan, job, made) else "capacity_lost"
+    plan.emit(f.PromiseBroken(job.id, cause, made.start_us))
     plan._drop(job.id, "failed")

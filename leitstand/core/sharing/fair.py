@@ -18,12 +18,11 @@ from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, tasks_of
 from leitstand.core.places.steps import INFINITY
 from leitstand.core.rules import Sharing
-from leitstand.core.sharing import calling, growing, keeping, overdue, phases, repair, reserving
+from leitstand.core.sharing import calling, growing, keeping, making_way, overdue, phases, repair, reserving
 from leitstand.core.sharing.due import start as start_reserved
 from leitstand.core.sharing.due import start_due
 from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads, may_serve
-from leitstand.core.sharing.making_way import make_way
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, limit_of, parts_of
 from leitstand.core.sharing.turns import Turns
@@ -115,7 +114,7 @@ class Fair:
     def is_due(self, now: int) -> bool:
         """Whether there is something to look at: a reservation that starts, or what the pace did not allow before."""
         due = self.standing.timeline.next_start()
-        if self.standing.due or self.changed or self.calls:
+        if self.changed or self.calls or making_way.is_due(self, now):
             return True
         return (due is not None and due <= now) or bool(
             self.freed is None
@@ -131,14 +130,9 @@ class Fair:
         due = standing.timeline.next_start(now)
         if self.state.paced_us > now and standing.waiting:
             due = self.state.paced_us if due is None else min(due, self.state.paced_us)
-        freed_us = self.state.rules.sharing.freed_us
-        for held_us in (repair.next_time(self), overdue.next_time(self)):
-            if held_us is not None and held_us > now:
-                due = held_us if due is None else min(due, held_us)
-        for job in standing.due:
-            way = self.state.reservations[job].start_us - freed_us
-            if way > now:
-                due = way if due is None else min(due, way)
+        for at_us in (repair.next_time(self), overdue.next_time(self), making_way.next_time(self, now)):
+            if at_us is not None and at_us > now:
+                due = at_us if due is None else min(due, at_us)
         change = next_change(self.state, self.name, now)
         if change is not None and standing.waiting:
             due = change if due is None else min(due, change)
@@ -183,7 +177,7 @@ class Fair:
         self.heads.wake(self.looked_at, self.pool.free)
         self._hope(self.looked_at or ())
         self._allow()
-        make_way(self)
+        making_way.make_way(self)
         start_due(self)
         repair.mend(self)
         self._take_turns()

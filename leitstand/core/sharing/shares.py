@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Final
 
 from leitstand.core.acts import Entitlement
+from leitstand.core.places.steps import INFINITY
 from leitstand.core.rules import Sharing
 
 TOLD_MAX: Final = 1024  # changes that are kept for who reads them, and two of each run
@@ -35,9 +36,10 @@ class Clock:
 
 class Held:
     """A run, or a claim that counts as one, as shares see it. `order`: (start, number of its job), the later the less
-    covered; until `pinned_us` (0: never) nobody may take it; it ends by `until_us`."""
+    covered; until `pinned_us` (0: never) nobody may take it; it ends by `until_us`, and should by `planned_us`: what
+    was promised behind it relies on that, and its engine may have started it later."""
 
-    __slots__ = ("charge", "id", "leaf", "order", "pinned_us", "priority", "until_us")
+    __slots__ = ("charge", "id", "leaf", "order", "pinned_us", "planned_us", "priority", "until_us")
 
     def __init__(self, id: str, leaf: "Node", charge: int, priority: int, order: tuple[int, int]) -> None:
         self.id = id
@@ -47,6 +49,7 @@ class Held:
         self.order = order
         self.pinned_us = 0
         self.until_us = 0
+        self.planned_us = INFINITY
 
     @property
     def key(self) -> tuple[bool, int, int, int]:

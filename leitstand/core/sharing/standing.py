@@ -172,6 +172,7 @@ class Standing:
         held.pinned_us = pinned_us
         every, places = places, places[: job.resources.nodes] if job.nodes_most else places
         held.until_us = self._ends(job, run.placed_us, (position for position, _ in places))
+        held.planned_us = self.planned(job, run, (position for position, _ in places))
         if pinned_us:
             heappush(self.pins, (pinned_us, job.id))
         self.tree.start(held)
@@ -191,6 +192,7 @@ class Standing:
             self.timeline.vacate(run.id)
             self.timeline.occupy(run.id, least, parts_of(job.resources, least), ends_us)
             self.tree.until(job.id, ends_us)
+            self.tree.held[job.id].planned_us = self.planned(job, run, (position for position, _ in least))
         self.units.stand(job, run, places, leaving)
 
     def started(self, job: "Job", run: "Run") -> None:
@@ -210,6 +212,12 @@ class Standing:
         """When what a run has on these nodes is over at the latest."""
         start_us = run.started_us if run.has_started else run.placed_us
         return min(self._ends(job, start_us, positions), max(self.cuts.get(run.id, INFINITY), start_us))
+
+    def planned(self, job: "Job", run: "Run", positions: Iterable[int]) -> int:
+        """When what a run has on these nodes should be over, had its engine started it when it got its places, and had
+        it got them when they were to be free."""
+        begin_us = run.placed_us if run.planned_us is msgspec.UNSET else run.planned_us
+        return self._ends(job, begin_us, positions)
 
     def _ends(self, job: "Job", start_us: int, positions: Iterable[int]) -> int:
         return self.closures.cut(positions, start_us, until_us(job, start_us))
@@ -359,6 +367,12 @@ class Standing:
             held = self.tree.held.get(job)
             if held is not None and held.pinned_us == until:
                 self.tree.pin(job, 0)
+
+    def next_call(self) -> int | None:
+        """When the next promise begins to count as pinned."""
+        while self.calls and self.promised.get(self.calls[0][1]) != self.calls[0][0]:
+            heappop(self.calls)  # it is promised no more, or for another time
+        return self.calls[0][0] if self.calls else None
 
     def _doubt(self, run: str, was_taken: bool, since_us: int) -> None:
         """A run that was told to end has not: nobody waits for it, and if it `was_taken` for another job, whose it is

@@ -143,6 +143,7 @@ class Units:
                 order = (_LATER + run.placed_us, unit.order)
                 held = Held(name, known.leaf, job.unit_milli, PRIORITY, order)
                 held.until_us = self._until(job, run, unit)
+                held.planned_us = self._standing.planned(job, run, (position for position, _ in unit.places))
                 tree.start(held)
         known.units = units
         self._lack(job)
