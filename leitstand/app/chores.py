@@ -21,7 +21,7 @@ from leitstand.app.settings import Settings
 from leitstand.core.acts import TokenRevoked
 from leitstand.core.people import ADMIN
 from leitstand.journal import heads, snapshots
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import Reader, open_reader
 from leitstand.stores.blobs import Retention
 from leitstand.stores.secrets import Secrets
 
@@ -115,13 +115,13 @@ async def sign_now(settings: Settings) -> None:
     """Sign the journal's head, in a thread and by a connection of its own."""
 
     def sign() -> None:
-        with SqliteReader(settings.journal) as own:
+        with open_reader(settings.journal) as own:
             sign_head(settings, own)
 
     await asyncio.to_thread(sign)
 
 
-def sign_last(settings: Settings, tail: SqliteReader) -> None:
+def sign_last(settings: Settings, tail: Reader) -> None:
     """At the end of the faces: sign the head if that can be."""
     try:
         sign_head(settings, tail)
@@ -129,7 +129,7 @@ def sign_last(settings: Settings, tail: SqliteReader) -> None:
         _log.warning("the journal's last head was not signed: %s", error)
 
 
-def sign_head(settings: Settings, tail: SqliteReader) -> None:
+def sign_head(settings: Settings, tail: Reader) -> None:
     """Sign the journal's head and keep the line, unless it is the last one already."""
     head = tail.head
     known = heads.last_recorded(settings.heads)

@@ -53,7 +53,7 @@ from leitstand.engines.local.folder import RunFolders
 from leitstand.engines.local.leftovers import Leftovers
 from leitstand.journal import heads, snapshots
 from leitstand.journal.codec import JournalUnusable
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import Reader, open_reader
 from leitstand.runtime.dial import Dial
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import Follower, ViewBroken
@@ -171,12 +171,12 @@ async def _until(ending: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None
             raise CannotServe("failed", f"the {task.get_name()} ended by itself")
 
 
-async def _open_journal(settings: Settings, ending: asyncio.Event) -> SqliteReader | None:
+async def _open_journal(settings: Settings, ending: asyncio.Event) -> Reader | None:
     """The journal, once the writer has made it; None if told to end before."""
     deadline = time.monotonic() + JOURNAL_S
     while not ending.is_set():
         try:
-            return SqliteReader(settings.journal)
+            return open_reader(settings.journal)
         except (JournalUnusable, sqlite3.Error):
             if time.monotonic() > deadline or _is_whole(settings.journal):
                 raise

@@ -18,7 +18,7 @@ from typing import Final
 from leitstand.app.serving import saying_why
 from leitstand.app.settings import Settings
 from leitstand.engines.local import process
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import Reader, open_reader
 from leitstand.twin.forecasting import kept
 from leitstand.twin.forecasting.budget import Budget
 from leitstand.twin.forecasting.calibration import SPAN_US
@@ -35,7 +35,7 @@ def main() -> None:
     settings = Settings.from_json(sys.argv[1])
     stand_back()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with saying_why(settings), SqliteReader(settings.journal) as journal:
+    with saying_why(settings), open_reader(settings.journal) as journal:
         background = Background(settings, journal, Budget(settings.forecast_cpu / 100))
         while True:
             begun_s = time.monotonic()
@@ -58,7 +58,7 @@ class Background:
     def __init__(
         self,
         settings: Settings,
-        journal: SqliteReader,
+        journal: Reader,
         budget: Budget,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

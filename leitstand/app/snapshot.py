@@ -11,14 +11,14 @@ from leitstand.app.serving import saying_why
 from leitstand.app.settings import Settings
 from leitstand.engines.local import process
 from leitstand.journal import snapshots
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import open_reader
 
 
 def main() -> None:
     settings = Settings.from_json(sys.argv[1])
     os.nice(19)
     process.rank_when_short(process.OOM_RUN)  # another one can do it again
-    with saying_why(settings), SqliteReader(settings.journal) as journal:
+    with saying_why(settings), open_reader(settings.journal) as journal:
         state, head = snapshots.restore(journal, settings.snapshots)
         snapshots.write(settings.snapshots, state, head)
 

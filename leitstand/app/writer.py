@@ -34,7 +34,7 @@ from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.gpus import LocalSite, discover
 from leitstand.engines.local.orders import Surroundings
 from leitstand.journal import snapshots
-from leitstand.journal.sqlite import SqliteJournal
+from leitstand.journal.place import Writer, open_writer
 from leitstand.runtime import collector
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
@@ -63,7 +63,7 @@ def serve(settings: Settings) -> None:
             site = discover(settings.gpus, settings.nodes)
         except ValueError as error:
             raise CannotServe("unusable", str(error)) from error
-    journal = SqliteJournal(settings.journal, synced=settings.twin is None)
+    journal = open_writer(settings.journal, synced=settings.twin is None)
     state, _ = snapshots.restore(journal, settings.snapshots)
     with contextlib.closing(journal), contextlib.ExitStack() as closing:
         if settings.twin is None:
@@ -75,7 +75,7 @@ def serve(settings: Settings) -> None:
         _run(settings, journal, state, world)
 
 
-def _run(settings: Settings, journal: SqliteJournal, state: State, world: World) -> None:
+def _run(settings: Settings, journal: Writer, state: State, world: World) -> None:
     """The loop in this world, until it is told to end."""
     clock, engine = world.clock, world.engine
     inbox = Inbox(settings.inbox, clock, DiskLow(settings.data, settings.disk_reserve_bytes))
@@ -97,7 +97,7 @@ def _run(settings: Settings, journal: SqliteJournal, state: State, world: World)
 def _machine(
     settings: Settings,
     site: LocalSite,
-    journal: SqliteJournal,
+    journal: Writer,
     state: State,
     closing: contextlib.ExitStack,
 ) -> World:

@@ -23,7 +23,7 @@ from leitstand.cli.text import t
 
 if TYPE_CHECKING:
     from leitstand.core.facts import Fact
-    from leitstand.journal.sqlite import SqliteReader
+    from leitstand.journal.place import Reader
     from leitstand.journal.verify import Report
     from leitstand.runtime.ports import Entry
 
@@ -184,9 +184,9 @@ def _fail_if_bad(source: Path, report: "Report") -> None:
 @as_json
 @plain_errors
 def show(data: Path, after: int | None, limit: int, job: str | None, json_wanted: bool) -> None:
-    from leitstand.journal.sqlite import SqliteReader
+    from leitstand.journal.place import open_reader
 
-    with SqliteReader(data / "journal.db") as reader:
+    with open_reader(data / "journal.db") as reader:
         entries = _chosen(reader, after, limit, job)
         if json_wanted:
             _print_lines(reader, entries)
@@ -197,7 +197,7 @@ def show(data: Path, after: int | None, limit: int, job: str | None, json_wanted
             print_table([t("SEQ"), t("TIME"), t("FACT"), t("DETAIL")], rows, t("No entries."))
 
 
-def _chosen(reader: "SqliteReader", after: int | None, limit: int, job: str | None) -> "list[Entry]":
+def _chosen(reader: "Reader", after: int | None, limit: int, job: str | None) -> "list[Entry]":
     """The newest `limit` entries, or the first after `after`; about one job, if given."""
     if job is None:
         return list(reader.read(max(0, reader.head.seq - limit) if after is None else after, limit))
@@ -210,7 +210,7 @@ def _is_about(fact: "Fact", job: str) -> bool:
     return getattr(fact, "job", run.rpartition(".")[0]) == job
 
 
-def _print_lines(reader: "SqliteReader", entries: "list[Entry]") -> None:
+def _print_lines(reader: "Reader", entries: "list[Entry]") -> None:
     import msgspec
 
     for entry in entries:
@@ -257,9 +257,9 @@ def _brief(value: Any) -> str:
 @plain_errors
 def export(data: Path, out: Path | None) -> None:
     from leitstand.journal.export import export as export_journal
-    from leitstand.journal.sqlite import SqliteReader
+    from leitstand.journal.place import open_reader
 
-    with SqliteReader(data / "journal.db") as reader, _new_file(out) as file:
+    with open_reader(data / "journal.db") as reader, _new_file(out) as file:
         closing = export_journal(reader, file, data / "keys", data / "heads.jsonl")
     signed = closing.signed_head
     if signed is None:

@@ -18,7 +18,7 @@ from leitstand.cli.twin_journal import journal_at
 from leitstand.cli.words import right_so_far
 from leitstand.core.units import SECOND_US
 from leitstand.journal.codec import JournalUnusable
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import Reader, open_reader
 
 if TYPE_CHECKING:
     from leitstand.twin.forecasting.forecaster import Expected, Forecast
@@ -75,7 +75,7 @@ def forecast(json_wanted: bool, journal: Path, at: str | None, forks: int, horiz
             t("{path}: no journal and no data directory; name one of them", path=journal)
         )
     try:
-        with SqliteReader(path) as reader, bar(t("forecasts")) as progress:
+        with open_reader(path) as reader, bar(t("forecasts")) as progress:
             asked = Asked(_at_us(reader, at), past, Wanted(forks, round(horizon * SECOND_US)))
             found = forecast_of(reader.read(0, reader.head.seq), asked, progress)
     except JournalUnusable as error:
@@ -86,7 +86,7 @@ def forecast(json_wanted: bool, journal: Path, at: str | None, forks: int, horiz
         _show(found)
 
 
-def _at_us(reader: SqliteReader, at: str | None) -> int:
+def _at_us(reader: Reader, at: str | None) -> int:
     """The time that `at` means; its errors name what the journal holds."""
     head = reader.head
     first = reader.head_at(1)

@@ -14,7 +14,7 @@ from leitstand.cli.exits import ERROR
 from leitstand.cli.table import print_fields, print_json, print_table
 from leitstand.cli.text import t
 from leitstand.core.units import SECOND_US
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import Reader, open_reader
 
 if TYPE_CHECKING:
     from leitstand.core.facts import Fact
@@ -40,14 +40,14 @@ def journal_at(path: Path) -> Path | None:
 def replay_journal(path: Path, rules: str | None, *, json_wanted: bool) -> None:
     """Decide all of it again, under the same rules or others, and say what differs. TraceError for rules, and
     JournalUnusable for a journal, that cannot be used."""
-    with SqliteReader(path) as reader:
+    with open_reader(path) as reader:
         if rules is None:
             _again(reader, json_wanted=json_wanted)
         else:
             _otherwise(reader, rules, json_wanted=json_wanted)
 
 
-def _again(reader: SqliteReader, *, json_wanted: bool) -> None:
+def _again(reader: Reader, *, json_wanted: bool) -> None:
     from leitstand.twin.retelling import retell
 
     told = retell(_entries(reader, reader.head.seq))
@@ -59,7 +59,7 @@ def _again(reader: SqliteReader, *, json_wanted: bool) -> None:
         raise SystemExit(ERROR)
 
 
-def _otherwise(reader: SqliteReader, rules: str, *, json_wanted: bool) -> None:
+def _otherwise(reader: Reader, rules: str, *, json_wanted: bool) -> None:
     from leitstand.twin.courses import compare
     from leitstand.twin.retelling import counterfact
     from leitstand.twin.rulefile import changed_rules, under
@@ -72,7 +72,7 @@ def _otherwise(reader: SqliteReader, rules: str, *, json_wanted: bool) -> None:
         _show_comparison(found, rules)
 
 
-def _entries(reader: SqliteReader, last: int) -> "Iterable[Entry]":
+def _entries(reader: Reader, last: int) -> "Iterable[Entry]":
     """Those up to `last`: a writer may be at work."""
     return reader.read(0, last)
 

@@ -55,7 +55,7 @@ def partition(json_wanted: bool, journal: Path, month: str, out: Path | None) ->
 def _accounts(path: Path, month: str) -> "tuple[Month, ...]":
     from leitstand.cli.twin_journal import journal_at
     from leitstand.journal.codec import JournalUnusable
-    from leitstand.journal.sqlite import SqliteReader
+    from leitstand.journal.place import open_reader
     from leitstand.twin.partition import accounts
 
     found = journal_at(path)
@@ -64,7 +64,7 @@ def _accounts(path: Path, month: str) -> "tuple[Month, ...]":
             t("{path}: is no journal; name one, or the data directory of a control plane", path=path)
         )
     try:
-        with SqliteReader(found) as reader:
+        with open_reader(found) as reader:
             last = reader.head.seq  # a writer may be at work
             return accounts(lambda: reader.read(0, last), month)
     except JournalUnusable as error:

@@ -8,7 +8,7 @@ with whatever copies files.
 import os
 from pathlib import Path
 
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import open_reader
 from leitstand.journal.verify import Report, verify
 
 
@@ -24,7 +24,7 @@ def backup(path: Path, target: Path) -> Report:
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        with SqliteReader(path) as reader:
+        with open_reader(path) as reader:
             reader.copy_to(draft)
         report = verify(draft)
         if report.ok:

@@ -16,7 +16,7 @@ import msgspec
 from leitstand.journal import heads
 from leitstand.journal.codec import DEFAULT, FACT_BYTES_MAX, Codec, JournalUnusable
 from leitstand.journal.heads import SignedHead
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import Reader
 from leitstand.journal.verify import Bad, Report, Row, Walk
 
 EXPORT_FORMAT: Final = 1
@@ -49,7 +49,7 @@ class Closing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: str
 
 
-def export(reader: SqliteReader, out: BinaryIO, keys: Path, signed: Path) -> Closing:
+def export(reader: Reader, out: BinaryIO, keys: Path, signed: Path) -> Closing:
     """Writes the whole journal to `out` and checks it on the way.
 
     The last head is signed with the key in the folder `keys` if it can be read; else the last one of the file `signed`

@@ -29,6 +29,7 @@ from leitstand.journal.database import (
     open_writable,
     stored_head,
 )
+from leitstand.journal.pending import Pending
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
 
@@ -160,9 +161,6 @@ class SqliteJournal(SqliteReader):
         """`journal_id`: of a new journal (random if None), and what an old one must have. Not `synced`: what is
         committed outlives this process, and not always the machine."""
         self._commit_every = commit_every
-        self._stamps: list[int] = []
-        self._bodies: list[bytes] = []
-        self._hashes: list[bytes] = []
         self.path = path
         self._codec = codec
         self._db = open_writable(path, synced=synced)
@@ -171,7 +169,7 @@ class SqliteJournal(SqliteReader):
             self.journal_id = identify(self._db, path)
             if journal_id not in (None, self.journal_id):
                 raise JournalUnusable(f"{path} is the journal {self.journal_id!r}, not {journal_id!r}")
-            self._committed = self._head = checked_head(self._db, path, self.journal_id)
+            self._pending = Pending(checked_head(self._db, path, self.journal_id), codec, str(path))
         except BaseException:
             self._db.close()
             raise
@@ -184,7 +182,7 @@ class SqliteJournal(SqliteReader):
     @property
     def head(self) -> Head:
         """The head after the last append of this writer."""
-        return self._head
+        return self._pending.head
 
     def append(self, head: Head, at: int, facts: Sequence[Fact]) -> Head:
         """All of `facts` or nothing, stamped `at`; see the port for the errors.
@@ -192,47 +190,34 @@ class SqliteJournal(SqliteReader):
         TimeoutError: another process held the file's write lock; nothing was appended. Any other error leaves the
         outcome unknown: end the process, and fold again.
         """
-        if head is not self._head and head != self._head:
-            raise StaleHead(
-                f"append names entry {head.seq} as the head of {self.path}, it is {self._head.seq}"
-            )
-        chain.check_stamp(head, at)
-        if not facts:
-            return head
-        bodies = self._codec.encode(facts)
-        hashes = chain.extend(head, at, bodies)
-        self._stamps += [at] * len(bodies)
-        self._bodies += bodies
-        self._hashes += hashes
-        self._head = Head(head.seq + len(bodies), at, hashes[-1])
-        if len(self._bodies) >= self._commit_every:
+        new = self._pending.add(head, at, facts)
+        if len(self._pending.bodies) >= self._commit_every:
             self.commit()
-        return self._head
+        return new
 
     def commit(self) -> None:
         """Makes what was appended durable; errors as in `append`."""
-        if not self._bodies:
+        pending = self._pending
+        if not pending.bodies:
             return
-        db, old, new = self._db, self._committed, self._head
+        db, old, new = self._db, pending.committed, pending.head
         try:
             db.execute("BEGIN IMMEDIATE")
             if db.execute(_FENCE, (new.seq, new.at, new.hash, old.seq, old.hash)).rowcount != 1:
                 raise StaleHead(
                     f"the head of {self.path} is no longer entry {old.seq}: another writer took over"
                 )
-            sequence = range(old.seq + 1, new.seq + 1)
-            db.executemany(_INSERT, zip(sequence, self._stamps, self._bodies, self._hashes, strict=True))
+            entries = (range(old.seq + 1, new.seq + 1), pending.stamps, pending.bodies, pending.hashes)
+            db.executemany(_INSERT, zip(*entries, strict=True))
             db.execute("COMMIT")
-            self._committed = new
         except BaseException as error:
-            self._head = old
+            pending.drop()
             if db.in_transaction:
                 db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
                 self._raise_known_outcome(error)
             raise
-        finally:
-            self._stamps, self._bodies, self._hashes = [], [], []
+        pending.done()
 
     def close(self) -> None:
         try:
@@ -255,7 +240,7 @@ class SqliteJournal(SqliteReader):
             raise TimeoutError(
                 f"{self.path} was locked by another process for {BUSY_S:g} s; end what holds it"
             ) from error
-        if is_full(error) and stored_head(self._db, self.path) == self._committed:
+        if is_full(error) and stored_head(self._db, self.path) == self._pending.committed:
             raise JournalFull(f"no room for {self.path} ({error}): free disk space") from error
 
 

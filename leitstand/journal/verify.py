@@ -23,8 +23,8 @@ from leitstand.journal import chain, heads
 from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
 from leitstand.journal.database import passes
 from leitstand.journal.heads import SignedHead
+from leitstand.journal.place import Reader, exists, open_reader
 from leitstand.journal.snapshots import UNFIT, digests
-from leitstand.journal.sqlite import SqliteReader
 from leitstand.runtime.ports import Head
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def verify(
     """Checks the journal at `path`, against the signed heads in the file `signed` by the key in the file `public`, and
     the snapshots in the folder `snapshots` against a fold of all entries.
 
-    JournalUnusable if there is no file, sqlite3.Error if it cannot be read just now; everything that is wrong with it
-    is in the report.
+    JournalUnusable if there is none, sqlite3.Error or ConnectionError if it cannot be read just now; everything that
+    is wrong with it is in the report.
     """
-    if not path.is_file():
+    if not exists(path):
         raise JournalUnusable(f"there is no journal at {path}; name the data folder of a control plane")
     walk = Walk(codec)
     try:
-        with SqliteReader(path, codec) as reader:
+        with open_reader(path, codec) as reader:
             walk.begin(reader.journal_id)
             walk.trust(signed, public)
             if snapshots is not None:
@@ -258,7 +258,7 @@ class Walk:
         return Bad(seq, "hash mismatch", f"the hash of entry {seq} does not fit its content")
 
 
-def _walk_database(walk: Walk, reader: SqliteReader) -> Bad | None:
+def _walk_database(walk: Walk, reader: Reader) -> Bad | None:
     def everything() -> Iterator[Row]:
         return reader.rows(0)
 

@@ -13,10 +13,10 @@ import pytest
 from leitstand.core.facts import Fact, JobAdmitted, JobSubmitted, NodeAdded, NodeRemoved, Resources
 from leitstand.journal.codec import FACT_BYTES_MAX
 from leitstand.journal.memory import MemoryJournal
+from leitstand.journal.postgres import PostgresJournal
 from leitstand.journal.sqlite import SqliteJournal
 from leitstand.runtime.ports import Entry, Head, Journal, StaleHead
-
-Open = Callable[[], Journal]
+from tests.postgres import Server
 
 NODE = NodeAdded(node="n-1", site="here", gpus=8, cpus_milli=64_000, memory_mib=4096)
 SUBMITTED = JobSubmitted(job="acme-1", tenant="acme", project="default", resources=Resources(gpus=1))
@@ -24,17 +24,48 @@ ADMITTED = JobAdmitted(job="acme-1", pool="shared", max_duration_us=5)
 TOO_LONG = NodeRemoved(node="x" * FACT_BYTES_MAX)
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite with large commits"])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    opened = open_journal(request.param, tmp_path / "journal.db")
+POSTGRES = [
+    pytest.param("postgres", marks=pytest.mark.system),
+    pytest.param("postgres with large commits", marks=pytest.mark.system),
+]
+STORED = ["sqlite", "sqlite with large commits", *POSTGRES]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def journals(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Journal]:
+    """Opens the one journal of a kind."""
+
+    def opened(kind: str) -> Journal:
+        commit_every = 1000 if kind.endswith("large commits") else 1
+        if kind == "memory":
+            return MemoryJournal("replay")
+        if kind.startswith("sqlite"):
+            return SqliteJournal(tmp_path / f"{kind}.db", journal_id="replay", commit_every=commit_every)
+        url = request.getfixturevalue("empty").url
+        return PostgresJournal(url, journal_id="replay", commit_every=commit_every)
+
+    return opened
+
+
+@pytest.fixture
+def empty(server: Server) -> Server:
+    """The server, without a journal."""
+    server.empty()
+    return server
+
+
+@pytest.fixture(params=["memory", *STORED])
+def journal(request: pytest.FixtureRequest, journals: Callable[[str], Journal]) -> Iterator[Journal]:
+    opened = journals(request.param)
     yield opened
     opened.close()
-
-
-def open_journal(kind: str, path: Path) -> Journal:
-    if kind == "memory":
-        return MemoryJournal("replay")
-    return SqliteJournal(path, journal_id="replay", commit_every=1 if kind == "sqlite" else 1000)
 
 
 # ── append and read ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,15 +186,13 @@ def assert_unchanged(journal: Journal, head: Head, facts: list[Fact]) -> None:
 
 
 # ── the same chain everywhere ─────────────────────────────────────────────────────────────────────────────────────
-def test_equal_id_stamps_and_facts_make_equal_chains_in_every_journal(tmp_path: Path) -> None:
-    heads = []
-    for number, kind in enumerate(["memory", "sqlite", "sqlite with large commits"]):
-        journal = open_journal(kind, tmp_path / f"{number}.db")
-        for at in range(50):
-            journal.append(journal.head, at - 3, [NODE, SUBMITTED, ADMITTED][: at % 4])
-        heads.append(journal.head)
-        journal.close()
-    assert heads[0] == heads[1] == heads[2]
+def test_equal_id_stamps_and_facts_make_equal_chains_in_every_journal(journal: Journal) -> None:
+    memory = MemoryJournal("replay")
+    for at in range(50):
+        for one in (memory, journal):
+            one.append(one.head, at - 3, [NODE, SUBMITTED, ADMITTED][: at % 4])
+    assert journal.head == memory.head
+    assert list(journal.read(0)) == list(memory.read(0))
 
 
 def test_the_chain_is_the_documented_one(journal: Journal) -> None:
@@ -176,10 +205,10 @@ def test_the_chain_is_the_documented_one(journal: Journal) -> None:
     assert head.hash == hashlib.sha256(entry).digest()
 
 
-# ── what survives (journals with a file) ──────────────────────────────────────────────────────────────────────────
-def test_two_writers_on_one_file_the_second_to_append_is_fenced(tmp_path: Path) -> None:
-    one = SqliteJournal(tmp_path / "journal.db")
-    two = SqliteJournal(tmp_path / "journal.db")
+# ── what survives (journals that are stored) ──────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("kind", ["sqlite", POSTGRES[0]])
+def test_of_two_writers_the_second_to_append_is_fenced(kind: str, journals: Callable[[str], Journal]) -> None:
+    one, two = journals(kind), journals(kind)
     head = one.append(one.head, 10, [NODE])
     with pytest.raises(StaleHead, match="another writer took over"):
         two.append(two.head, 11, [ADMITTED])
@@ -189,12 +218,14 @@ def test_two_writers_on_one_file_the_second_to_append_is_fenced(tmp_path: Path) 
     two.close()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "sqlite with large commits"])
-def test_a_closed_journal_reopens_with_head_and_entries(kind: str, tmp_path: Path) -> None:
-    journal = open_journal(kind, tmp_path / "journal.db")
+@pytest.mark.parametrize("kind", STORED)
+def test_a_closed_journal_reopens_with_head_and_entries(
+    kind: str, journals: Callable[[str], Journal]
+) -> None:
+    journal = journals(kind)
     head = journal.append(journal.head, 10, [NODE, SUBMITTED])
     journal.close()
-    journal = open_journal(kind, tmp_path / "journal.db")
+    journal = journals(kind)
     assert journal.head == head
     assert [entry.fact for entry in journal.read(0)] == [NODE, SUBMITTED]
     journal.append(head, 10, [ADMITTED])

@@ -389,7 +389,7 @@ def the_journal_takes_what_anybody_says(on: Planting) -> None:
     on.wrap(
         MemoryJournal,
         "append",
-        lambda old, self, head, at, facts: old(self, self._head, max(at, self._head.at), facts),
+        lambda old, self, head, at, facts: old(self, self.head, max(at, self.head.at), facts),
     )
 
 

@@ -16,7 +16,7 @@ from leitstand.core.state import State
 from leitstand.core.units import DAY_US, INT64_MAX
 from leitstand.journal import snapshots
 from leitstand.journal.codec import JournalUnusable
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import Reader, open_reader
 from leitstand.runtime.ports import Entry, Head
 from leitstand.twin.forking.lengths import Lengths
 from leitstand.twin.forking.times import When, shown
@@ -56,7 +56,7 @@ class Past:
 def read_past(path: Path, at: int | When | None, *, weeks: int, recorded: bool) -> Past:
     """The past of the journal in `path` up to `at`: an entry's number, a time, or its end. `recorded`: with what came
     after it, too. JournalUnusable, or TraceError for a point that the journal does not have."""
-    with SqliteReader(path) as reader:
+    with open_reader(path) as reader:
         last = reader.head
         if last.seq == 0:
             raise TraceError(f"{path}: the journal is empty; nothing can be forked from it")
@@ -79,7 +79,7 @@ def read_past(path: Path, at: int | When | None, *, weeks: int, recorded: bool) 
         return told.past
 
 
-def _fork_us(reader: SqliteReader, path: Path, at: int | When | None, last: Head) -> int:
+def _fork_us(reader: Reader, path: Path, at: int | When | None, last: Head) -> int:
     """When the fork is: the stamp of the last entry that belongs to the past, or the time that was said."""
     if at is None:
         return last.at
@@ -96,7 +96,7 @@ def _fork_us(reader: SqliteReader, path: Path, at: int | When | None, last: Head
     return at.us
 
 
-def start_of(reader: SqliteReader, folder: Path, latest_us: int) -> tuple[State, int]:
+def start_of(reader: Reader, folder: Path, latest_us: int) -> tuple[State, int]:
     """The state of the latest snapshot after which enough follows to learn how long jobs take; else nothing."""
     most = INT64_MAX
     while seq := snapshots.latest(folder, most):
@@ -108,7 +108,7 @@ def start_of(reader: SqliteReader, folder: Path, latest_us: int) -> tuple[State,
     return State(), 0
 
 
-def _entries(reader: SqliteReader, after: int, last: int) -> Iterator[Entry]:
+def _entries(reader: Reader, after: int, last: int) -> Iterator[Entry]:
     return reader.read(after, last - after)
 
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PostgreSQL server of a test's own: on a Unix socket and a loopback port, in a folder that goes with it."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+START_S = 30.0
+
+
+class Server:
+    """Real, with its files in a `folder` that another user may enter; `url`: of a database in which a test may do what
+    it wants."""
+
+    def __init__(self) -> None:
+        self.binaries = binaries()
+        self._made = tempfile.TemporaryDirectory(prefix="leitstand-postgres-")
+        Path(self._made.name).chmod(0o711)
+        self.folder = Path(self._made.name) / "data"
+        self.port = _free_port()
+        self.url = f"postgresql://leitstand@127.0.0.1:{self.port}/postgres"
+        self.user = "postgres" if os.getuid() == 0 else None
+        self.folder.mkdir(mode=0o700)
+        if self.user:
+            shutil.chown(self.folder, self.user, self.user)
+        self._call(
+            "initdb", "-D", str(self.folder), "-U", "leitstand", "-A", "trust", "-E", "UTF8", "--no-sync"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Up and answering; a crash before is recovered from."""
+        log = (self.folder / "log").open("ab")
+        listening = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.folder)]
+        small = ["-c", "max_connections=40", "-c", "shared_buffers=16MB"]
+        self.process = subprocess.Popen(
+            [str(self.binaries / "postgres"), "-D", str(self.folder), *listening, *small],
+            stdout=log,
+            stderr=log,
+            user=self.user,
+            group=self.user and pwd.getpwnam(self.user).pw_gid,
+            extra_groups=[] if self.user else None,
+        )
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=1).close()
+                return
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, (self.folder / "log").read_text(errors="replace")[-2000:]
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """kill -9 of the server; its sessions notice and end."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Stopped for good."""
+        self._end(signal.SIGQUIT)
+        self._made.cleanup()
+
+    def empty(self) -> None:
+        """No journal is there any more."""
+        with psycopg.connect(self.url, autocommit=True) as db:
+            db.execute("DROP SCHEMA IF EXISTS leitstand CASCADE")
+
+    def _end(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(START_S)
+            self.process = None
+
+    def _call(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self.binaries / program, *arguments], check=True, capture_output=True, user=self.user, cwd="/"
+        )
+
+
+def binaries() -> Path:
+    """Where the newest PostgreSQL has its programs; skips the test by name where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    program = shutil.which("initdb")
+    if program is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
+    return Path(program).resolve().parent
+
+
+def _free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
