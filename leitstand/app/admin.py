@@ -8,6 +8,7 @@ import click
 from leitstand.app import admin_token
 from leitstand.app.settings import Settings
 from leitstand.cli.text import t
+from leitstand.journal import place
 
 
 @click.group(help=t("Administer the data folder of a control plane."))
@@ -32,7 +33,7 @@ def admin() -> None:
 )
 def reset_token(data: Path) -> None:
     settings = Settings(data=data.expanduser().absolute())
-    if not (settings.admin_token.exists() or settings.journal.exists()):
+    if not (settings.admin_token.exists() or place.exists(settings.journal)):
         message = t("{folder} is no data folder of a control plane", folder=settings.data)
         raise click.BadParameter(message, param_hint="--data")
     admin_token.reset(settings.admin_token)

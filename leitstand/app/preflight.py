@@ -17,6 +17,8 @@ from leitstand.app.admin_token import admin_token
 from leitstand.app.serving import EXIT_CODES, addresses, holder, is_open, locked
 from leitstand.app.settings import Settings
 from leitstand.cli.text import t
+from leitstand.journal import place
+from leitstand.journal.codec import JournalUnusable
 
 if TYPE_CHECKING:
     from leitstand.twin.live.scenario import Scenario
@@ -123,7 +125,7 @@ def scenario_of(settings: Settings) -> "Scenario | None":
     except (OSError, ValueError) as error:
         message = t("{folder} cannot be used: {error}", folder=settings.twin_mark, error=error)
         raise _bad("--data", message) from error
-    if known is None and (settings.journal.exists() or settings.admin_token.exists()):
+    if known is None and (place.exists(settings.journal) or settings.admin_token.exists()):
         message = t(
             "{folder} is that of a real control plane; name another folder for the twin", folder=settings.data
         )
@@ -154,13 +156,14 @@ def mark_folder(settings: Settings, scenario: "Scenario | None") -> None:
 
 
 # ── the data folder ───────────────────────────────────────────────────────────────────────────────────────────────
-def prepare_folder(settings: Settings) -> None:
-    """Make DIR (0700), DIR/log and DIR/admin.token (0600; kept if there is one). BadParameter if it cannot be used."""
+def prepare_folder(settings: Settings, journal: str | None = None) -> None:
+    """Make DIR (0700), DIR/log and DIR/admin.token (0600; kept if there is one), and note where the `journal` is, if
+    that is said. BadParameter if it cannot be used."""
     data = settings.data
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ours = (settings.admin_token, settings.journal, settings.twin_mark)
-        if any(data.iterdir()) and not any(one.exists() for one in ours):
+        known = any(one.exists() for one in (settings.admin_token, settings.twin_mark))
+        if any(data.iterdir()) and not (known or place.exists(settings.journal)):
             raise _bad("--data", t("{folder} holds other things; name a new or empty folder", folder=data))
         data.chmod(0o700)
         (data / "log").mkdir(mode=0o700, exist_ok=True)
@@ -172,6 +175,11 @@ def prepare_folder(settings: Settings) -> None:
         raise _bad("--data", message) from error
     except ValueError as error:
         raise _bad("--data", str(error)) from error
+    if journal is not None:
+        try:
+            place.settle(settings.journal, journal)
+        except JournalUnusable as error:
+            raise _bad("--journal", str(error)) from error
 
 
 def await_lock(path: Path, deadline: float) -> None:

@@ -20,11 +20,11 @@ from typing import Any, Final
 from leitstand.app.settings import Settings
 from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.disk import is_full
-from leitstand.runtime.ports import JournalFull, StaleHead
+from leitstand.runtime.ports import JournalAway, JournalFull, StaleHead
 from leitstand.stores.records import NewerRecords
 
 EXIT_CODES: Final = {
-    "failed": 1, "insecure": 2, "busy": 3, "locked": 4, "unusable": 5, "fenced": 6, "full": 7, "clock": 8,
+    "failed": 1, "insecure": 2, "busy": 3, "locked": 4, "unusable": 5, "fenced": 6, "full": 7, "clock": 8, "away": 9,
 }  # fmt: skip
 ALERT: Final = "CRITICAL"  # a line on standard error that begins so is for the operator: the parent shows it
 LOCK_POLL_S: Final = 0.05
@@ -52,7 +52,9 @@ def saying_why(settings: Settings) -> Iterator[None]:
     except (JournalUnusable, NewerRecords) as error:
         _end(EXIT_CODES["unusable"], str(error))
     except StaleHead:
-        _end(EXIT_CODES["fenced"], f"another writer took over {settings.journal}; this one ends")
+        _end(EXIT_CODES["fenced"], f"another writer took over the journal of {settings.data}; this one ends")
+    except JournalAway as error:
+        _end(EXIT_CODES["away"], f"{error}; it goes on when the server is back")
     except (JournalFull, OSError, sqlite3.Error) as error:
         if isinstance(error, JournalFull) or is_full(error):
             _end(EXIT_CODES["full"], f"no room in {settings.data} ({error}); free some disk, then it goes on")

@@ -51,15 +51,18 @@ PREDECESSOR_S: Final = 3.0  # a killed predecessor needs a moment to let go of f
 DRAIN_S: Final = 10.0  # its faces first answer what they have
 FAILED: Final = 1
 FAILING: Final = 5
-# What the processes end with: after some codes another life is no use; a full disk is waited out.
+# What the processes end with: after some codes another life is no use; a full disk and a server that is
+# away are waited out.
 ENDS: Final = Ends(
     hopeless=frozenset(EXIT_CODES[name] for name in ("locked", "unusable", "fenced", "clock")),
-    passing=frozenset({EXIT_CODES["full"]}),
+    passing=frozenset({EXIT_CODES["full"], EXIT_CODES["away"]}),
 )
 URL_DEFAULT: Final = "http://127.0.0.1:8640"
 SPEED: Final = 1000.0
 TWINS: Final = Path("~/.local/share/leitstand-twins")  # a folder for each scenario
-OF_MACHINE: Final = ("gpus", "nodes", "discipline", "uids", "python", "forecast_cpu", "log_bytes_max")
+OF_MACHINE: Final = (
+    "gpus", "nodes", "discipline", "uids", "python", "forecast_cpu", "log_bytes_max", "journal",
+)  # fmt: skip
 
 
 @click.command(help=t("Start the control plane on this machine."))
@@ -70,6 +73,12 @@ OF_MACHINE: Final = ("gpus", "nodes", "discipline", "uids", "python", "forecast_
     default=Path("~/.local/share/leitstand"),
     show_default=True,
     help=t("The data folder."),
+)
+@click.option(
+    "--journal",
+    envvar="LEITSTAND_JOURNAL",
+    metavar="URL",
+    help=t("The PostgreSQL database that holds the journal.  [default: a file in the data folder]"),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help=t("The address to listen on."))
 @click.option("--port", type=click.IntRange(1, 65535), default=8640, show_default=True, help=t("The port."))
@@ -153,13 +162,21 @@ OF_MACHINE: Final = ("gpus", "nodes", "discipline", "uids", "python", "forecast_
 )
 @click.option("-v", "--verbose", is_flag=True, help=t("Show the logs of the processes."))
 @click.pass_context
-def up(ctx: click.Context, /, verbose: bool, data: Path, speed: float | None, **options: Any) -> None:
+def up(
+    ctx: click.Context,
+    /,
+    verbose: bool,
+    data: Path,
+    journal: str | None,
+    speed: float | None,
+    **options: Any,
+) -> None:
     if options["twin"] is not None:
         data, options = _of_twin(ctx, data, options)
     elif speed is not None:
         raise click.UsageError(t("--speed is for a twin: name its scenario with --twin"))
     settings = Settings(data=data.expanduser().absolute(), speed=speed or SPEED, **options)
-    ctx.exit(start(settings, verbose=verbose))
+    ctx.exit(start(settings, verbose=verbose, journal=journal))
 
 
 def _of_twin(ctx: click.Context, data: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -186,11 +203,13 @@ def start(
     next_lines: Sequence[str] | None = None,
     *,
     verbose: bool = False,
+    journal: str | None = None,
 ) -> int:
     """Run a control plane until a signal ends it; the exit code.
 
     `on_ready` is called once it answers, before the start-up text, which ends with `next_lines` (default: how to run a
-    first job). A wrong setting or a folder that cannot be used is a ClickException.
+    first job). A wrong setting or a folder that cannot be used is a ClickException. `journal`: the URL of the database
+    that holds it, from now on; it may hold a password and is no part of the settings, which others may see.
     """
     check(settings)
     scenario = scenario_of(settings)
@@ -199,7 +218,7 @@ def start(
     if isolation.users and not isolation.namespaces:
         os.umask(0o077)  # tenants pass through the data folder on their way to what is theirs
     mark_folder(settings, scenario)
-    prepare_folder(settings)
+    prepare_folder(settings, journal)
     await_lock(settings.lock, time.monotonic() + PREDECESSOR_S)
     await_lock(settings.faces_lock, time.monotonic() + DRAIN_S)
     await_port(settings, time.monotonic() + PREDECESSOR_S)

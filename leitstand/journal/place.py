@@ -25,7 +25,7 @@ Writer = Union[SqliteJournal, "PostgresJournal"]
 
 def open_reader(path: Path, codec: Codec = DEFAULT) -> Reader:
     """Reads the journal of the folder whose `journal.db` would be at `path`, beside its writer; JournalUnusable if
-    there is none, ConnectionError if its server does not answer."""
+    there is none, JournalAway if its server does not answer."""
     url = url_of(path)
     if url is None:
         return SqliteReader(path, codec)

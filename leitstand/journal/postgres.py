@@ -50,10 +50,10 @@ _HEAD_AT: Final = "SELECT seq, at, hash FROM leitstand.facts WHERE seq = %s"
 
 class PostgresReader:
     """Reads a journal that another process may be writing. One thread at a time. A connection that is lost is made
-    again by the next reading; ConnectionError while the server cannot be reached."""
+    again by the next reading; JournalAway while the server cannot be reached."""
 
     def __init__(self, url: str, codec: Codec = DEFAULT) -> None:
-        """`url`: as libpq takes it. JournalUnusable if there is no journal that this code can read, ConnectionError if
+        """`url`: as libpq takes it. JournalUnusable if there is no journal that this code can read, JournalAway if
         there is no server that answers."""
         self.path = shown(url)
         self._url = url
@@ -201,7 +201,7 @@ class PostgresJournal(PostgresReader):
     def append(self, head: Head, at: int, facts: Sequence[Fact]) -> Head:
         """All of `facts` or nothing, stamped `at`; see the port for the errors.
 
-        TimeoutError: another session held the head's row; nothing was appended. Any other error, ConnectionError
+        TimeoutError: another session held the head's row; nothing was appended. Any other error, JournalAway
         among them, leaves the outcome unknown: end the process, and fold again.
         """
         new = self._pending.add(head, at, facts)

@@ -21,7 +21,7 @@ from leitstand.core.units import INT64_MAX
 from leitstand.journal import chain, database
 from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.disk import is_full
-from leitstand.runtime.ports import Head
+from leitstand.runtime.ports import Head, JournalAway
 
 FORMAT: Final = database.FORMAT
 LOCK_S: Final = 5  # how long to wait for the head's row if another session holds it
@@ -60,7 +60,7 @@ def connect(url: str, *, writes: bool = False, synced: bool = True) -> Connectio
     """A connection in which every statement is a transaction of its own; what it `writes` is durable on return if it is
     `synced`.
 
-    ConnectionError if no server answers, JournalUnusable if it lets us not in."""
+    JournalAway if no server answers, JournalUnusable if it lets us not in."""
     name = shown(url)
     durable = f"-c synchronous_commit={'on' if synced else 'off'} -c lock_timeout={LOCK_S}s"
     settings = durable if writes else "-c default_transaction_read_only=on"
@@ -81,7 +81,7 @@ def connect(url: str, *, writes: bool = False, synced: bool = True) -> Connectio
             error, errors.InvalidAuthorizationSpecification | errors.InvalidCatalogName
         ) or _refused(error):
             raise JournalUnusable(f"cannot open the journal {name}: {_line(error)}") from error
-        raise ConnectionError(f"no PostgreSQL server answers for {name}: {_line(error)}") from error
+        raise JournalAway(f"no PostgreSQL server answers for {name}: {_line(error)}") from error
 
 
 def create_if_empty(db: Connection, name: str, journal_id: str | None) -> None:
@@ -174,14 +174,14 @@ def write_file(target: Path, journal_id: str, rows: Iterable[tuple[int, int, byt
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Turns errors of the server into JournalUnusable with the name; those that pass are ConnectionError, and those
+    """Turns errors of the server into JournalUnusable with the name; those that pass are JournalAway, and those
     that a writer tells apart stay as they are."""
     try:
         yield
     except (errors.LockNotAvailable, errors.InsufficientResources):
         raise
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise ConnectionError(f"the server of {name} does not answer: {_line(error)}") from error
+        raise JournalAway(f"the server of {name} does not answer: {_line(error)}") from error
     except psycopg.Error as error:
         raise JournalUnusable(f"cannot read the journal {name}: {_line(error)}") from error
 

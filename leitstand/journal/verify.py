@@ -70,7 +70,7 @@ def verify(
     """Checks the journal at `path`, against the signed heads in the file `signed` by the key in the file `public`, and
     the snapshots in the folder `snapshots` against a fold of all entries.
 
-    JournalUnusable if there is none, sqlite3.Error or ConnectionError if it cannot be read just now; everything that
+    JournalUnusable if there is none, sqlite3.Error or JournalAway if it cannot be read just now; everything that
     is wrong with it is in the report.
     """
     if not exists(path):

@@ -8,6 +8,7 @@ told.
 
 import asyncio
 import heapq
+import logging
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Final, Protocol
 from leitstand.core.facts import Observation
 from leitstand.core.state import State
 from leitstand.runtime.link import Link
-from leitstand.runtime.ports import Entry, Head, View
+from leitstand.runtime.ports import Entry, Head, JournalAway, View
 from leitstand.runtime.wire import Settled
 
 BATCH: Final = 512  # entries between two breaths of the event loop: a few milliseconds
 POLL_S: Final = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class Tail(Protocol):
@@ -53,6 +56,7 @@ class Follower:
         self._woken = asyncio.Event()
         self._next_batch: asyncio.Future[None] | None = None
         self._broken: ViewBroken | None = None
+        self.away = False  # whether the journal could not be read the last time
 
     def catch_up(self) -> None:
         """Fold all that there is now, at once; for the start, before anybody asks."""
@@ -120,10 +124,18 @@ class Follower:
             self._woken.set()
 
     def _fold_batch(self) -> bool:
-        """Fold up to BATCH entries; whether there may be more."""
+        """Fold up to BATCH entries; whether there may be more. While the journal's server is away there are none: what
+        is folded goes on to be read."""
         if self._broken is not None:
             raise self._broken
-        entries = list(self._tail.read(self.folded, BATCH))
+        try:
+            entries = list(self._tail.read(self.folded, BATCH))
+        except JournalAway as error:
+            if not self.away:
+                _log.critical("the journal cannot be read, what is shown is older: %s", error)
+            self.away = True
+            return False
+        self.away = False
         if not entries:
             return False
         apply, state_seq = self.state.apply, self._state_seq

@@ -38,6 +38,11 @@ class JournalFull(Exception):
     """Nothing was appended: the disk (or the journal's limit) has no room. Outcome known, the process ends safely."""
 
 
+class JournalAway(ConnectionError):
+    """The journal's server does not answer. While reading: later it may. While appending: the outcome is unknown, the
+    process ends and folds again."""
+
+
 class StartRun(msgspec.Struct, frozen=True, tag=True):
     """Start this run; a second order with the same run id changes nothing. `spec` names the record to execute.
     `started_us`: when it started, if that was reported; then it is found again or lost, never started once more."""
