@@ -280,6 +280,8 @@ GERMAN: Final[dict[str, str]] = {
     "{folder} ist etwas, das weder Datei noch Ordner noch Link ist: {name}",
     # up
     "The data folder.": "Der Datenordner.",
+    "The PostgreSQL database that holds the journal.  [default: a file in the data folder]": "Die Datenbank "
+    "(PostgreSQL), in der das Journal liegt.  [Vorgabe: eine Datei im Datenordner]",
     "Administer the data folder of a control plane.": "Den Datenordner einer Leitstelle verwalten.",
     "Replace the administrator's token. The old one opens nothing more, at once and also while the control plane runs; "
     "neither do the tokens and sessions that the administrator got by it.": "Das Token des Verwalters ersetzen. Das "

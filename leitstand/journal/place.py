@@ -52,14 +52,12 @@ def exists(path: Path) -> bool:
 
 def url_of(path: Path) -> str | None:
     """The URL of the database, with its password; None: the journal is a file, as every one of another name is."""
-    if path.name != FILE:
+    if path.name != FILE or not _file(path).exists():
         return None
     try:
         with _file(path).open(encoding="utf-8") as file:
             url = file.read(URL_BYTES_MAX).strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
+    except (PermissionError, IsADirectoryError, UnicodeDecodeError) as error:
         raise JournalUnusable(f"cannot read {_file(path)}: {error}") from error
     name_of(url)
     if path.exists():

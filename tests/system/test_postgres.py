@@ -19,6 +19,8 @@ from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.postgres import PostgresJournal, PostgresReader
 from leitstand.journal.sqlite import SqliteReader
 from leitstand.journal.verify import verify
+from tests.conformance.engine_cases import eventually
+from tests.plane import Plane
 from tests.postgres import Server
 
 pytestmark = pytest.mark.system
@@ -216,3 +218,44 @@ def test_verify_names_what_somebody_did_to_the_tables(
     report = verify(folder)
     assert report.bad is not None
     assert (report.bad.seq, report.bad.what) == found
+
+
+# ── a control plane on it ─────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_control_plane_loses_nothing_while_its_server_is_killed(server: Server, tmp_path: Path) -> None:
+    plane = Plane(tmp_path / "data")
+    plane.command += ("--journal", server.url)
+    with plane:
+        assert plane.cli("run", "--", "echo before").returncode == 0
+        (ran,) = plane.json("jobs")
+        assert plane.cli("submit", "--gpus", "1", "--", "sleep 5").returncode == 0
+        server.kill()
+        eventually(lambda: not plane.healthy(), "the writer has noticed")
+        assert [job["state"] for job in plane.json("jobs") if job["id"] == ran["id"]] == ["succeeded"]
+        refused, _ = plane.http("POST", "/v1/jobs", {"name": "refused", "run": ["true"]})
+        assert refused == 503
+        server.start()
+        eventually(plane.healthy, "the writer is back")
+        assert plane.cli("run", "--", "echo after").returncode == 0
+        eventually(
+            lambda: {job["state"] for job in plane.json("jobs")} == {"succeeded"}, "all three have succeeded"
+        )
+        assert len(plane.json("jobs")) == 3
+    assert not (plane.data / "journal.db").exists()
+    verified = plane.cli("journal", "verify", "--data", str(plane.data), "--json")
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_a_second_control_plane_on_the_same_journal_fences_the_first(server: Server, tmp_path: Path) -> None:
+    first, second = Plane(tmp_path / "first"), Plane(tmp_path / "second")
+    for plane in (first, second):
+        plane.command += ("--journal", server.url)
+    with first:
+        assert first.cli("run", "--", "true").returncode == 0
+        with second:
+            assert second.cli("run", "--", "true").returncode == 0
+            first.cli("submit", "--", "true")
+            assert first.process is not None
+            assert first.process.wait(60) != 0
+            assert "another writer took over" in first.output.read_text()
+            assert second.cli("run", "--", "true").returncode == 0
+            assert second.cli("journal", "verify", "--data", str(second.data)).returncode == 0

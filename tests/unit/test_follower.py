@@ -3,7 +3,7 @@
 grown far enough."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from leitstand.journal.memory import MemoryJournal
 from leitstand.runtime import follower as module
 from leitstand.runtime.follower import BATCH, Follower, ViewBroken
 from leitstand.runtime.link import WriterAway
-from leitstand.runtime.ports import Entry
+from leitstand.runtime.ports import Entry, Head, JournalAway
 
 FLEET: list[Observation] = [
     TenantAdded("acme"),
@@ -227,3 +227,39 @@ def test_asking_without_a_writer_fails_at_once_and_known(writer: Writer) -> None
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(main, 30))
+
+
+class Tail:
+    """A journal whose server may be away."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self.journal = journal
+        self.away = False
+
+    @property
+    def head(self) -> Head:
+        return self.journal.head
+
+    def read(self, after: int, limit: int | None = None) -> Iterator[Entry]:
+        if self.away:
+            raise JournalAway("no server answers")
+        return self.journal.read(after, limit)
+
+
+def test_while_the_journals_server_is_away_what_is_folded_stays_and_then_it_goes_on(
+    writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tail, view = Tail(writer.journal), Seen()
+    follower = Follower(tail, State(), 0, view, Path("no such socket"))
+    follower.catch_up()
+    folded = follower.folded
+    writer.submit(3)
+    tail.away = True
+    follower.catch_up()
+    follower.catch_up()
+    assert (follower.folded, follower.away) == (folded, True)
+    assert len(caplog.records) == 1  # said once
+    tail.away = False
+    follower.catch_up()
+    assert (follower.folded, follower.away) == (writer.journal.head.seq, False)
+    assert follower.state.digest() == writer.core.state.digest()
