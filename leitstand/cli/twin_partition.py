@@ -48,7 +48,9 @@ def partition(json_wanted: bool, journal: Path, month: str, out: Path | None) ->
     if json_wanted:
         print_json(told)
     else:
-        for one in months:
+        for number, one in enumerate(months):
+            if number:
+                click.echo()
             _show(one)
 
 
@@ -110,7 +112,6 @@ def _show(month: "Month") -> None:
         click.echo(t("worse off than on its own partition: {tenants}", tenants=", ".join(worse)))
     else:
         click.echo(t("no tenant with jobs enough was worse off than on its own partition"))
-    click.echo()
 
 
 def _row(one: "Account") -> list[object]:
