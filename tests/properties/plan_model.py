@@ -97,25 +97,25 @@ def as_job(job: Asked) -> model.Job:
 
 # ── whose turn ────────────────────────────────────────────────────────────────────────────────────────────────────
 def next_turn(moment: Moment, done: Collection[str]) -> Asked | None:
-    """From the root down the child whose head is inside its guarantee, then who lags most in proportion to his share,
-    then by id; in a project by priority, then age."""
-    return _head(moment, "", done, moment.used())
+    """First who stays inside a guarantee on his path, then the others; in both from the root down the child that lags
+    most in proportion to its share, then by id; in a project by priority, then age."""
+    used = moment.used()
+    owed = [job for job in moment.waiting if job.id not in done and _is_owed(moment, job, used)]
+    others = [job for job in moment.waiting if job.id not in done]
+    return min(owed or others, key=lambda job: _claim(moment, job, used), default=None)
 
 
-def _head(moment: Moment, at: str, done: Collection[str], used: dict[str, int]) -> Asked | None:
-    below = model.children(moment.tree, at)
-    if not below:
-        mine = [job for job in moment.waiting if job.leaf == at and job.id not in done]
-        return min(mine, key=lambda job: (-job.priority, job.age), default=None)
-    claims = []
-    for child in below:
-        head = _head(moment, child, done, used)
-        if head is not None:
-            guarantee = model.guarantee(moment.tree[child], moment.now)
-            inside = guarantee > 0 and used[child] + head.charge <= guarantee
-            lag = moment.lag.get(child, 0) + (moment.share[child] - used[child]) * TICK_S
-            claims.append(((not inside, -(lag << 20) // max(1, moment.share[child]), child), head))
-    return min(claims, key=lambda claim: claim[0])[1] if claims else None
+def _is_owed(moment: Moment, job: Asked, used: dict[str, int]) -> bool:
+    guarantees = {node: model.guarantee(moment.tree[node], moment.now) for node in model.path(moment.tree, job.leaf)}
+    return any(node and 0 < used[node] + job.charge <= guarantee for node, guarantee in guarantees.items())
+
+
+def _claim(moment: Moment, job: Asked, used: dict[str, int]) -> tuple[object, ...]:
+    claims: list[tuple[int, str]] = []
+    for node in sorted((node for node in model.path(moment.tree, job.leaf) if node), key=len):
+        lag = moment.lag.get(node, 0) + (moment.share[node] - used[node]) * TICK_S
+        claims.append((-(lag << 20) // max(1, moment.share[node]), node))
+    return (*claims, (-job.priority, job.age))
 
 
 # ── who fits ──────────────────────────────────────────────────────────────────────────────────────────────────────

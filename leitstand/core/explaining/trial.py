@@ -20,7 +20,7 @@ from leitstand.core.sharing.heads import Head, Heads
 from leitstand.core.sharing.reserving import earliest
 from leitstand.core.sharing.shares import Held, Node, Tree
 from leitstand.core.sharing.standing import Class, Standing, key_of, limit_of
-from leitstand.core.sharing.turns import Turns
+from leitstand.core.sharing.turns import Asked, Turns
 from leitstand.core.yielding.cover import LAST, Cover
 from leitstand.core.yielding.preemption import Act, Yielding
 
@@ -154,12 +154,14 @@ class Trial(Fair):
         guarantee that it would call; False, too, where that is too many to look at."""
         self.heads = Heads()  # who was asked about before barred others like him
         below = top.id + "/" if top.id else ""
-        lines = {
-            leaf: self._line(leaf) for leaf in self.standing.lines if leaf == top.id or leaf.startswith(below)
-        }
         own, tree = self.leaf(job), self.standing.tree
-        lines[own.id] = self._with(job, self._line(own.id))
-        turns = Turns(tree, lines, self.state.rules.sharing.tick_s, self.heads.counts)
+
+        def line(leaf: str) -> Iterator[Head]:
+            return self._with(job, self._line(leaf)) if leaf == own.id else self._line(leaf)
+
+        leaves = {leaf: None for leaf in self.standing.lines if leaf == top.id or leaf.startswith(below)}
+        leaves[own.id] = None
+        turns = Turns(tree, Asked(leaves, line, self.heads.counts, self.state.rules.sharing.tick_s))
         for _ in range(TURNS_MAX):
             turn = turns.next()
             if turn is None or turn.head.job == job.id:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from leitstand.core import facts as f
 from leitstand.core.places.fit import Free
 from leitstand.core.places.placement import Place, holds
+from leitstand.core.places.timeline import Reservation as Known
 from leitstand.core.sharing import overdue, repair
 from leitstand.core.sharing.claiming import before_later, beside_claims
+from leitstand.core.sharing.heads import may_serve
 from leitstand.core.sharing.shares import Node
 
 if TYPE_CHECKING:
@@ -31,11 +33,18 @@ def start_due(plan: "Fair") -> None:
             continue
         if plan.state.jobs[job_id].run:  # it moves: its run has not ended
             continue
-        if plan.tried.get(job_id) == known.number and not any(at in plan.moved for at, _ in known.places):
+        if plan.tried.get(job_id) == known.number and not _may_find(plan, known):
             continue
         plan.tried[job_id] = known.number
         start(plan, plan.state.jobs[job_id])
     plan.moved = {}
+
+
+def _may_find(plan: "Fair", known: Known) -> bool:
+    """Whether anything changed since it was tried on a node that may be of use to it: it starts wherever it fits."""
+    asked, free = plan.state.jobs[known.job].resources, plan.pool.free
+    own = {at for at, _ in known.places}
+    return any(at in own or may_serve(asked, at, free) for at in plan.moved)
 
 
 def _order(plan: "Fair", job_id: str) -> tuple[bool, int, int]:

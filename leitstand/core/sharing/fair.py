@@ -25,7 +25,7 @@ from leitstand.core.sharing.entitlements import next_change
 from leitstand.core.sharing.heads import Head, Heads, may_serve
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, limit_of, parts_of
-from leitstand.core.sharing.turns import Turns
+from leitstand.core.sharing.turns import Asked, Turns
 from leitstand.core.sharing.units import counts_as, run_of
 from leitstand.core.sharing.usage import Usage
 from leitstand.core.yielding.consolidation import SEARCHES_MAX, Consolidation
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next begins behind them
 PASSES_MAX: Final = 4  # of one plan, while what was decided may let others start; then the next plan goes on
 PLACES_MAX: Final = 1024  # of runs that are kept, and two of each that runs
+ROUNDS_MAX: Final = 256  # of turns in one look; what is left then is left to the next
 LOOSENS: Final = (f.RunStopOrdered, f.RunResizeOrdered, f.ReservationDropped)  # what may let others start
 
 
@@ -73,6 +74,7 @@ class Fair:
         self.freed: dict[int, None] | None = None
         self.looked_at: dict[int, None] | None = None  # of them, those that the last plan knew
         self._loosened = False  # whether something was decided since the last look that may let others start
+        self._made_room = False  # whether what was reserved somewhere is reserved no more, since the turns began
 
     def emit(self, fact: f.Fact) -> None:
         """Record a fact and apply it."""
@@ -195,7 +197,9 @@ class Fair:
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _take_turns(self) -> None:
-        """Heads in the order of shares: each starts, or takes back what it is owed, or gets a reservation."""
+        """Heads in the order of shares: each starts, or takes back what it is owed, or gets a reservation. Where that
+        leaves room that was reserved, the turns begin anew: whoever it may serve comes in his turn, whether he was
+        asleep or not."""
         heads, standing = self.heads, self.standing
         heads.kept.clear()
         heads.reserves = self.reserved < reserving.most(self)
@@ -203,24 +207,38 @@ class Fair:
         in_turn = self.in_turn(standing.lines, standing.called_us - 1) if ticks or self.calls else {}
         self.rebalanced = in_turn if ticks else {leaf: None for leaf in self.calls if leaf in in_turn}
         everybody = ticks or self.looked_at is None
-        leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
-        lines = {leaf: self._line(leaf) for leaf in leaves}
-        turns = Turns(standing.tree, lines, self.state.rules.sharing.tick_s, heads.counts)
-        heads.take_up(standing)
-        heads.ask(standing)
-        if self._may_start():
-            standing.looked()
-            heads.again.clear()
+        for _ in range(ROUNDS_MAX):
+            leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
+            heads.take_up(standing)
+            heads.ask(standing)
+            if self._may_start():
+                standing.looked()
+                heads.again.clear()
+            if not self._ask(Asked(leaves, self._line, heads.counts, self.state.rules.sharing.tick_s)):
+                break
+            everybody = ticks
+            heads.allow()
+        else:
+            self._loosened = True  # the next look goes on
+
+    def _ask(self, asked: Asked) -> bool:
+        """One after another, until there is room that was reserved; whether there is."""
+        heads, turns = self.heads, Turns(self.standing.tree, asked)
+        self._made_room = False
         while self._may_start() and (turn := turns.next()) is not None:
             job = self.state.jobs[turn.head.job]
             may_start = heads.may_start(turn.head)
             heads.looked_at(turn.head)
             if (not may_start or not self._try(job, turn.leaf, turn.head.cls)) and turn.head.ahead:
                 self._serve(job, turn.leaf)  # of others nobody knows after a restart whether they were asleep
+            if self._made_room:
+                self._fell.clear()
+                return True
             turns.done()
             for fallen in self._fell:
                 turns.again(fallen)
             self._fell.clear()
+        return False
 
     def in_turn(self, leaves: Iterable[str], at_us: int) -> dict[str, None]:
         """The projects whose turn it is to rebalance in the tick of this moment."""
@@ -250,9 +268,9 @@ class Fair:
                 self.heads.hope(job, leaf, cls)
 
     def _line(self, leaf: str) -> Iterator[Head]:
-        """Whom to look at in a leaf."""
-        most = self.state.rules.sharing.reservations_leaf_max
-        return self.heads.line(self.standing.lines[leaf], leaf, self.state.jobs, most)
+        """Whom to look at in a leaf; nobody where nobody waits any more."""
+        most, line = self.state.rules.sharing.reservations_leaf_max, self.standing.lines.get(leaf)
+        return iter(()) if line is None else self.heads.line(line, leaf, self.state.jobs, most)
 
     def _may_start(self) -> bool:
         """Whether the pace that the rules set allows another start now."""
@@ -444,6 +462,7 @@ class Fair:
     def _let_go(self, places: Iterable[Place]) -> None:
         """What was reserved there is reserved no more."""
         positions = dict.fromkeys(position for position, _ in places)
+        self._made_room = True
         self.heads.wake(positions, self.pool.free)
         self._hope(positions)
         self._touch(places)

@@ -22,7 +22,7 @@ from leitstand.core.places.steps import INFINITY
 from leitstand.core.sharing.heads import Head
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, key_of, limit_of
-from leitstand.core.sharing.turns import Turns
+from leitstand.core.sharing.turns import Asked, Round
 from leitstand.core.sharing.units import Unit, run_of
 from leitstand.core.yielding.offers import Yielding
 
@@ -54,9 +54,8 @@ def grow(plan: "Fair") -> None:
     for inside in (True, False):
         growing = plan.standing.units.growing
         lines = {leaf: _line(plan, list(growing[leaf])) for leaf in plan.in_turn(growing, plan.now)}
-        turns = Turns(
-            plan.standing.tree, lines, plan.state.rules.sharing.tick_s, lambda head: True
-        )  # all are to be looked at
+        everybody = Asked(lines, lines.__getitem__, lambda head: True, plan.state.rules.sharing.tick_s)
+        turns = Round(plan.standing.tree, everybody)
         for _ in range(LOOKED_MAX):
             turn = turns.next() if left else None
             if turn is None:

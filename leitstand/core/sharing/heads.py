@@ -70,6 +70,10 @@ class Heads:
         key = leaf, cls.asked
         self.kept[key] = 0 if always else min(cls.limit_us, self.kept.get(key, INFINITY))
 
+    def allow(self) -> None:
+        """What is reserved has changed: forget whom it left no room; limits forbid what they forbade."""
+        self.kept = {key: limit_us for key, limit_us in self.kept.items() if not limit_us}
+
     def keeps(self, leaf: str, cls: Class) -> bool:
         """Whether limits forbid the class in this project, as far as this plan knows."""
         return self.kept.get((leaf, cls.asked), INFINITY + 1) <= cls.limit_us
@@ -179,7 +183,8 @@ class Heads:
     def leaves(self, standing: Standing) -> dict[str, None]:
         """Projects with somebody to look at."""
         lines = standing.lines
-        leaves = dict.fromkeys((*standing.fresh, *standing.opened, *self.again, *self.called))
+        leaves = dict.fromkeys((*standing.fresh, *standing.opened, *self.again, *self.called, *self.hopeful))
+        leaves.update((standing.waiting[job][0], None) for job in self.unserved if job in standing.waiting)
         if self.reserves:
             leaves.update(dict.fromkeys(self.unreserved.values()))
         leaves = {leaf: None for leaf in leaves if leaf in lines}

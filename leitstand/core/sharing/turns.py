@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose turn it is: from the root of the entitlement tree down, the child with the best claim. Called by the fair plan.
+"""Whose turn it is. Called by the fair plan.
 
-A child's claim: whether its head stays inside its guarantee; then its lag in proportion to its share, as it will be at
-the next tick if nothing changes, the most neglected first; then its id.
-Inside a leaf the order is the leaf's own.
+First those who are *owed*: their start stays inside a guarantee on their path. Then everybody else. In each of the two
+rounds from the root of the entitlement tree down the child that lags most in proportion to its share, as it will be at
+the next tick if nothing changes; then by id. Inside a leaf the order is the leaf's own.
+
+No claim depends on whose head it is. So whether somebody for whom nothing can be done is asked or left out, which a
+plan may know or not (`heads`), changes the order of nobody else.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
@@ -21,17 +24,64 @@ class Turn(NamedTuple):
     head: Head
 
 
-class _Branch:
-    """A node with jobs to look at below it. `heap`: its children by claim; a leaf has `heads` instead. `first`: whose
-    head is its head, None for a leaf; that of a leaf is None until somebody asks."""
+class Asked(NamedTuple):
+    """Whom a plan asks. `line`: the heads of a leaf that are to be looked at, in order, as they are when it is called;
+    `counts`: whether one that came up is still to be looked at; `tick_s`: seconds between ticks."""
 
-    __slots__ = ("first", "head", "heads", "heap", "node")
+    leaves: Iterable[str]
+    line: Callable[[str], Iterator[Head]]
+    counts: Callable[[Head], bool]
+    tick_s: int
+
+
+class Turns:
+    """Turns over those who are asked, each of them once."""
+
+    def __init__(self, tree: Tree, asked: Asked) -> None:
+        self._tree = tree
+        self._asked = asked._replace(leaves=[*asked.leaves])
+        self._had: dict[str, None] = {}  # jobs that had their turn
+        self._owed = True
+        owed = [id for id in self._asked.leaves if tree.guaranteed(tree.node(id), 1) is not None]
+        self._round = Round(tree, self._asked._replace(leaves=owed, counts=self._is_owed))
+
+    def next(self) -> Turn | None:
+        """Whose turn it is; None if everybody had theirs."""
+        turn = self._round.next()
+        if turn is None and self._owed:
+            self._owed = False
+            self._round = Round(self._tree, self._asked._replace(counts=self._is_left))
+            turn = self._round.next()
+        if turn is not None:
+            self._had[turn.head.job] = None
+        return turn
+
+    def done(self) -> None:
+        """The job had its turn."""
+        self._round.done()
+
+    def again(self, leaf: Node) -> None:
+        """Less is used in `leaf` than before, though it was not its turn: it and the nodes above it lag more now."""
+        self._round.again(leaf)
+
+    def _is_owed(self, head: Head) -> bool:
+        owed = self._tree.guaranteed(self._tree.node(head.leaf), head.charge) is not None
+        return owed and self._asked.counts(head)
+
+    def _is_left(self, head: Head) -> bool:
+        return head.job not in self._had and self._asked.counts(head)
+
+
+class _Branch:
+    """A node with jobs to look at below it. `heap`: its children by claim; a leaf has `heads` instead, and the `head`
+    that came up last."""
+
+    __slots__ = ("head", "heads", "heap", "node")
 
     def __init__(self, node: Node, heads: Iterator[Head] | None) -> None:
         self.node = node
         self.heads = heads
-        self.heap: list[tuple[int, int, str, _Branch]] = []
-        self.first: _Branch | None = None
+        self.heap: list[tuple[int, str, _Branch]] = []
         self.head: Head | None = None
 
     def advance(self) -> bool:
@@ -40,38 +90,27 @@ class _Branch:
         self.head = next(self.heads, None)
         return self.head is not None
 
-    def take_first(self) -> None:
-        """The head of an inner node is that of its best child."""
-        best = self.heap[0][-1]
-        self.first = best.first or best
 
+class Round:
+    """One round over those who are asked. A head is not asked for before its leaf comes first."""
 
-class Turns:
-    """Turns over the leaves of `lines`, each with the heads that are to be looked at, in order. A head is not asked for
-    before its leaf may come first; `counts`: whether one that was is still to be looked at."""
-
-    def __init__(
-        self, tree: Tree, lines: Mapping[str, Iterator[Head]], tick_s: int, counts: Callable[[Head], bool]
-    ) -> None:
-        self._tree = tree
-        self._tick_s = tick_s
-        self._counts = counts
+    def __init__(self, tree: Tree, asked: Asked) -> None:
+        self._tick_s = asked.tick_s
+        self._counts = asked.counts
         self._inner: dict[Node, _Branch] = {}
         levels: list[dict[str, tuple[Node, list[_Branch]]]] = []
-        for path, heads in lines.items():
-            self._hang(levels, _Branch(tree.node(path), heads))
+        for path in asked.leaves:
+            self._hang(levels, _Branch(tree.node(path), asked.line(path)))
+        self._root = _Branch(tree.root, None)
         for level in range(len(levels) - 1, -1, -1):
             for node, below in list(levels[level].values()):
                 branch = self._inner[node] = _Branch(node, None)
-                branch.heap = [(*self._claim(child), child.node.id, child) for child in below]
+                branch.heap = [(self._claim(child.node), child.node.id, child) for child in below]
                 heapify(branch.heap)
-                branch.take_first()
                 if level:
                     self._hang(levels, branch)
                 else:
                     self._root = branch
-        if not levels:
-            self._root = _Branch(tree.root, None)
         self._path: list[_Branch] = []
 
     def _hang(self, levels: list[dict[str, tuple[Node, list[_Branch]]]], branch: _Branch) -> None:
@@ -99,36 +138,27 @@ class Turns:
         self._pass(self._path, self._path[-1].advance())
 
     def again(self, leaf: Node) -> None:
-        """Less is used in `leaf` than before, though it was not its turn: it and the nodes above it lag more now."""
+        """See `Turns`."""
         for node in leaf.path():
             branch = None if node.parent is None else self._inner.get(node.parent)
             for index, (*_, child) in enumerate(branch.heap if branch is not None else ()):
                 if child.node is node:
                     assert branch is not None, "it has a heap"
-                    branch.heap[index] = (*self._claim(child), node.id, child)
+                    branch.heap[index] = (self._claim(node), node.id, child)
                     heapify(branch.heap)
-                    branch.take_first()
                     break
 
     def _pass(self, path: list[_Branch], left: bool) -> None:
         """The leaf at the end of the path has another head now, or none is `left`."""
         for branch in reversed(path[:-1]):
-            child = branch.heap[0][-1]
+            node, child = branch.heap[0][-1].node, branch.heap[0][-1]
             if left:
-                heapreplace(branch.heap, (*self._claim(child), child.node.id, child))
+                heapreplace(branch.heap, (self._claim(node), node.id, child))
             else:
                 heappop(branch.heap)
             left = bool(branch.heap)
-            if left:
-                branch.take_first()
 
-    def _claim(self, child: _Branch) -> tuple[int, int]:
-        """The lower the earlier. A head that nobody asked for yet counts as the smallest there could be."""
-        node = child.node
-        standing = 1
-        if node.guarantee:
-            leaf = child.first or child
-            charge = leaf.head.charge if leaf.head is not None else 1
-            standing = int(self._tree.occupied_with(node, leaf.node, charge) > node.guarantee)
+    def _claim(self, node: Node) -> int:
+        """The lower the earlier."""
         lag = node.lag + (node.deserved - node.running) * self._tick_s
-        return standing, -(lag << 20) // max(1, node.deserved)
+        return -(lag << 20) // max(1, node.deserved)
