@@ -58,10 +58,10 @@ def played(tree: Tree, jobs: list[tuple[int, Job]]) -> list[str]:
         lines[leaf].append(Head(leaf, f"{leaf}-{number}", CLASS, charge, True))
     doing = {f"{job[0]}-{number}": (job[2], job[3]) for number, job in jobs}
 
-    def line(leaf: str) -> Iterator[Head]:
+    def line(leaf: str, owed: bool) -> Iterator[Head]:
         return iter(lines[leaf])
 
-    turns, order = Turns(tree, Asked(LEAVES, line, lambda head: True, 60)), []
+    turns, order = Turns(tree, Asked(LEAVES, line, lambda head, owed: True, 60)), []
     while (turn := turns.next()) is not None:
         starts, stops = doing[turn.head.job]
         if starts:

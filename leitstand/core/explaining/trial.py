@@ -156,8 +156,9 @@ class Trial(Fair):
         below = top.id + "/" if top.id else ""
         own, tree = self.leaf(job), self.standing.tree
 
-        def line(leaf: str) -> Iterator[Head]:
-            return self._with(job, self._line(leaf)) if leaf == own.id else self._line(leaf)
+        def line(leaf: str, owed: bool) -> Iterator[Head]:
+            heads = self._line(leaf, owed)
+            return self._with(job, heads) if leaf == own.id else heads
 
         leaves = {leaf: None for leaf in self.standing.lines if leaf == top.id or leaf.startswith(below)}
         leaves[own.id] = None

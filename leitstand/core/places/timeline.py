@@ -95,6 +95,7 @@ class Timeline:
         self._cutting = Cutting()
         self._layers: dict[tuple[str, ...], _Layer] = {}
         self._moved: dict[int, None] = {}
+        self._loosened: dict[int, None] = {}
 
     # ── what is ───────────────────────────────────────────────────────────────────────────────────────────────────
     def occupy(
@@ -127,6 +128,8 @@ class Timeline:
         """A run ends sooner or later than said."""
         assert until_us <= INFINITY
         if self._until[run] != until_us:
+            if until_us < self._until[run]:
+                self._loosen(self._places[run])
             self._until[run] = until_us
             self._cutting.until(run, until_us)
             self._touch(self._places[run])
@@ -146,6 +149,7 @@ class Timeline:
         self._ending[run] = None
         for position in self._places[run]:
             self._ending_mask |= 1 << position
+        self._loosen(self._places[run])
         self._touch(self._places[run])
 
     def doubt(self, run: str) -> None:
@@ -173,10 +177,12 @@ class Timeline:
             del self._runs[position][run]
         if self._ending.pop(run, run) is None:
             self._unmark(places)
+        self._loosen(places)
         self._touch(places)
 
     def touch(self, position: int) -> None:
         """What a node has changed, other than by runs: it was added again, withdrawn or closed."""
+        self._loosen((position,))
         self._touch((position,))
         for layer in self._layers.values():
             layer.views = None
@@ -199,6 +205,19 @@ class Timeline:
         """Positions where anything changed since this was asked last."""
         moved, self._moved = self._moved, {}
         return moved
+
+    def has_loosened(self) -> bool:
+        """Whether `loosened` would name any."""
+        return bool(self._loosened)
+
+    def loosened(self) -> dict[int, None]:
+        """Positions where there may be more room at some time since this was asked last: something ended, will end
+        sooner, or is not reserved any more."""
+        loosened, self._loosened = self._loosened, {}
+        return loosened
+
+    def _loosen(self, positions: Collection[int]) -> None:
+        self._loosened.update(dict.fromkeys(positions))
 
     def _touch(self, positions: Collection[int]) -> None:
         self._moved.update(dict.fromkeys(positions))
@@ -284,6 +303,7 @@ class Timeline:
             if not jobs:
                 del self._reserved[position]
                 self._reserved_mask ^= 1 << position
+        self._loosen(positions)
         self._touch(positions)
 
     def _whole_for(self, position: int, mig: str, tasks: int) -> int:

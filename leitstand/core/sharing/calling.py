@@ -54,7 +54,7 @@ def call(plan: "Fair", job: "Job", leaf: "Node") -> None:
     plan.usage.reserves(job, leaf, "call", start_us)
     plan._touch(act.places)
     if known is not None:
-        plan._let_go(known.places)
+        plan._touch(known.places)
 
 
 def start(plan: "Fair", job: "Job", leaf: "Node") -> bool:

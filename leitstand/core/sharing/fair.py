@@ -22,7 +22,7 @@ from leitstand.core.sharing import calling, growing, keeping, making_way, overdu
 from leitstand.core.sharing.due import start as start_reserved
 from leitstand.core.sharing.due import start_due
 from leitstand.core.sharing.entitlements import next_change
-from leitstand.core.sharing.heads import Head, Heads, may_serve
+from leitstand.core.sharing.heads import Head, Heads, Look, may_serve
 from leitstand.core.sharing.shares import Held, Node
 from leitstand.core.sharing.standing import Class, Standing, limit_of, parts_of
 from leitstand.core.sharing.turns import Asked, Turns
@@ -74,7 +74,6 @@ class Fair:
         self.freed: dict[int, None] | None = None
         self.looked_at: dict[int, None] | None = None  # of them, those that the last plan knew
         self._loosened = False  # whether something was decided since the last look that may let others start
-        self._made_room = False  # whether what was reserved somewhere is reserved no more, since the turns began
 
     def emit(self, fact: f.Fact) -> None:
         """Record a fact and apply it."""
@@ -121,6 +120,7 @@ class Fair:
         return (due is not None and due <= now) or bool(
             self.freed is None
             or self.freed
+            or self.standing.timeline.has_loosened()
             or self.standing.fresh
             or self.standing.opened
             or self.heads.again
@@ -178,6 +178,7 @@ class Fair:
         self._loosened = False
         self.heads.wake(self.looked_at, self.pool.free)
         self._hope(self.looked_at or ())
+        self._take_up_room()
         self._allow()
         making_way.make_way(self)
         start_due(self)
@@ -198,8 +199,8 @@ class Fair:
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _take_turns(self) -> None:
         """Heads in the order of shares: each starts, or takes back what it is owed, or gets a reservation. Where that
-        leaves room that was reserved, the turns begin anew: whoever it may serve comes in his turn, whether he was
-        asleep or not."""
+        leaves room at any time, the turns begin anew: whoever it may serve comes in his turn, whether he was asleep or
+        not."""
         heads, standing = self.heads, self.standing
         heads.kept.clear()
         heads.reserves = self.reserved < reserving.most(self)
@@ -208,6 +209,7 @@ class Fair:
         self.rebalanced = in_turn if ticks else {leaf: None for leaf in self.calls if leaf in in_turn}
         everybody = ticks or self.looked_at is None
         for _ in range(ROUNDS_MAX):
+            self._take_up_room()
             leaves = dict.fromkeys(standing.lines) if everybody else heads.leaves(standing)
             heads.take_up(standing)
             heads.ask(standing)
@@ -222,16 +224,15 @@ class Fair:
             self._loosened = True  # the next look goes on
 
     def _ask(self, asked: Asked) -> bool:
-        """One after another, until there is room that was reserved; whether there is."""
+        """One after another, until there is more room at some time; whether there is."""
         heads, turns = self.heads, Turns(self.standing.tree, asked)
-        self._made_room = False
         while self._may_start() and (turn := turns.next()) is not None:
             job = self.state.jobs[turn.head.job]
-            may_start = heads.may_start(turn.head)
+            may_start = heads.may_start(turn.head, turn.owed)
             heads.looked_at(turn.head)
             if (not may_start or not self._try(job, turn.leaf, turn.head.cls)) and turn.head.ahead:
                 self._serve(job, turn.leaf)  # of others nobody knows after a restart whether they were asleep
-            if self._made_room:
+            if self._take_up_room():
                 self._fell.clear()
                 return True
             turns.done()
@@ -239,6 +240,13 @@ class Fair:
                 turns.again(fallen)
             self._fell.clear()
         return False
+
+    def _take_up_room(self) -> bool:
+        """Wake those whom it may serve that there is more room at some time; whether there is."""
+        positions = self.standing.timeline.loosened()
+        self.heads.wake(positions, self.pool.free)
+        self._hope(positions)
+        return bool(positions)
 
     def in_turn(self, leaves: Iterable[str], at_us: int) -> dict[str, None]:
         """The projects whose turn it is to rebalance in the tick of this moment."""
@@ -267,10 +275,10 @@ class Fair:
                 del self.heads.forbidden[id]
                 self.heads.hope(job, leaf, cls)
 
-    def _line(self, leaf: str) -> Iterator[Head]:
+    def _line(self, leaf: str, owed: bool) -> Iterator[Head]:
         """Whom to look at in a leaf; nobody where nobody waits any more."""
-        most, line = self.state.rules.sharing.reservations_leaf_max, self.standing.lines.get(leaf)
-        return iter(()) if line is None else self.heads.line(line, leaf, self.state.jobs, most)
+        line, look = self.standing.lines.get(leaf), Look(self.state.rules.sharing.reservations_leaf_max, owed)
+        return iter(()) if line is None else self.heads.line(leaf, line, self.state.jobs, look)
 
     def _may_start(self) -> bool:
         """Whether the pace that the rules set allows another start now."""
@@ -293,6 +301,9 @@ class Fair:
         elif job.id not in self.state.reservations:
             if fits:
                 self.heads.bar(cls)
+                view = self.standing.timeline.view(self.now, cls.limit_us, job.id, ("plan",))
+                if self.pool.place(cls.asked, view) is None:
+                    self.heads.shut_out(cls)
             else:
                 self.heads.keep(leaf.id, cls, forbidden)
         return False
@@ -310,7 +321,7 @@ class Fair:
         self.usage.starts(job, known is not None)
         self._touch(places)
         if known is not None:
-            self._let_go(known.places)
+            self._touch(known.places)
 
     # ── who cannot start ──────────────────────────────────────────────────────────────────────────────────────────
     def _serve(self, job: "Job", leaf: Node) -> bool:
@@ -377,7 +388,7 @@ class Fair:
         self.usage.claims(job.id)
         self._displace(act.places)
         if known is not None:  # what it had reserved elsewhere
-            self._let_go(known.places)
+            self._touch(known.places)
         for victim in act.victims:
             self.usage.stops(counts_as(victim))
             self._fell[self.standing.tree.held[counts_as(victim)].leaf] = None
@@ -457,15 +468,7 @@ class Fair:
         self.heads.unserve(job, leaf)
         self.heads.again[leaf] = None
         if known is not None:
-            self._let_go(known.places)
-
-    def _let_go(self, places: Iterable[Place]) -> None:
-        """What was reserved there is reserved no more."""
-        positions = dict.fromkeys(position for position, _ in places)
-        self._made_room = True
-        self.heads.wake(positions, self.pool.free)
-        self._hope(positions)
-        self._touch(places)
+            self._touch(known.places)
 
     def _touch(self, places: Iterable[Place]) -> None:
         """What is free or reserved there has changed."""

@@ -54,7 +54,8 @@ def grow(plan: "Fair") -> None:
     for inside in (True, False):
         growing = plan.standing.units.growing
         lines = {leaf: _line(plan, list(growing[leaf])) for leaf in plan.in_turn(growing, plan.now)}
-        everybody = Asked(lines, lines.__getitem__, lambda head: True, plan.state.rules.sharing.tick_s)
+        tick_s = plan.state.rules.sharing.tick_s
+        everybody = Asked(lines, lambda leaf, owed: lines[leaf], lambda head, owed: True, tick_s)  # noqa: B023
         turns = Round(plan.standing.tree, everybody)
         for _ in range(LOOKED_MAX):
             turn = turns.next() if left else None

@@ -33,11 +33,20 @@ class Head(NamedTuple):
     ahead: bool
 
 
+class Look(NamedTuple):
+    """How a line is looked at: the first `most` of a project may have reservations; `owed`: whether those are asked who
+    are owed a start."""
+
+    most: int
+    owed: bool
+
+
 class Heads:
     """See the module."""
 
     def __init__(self) -> None:
         self.barred: dict[Resources, int] = {}  # shape → the least time limit that found no place
+        self.shut: dict[Resources, int] = {}  # the same where plans of others are in nobody's way
         self.served: dict[str, str] = {}  # in this cycle, and their projects
         self.called: dict[str, None] = {}  # projects of which everybody is to be served in this cycle
         self.unserved: dict[str, None] = {}  # to be served in this cycle,
@@ -57,13 +66,20 @@ class Heads:
         self.again: dict[str, None] = {}  # projects that the next plan looks at in any case
 
     # ── who sleeps ────────────────────────────────────────────────────────────────────────────────────────────────
-    def sleeps(self, cls: Class) -> bool:
-        """Whether none of the class would find places."""
-        return self.barred.get(cls.asked, INFINITY + 1) <= cls.limit_us
+    def sleeps(self, cls: Class, owed: bool = False) -> bool:
+        """Whether none of the class would find places; of one that is `owed`, not even where plans of others are."""
+        return self._asleep(owed).get(cls.asked, INFINITY + 1) <= cls.limit_us
+
+    def _asleep(self, owed: bool) -> dict[Resources, int]:
+        return self.shut if owed else self.barred
 
     def bar(self, cls: Class) -> None:
         """One of the class found no place."""
         self.barred[cls.asked] = min(cls.limit_us, self.barred.get(cls.asked, INFINITY))
+
+    def shut_out(self, cls: Class) -> None:
+        """One of the class found no place, nor would it if it were owed one."""
+        self.shut[cls.asked] = min(cls.limit_us, self.shut.get(cls.asked, INFINITY))
 
     def keep(self, leaf: str, cls: Class, always: bool) -> None:
         """Limits forbid the class in this project, whatever its time limit, or for as long as that."""
@@ -82,13 +98,15 @@ class Heads:
         """Capacity was freed on these nodes; without positions: anywhere."""
         if positions is None:
             self.barred.clear()
+            self.shut.clear()
             return
         left = list(dict.fromkeys(positions))
         if not left:
             return
-        for asked in list(self.barred):
+        for asked in list(dict.fromkeys((*self.barred, *self.shut))):
             if any(may_serve(asked, at, free) for at in left):
-                del self.barred[asked]
+                self.barred.pop(asked, None)
+                self.shut.pop(asked, None)
 
     # ── who was looked at ─────────────────────────────────────────────────────────────────────────────────────────
     def begin(self) -> None:
@@ -189,27 +207,29 @@ class Heads:
             leaves.update(dict.fromkeys(self.unreserved.values()))
         leaves = {leaf: None for leaf in leaves if leaf in lines}
         for cls, where in standing.classes.items():
-            if not self.sleeps(cls):
+            if not (self.sleeps(cls) and self.sleeps(cls, owed=True)):
                 leaves.update(dict.fromkeys(where))
                 if len(leaves) == len(lines):
                     break
         return leaves
 
-    def line(self, line: Lane, leaf: str, jobs: Mapping[str, Job], most: int) -> Iterator[Head]:
-        """Whom to look at in a project, one after another: of the first `most` those who are not served, who is
-        hopeful, of the rest the first of each class that may fit."""
+    def line(self, leaf: str, line: Lane, jobs: Mapping[str, Job], look: "Look") -> Iterator[Head]:
+        """Whom to look at in a project, one after another: of the first those who are not served, who is hopeful, of
+        the rest the first of each class that may fit."""
         last: Key | None = None
-        while (found := self._next(line, leaf, most, last)) is not None:
+        while (found := self._next(line, leaf, look, last)) is not None:
             last, cls, ahead = found
             yield Head(leaf, last[-1], cls, jobs[last[-1]].charge_milli, ahead)
 
-    def _next(self, line: Lane, leaf: str, most: int, last: Key | None) -> tuple[Key, Class, bool] | None:
+    def _next(self, line: Lane, leaf: str, look: "Look", last: Key | None) -> tuple[Key, Class, bool] | None:
+        most, owed = look
+        asleep = self._asleep(owed)
         found: tuple[Key, Class, bool] | None = None
         if self.all or leaf in self.asking:
             begin = 0 if last is None else bisect_left(line.order, (last,))
             for key, cls in line.order[begin:most]:
                 if key != last and (
-                    not self.is_served(key[-1], leaf) or not (self.sleeps(cls) or self.keeps(leaf, cls))
+                    not self.is_served(key[-1], leaf) or not (self.sleeps(cls, owed) or self.keeps(leaf, cls))
                 ):
                     found = key, cls, True
                     break
@@ -217,7 +237,7 @@ class Heads:
                 if (last is None or key > last) and (found is None or key < found[0]):
                     found = key, cls, False
         for asked, limits in line.limits.items():
-            barred = self.barred.get(asked, INFINITY + 1)
+            barred = asleep.get(asked, INFINITY + 1)
             if limits[0] >= barred:
                 continue
             barred = min(barred, self.kept.get((leaf, asked), INFINITY + 1))
@@ -231,13 +251,13 @@ class Heads:
                     found = keys[index], cls, False
         return found
 
-    def counts(self, head: Head) -> bool:
+    def counts(self, head: Head, owed: bool) -> bool:
         """Whether a head is still to be looked at."""
-        return self.may_start(head) or (head.ahead and not self.is_served(head.job, head.leaf))
+        return self.may_start(head, owed) or (head.ahead and not self.is_served(head.job, head.leaf))
 
-    def may_start(self, head: Head) -> bool:
+    def may_start(self, head: Head, owed: bool) -> bool:
         """Whether it may find places."""
-        return not self.sleeps(head.cls) or head.job in self.hopeful.get(head.leaf, _NOBODY)
+        return not self.sleeps(head.cls, owed) or head.job in self.hopeful.get(head.leaf, _NOBODY)
 
 
 _NOBODY: Final[Mapping[str, tuple[Key, Class]]] = {}

@@ -18,19 +18,21 @@ from leitstand.core.sharing.shares import Node, Tree
 
 
 class Turn(NamedTuple):
-    """The job whose turn it is."""
+    """The job whose turn it is, and whether it is `owed` a start."""
 
     leaf: Node
     head: Head
+    owed: bool
 
 
 class Asked(NamedTuple):
     """Whom a plan asks. `line`: the heads of a leaf that are to be looked at, in order, as they are when it is called;
-    `counts`: whether one that came up is still to be looked at; `tick_s`: seconds between ticks."""
+    `counts`: whether one that came up is still to be looked at; both of those who are owed a start, or of others.
+    `tick_s`: seconds between ticks."""
 
     leaves: Iterable[str]
-    line: Callable[[str], Iterator[Head]]
-    counts: Callable[[Head], bool]
+    line: Callable[[str, bool], Iterator[Head]]
+    counts: Callable[[Head, bool], bool]
     tick_s: int
 
 
@@ -43,7 +45,7 @@ class Turns:
         self._had: dict[str, None] = {}  # jobs that had their turn
         self._owed = True
         owed = [id for id in self._asked.leaves if tree.guaranteed(tree.node(id), 1) is not None]
-        self._round = Round(tree, self._asked._replace(leaves=owed, counts=self._is_owed))
+        self._round = Round(tree, self._asked._replace(leaves=owed, counts=self._is_owed), owed=True)
 
     def next(self) -> Turn | None:
         """Whose turn it is; None if everybody had theirs."""
@@ -64,12 +66,12 @@ class Turns:
         """Less is used in `leaf` than before, though it was not its turn: it and the nodes above it lag more now."""
         self._round.again(leaf)
 
-    def _is_owed(self, head: Head) -> bool:
-        owed = self._tree.guaranteed(self._tree.node(head.leaf), head.charge) is not None
-        return owed and self._asked.counts(head)
+    def _is_owed(self, head: Head, owed: bool) -> bool:
+        inside = self._tree.guaranteed(self._tree.node(head.leaf), head.charge) is not None
+        return inside and self._asked.counts(head, owed)
 
-    def _is_left(self, head: Head) -> bool:
-        return head.job not in self._had and self._asked.counts(head)
+    def _is_left(self, head: Head, owed: bool) -> bool:
+        return head.job not in self._had and self._asked.counts(head, owed)
 
 
 class _Branch:
@@ -94,13 +96,14 @@ class _Branch:
 class Round:
     """One round over those who are asked. A head is not asked for before its leaf comes first."""
 
-    def __init__(self, tree: Tree, asked: Asked) -> None:
+    def __init__(self, tree: Tree, asked: Asked, *, owed: bool = False) -> None:
         self._tick_s = asked.tick_s
+        self._owed = owed
         self._counts = asked.counts
         self._inner: dict[Node, _Branch] = {}
         levels: list[dict[str, tuple[Node, list[_Branch]]]] = []
         for path in asked.leaves:
-            self._hang(levels, _Branch(tree.node(path), asked.line(path)))
+            self._hang(levels, _Branch(tree.node(path), asked.line(path, owed)))
         self._root = _Branch(tree.root, None)
         for level in range(len(levels) - 1, -1, -1):
             for node, below in list(levels[level].values()):
@@ -127,9 +130,9 @@ class Round:
             while path[-1].heap:
                 path.append(path[-1].heap[0][-1])
             leaf = path[-1]
-            if leaf.head is not None and self._counts(leaf.head):
+            if leaf.head is not None and self._counts(leaf.head, self._owed):
                 self._path = path
-                return Turn(leaf.node, leaf.head)
+                return Turn(leaf.node, leaf.head, self._owed)
             self._pass(path, leaf.advance())
         return None
 
