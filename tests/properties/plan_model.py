@@ -106,7 +106,9 @@ def next_turn(moment: Moment, done: Collection[str]) -> Asked | None:
 
 
 def _is_owed(moment: Moment, job: Asked, used: dict[str, int]) -> bool:
-    guarantees = {node: model.guarantee(moment.tree[node], moment.now) for node in model.path(moment.tree, job.leaf)}
+    guarantees = {
+        node: model.guarantee(moment.tree[node], moment.now) for node in model.path(moment.tree, job.leaf)
+    }
     return any(node and 0 < used[node] + job.charge <= guarantee for node, guarantee in guarantees.items())
 
 

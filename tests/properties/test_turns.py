@@ -93,7 +93,9 @@ def test_who_is_owed_comes_before_who_is_not_and_everybody_has_one_turn(
     guaranteed: dict[str, int], lag: dict[str, int], jobs: list[Job]
 ) -> None:
     tree = entitled(guaranteed, lag)
-    order = played(tree, [(number, (leaf, charge, True, -1)) for number, (leaf, charge, *_) in enumerate(jobs)])
+    order = played(
+        tree, [(number, (leaf, charge, True, -1)) for number, (leaf, charge, *_) in enumerate(jobs)]
+    )
     assert sorted(order) == sorted(f"{job[0]}-{number}" for number, job in enumerate(jobs))
     again = entitled(guaranteed, lag)
     owed = []

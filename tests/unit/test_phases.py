@@ -151,16 +151,19 @@ def test_who_is_called_is_looked_at_though_all_of_its_shapes_sleep() -> None:
     assert standing is not None
     for cls in standing.classes:
         plan.heads.bar(cls)
+        plan.heads.shut_out(cls)
     standing.looked()
     assert plan.heads.leaves(standing) == {}
     plan.heads.call({"industry/a/p7": None, "industry/a/gone": None})
     assert plan.heads.leaves(standing) == {"industry/a/p7": None}
     plan.heads.ask(standing)
-    assert [head.ahead for head in plan._line("industry/a/p7")] == [True]
+    assert [head.ahead for head in plan._line("industry/a/p7", False)] == [True]
     assert plan.heads.serve(standing.lines["industry/a/p7"].order[0][0][-1], "industry/a/p7")
-    assert list(plan._line("industry/a/p7")) == []
+    assert list(plan._line("industry/a/p7", False)) == []
     plan.heads.call({"industry/a/p7": None})
-    assert [head.ahead for head in plan._line("industry/a/p7")] == [True], "called again it is served again"
+    assert [head.ahead for head in plan._line("industry/a/p7", False)] == [True], (
+        "called again it is served again"
+    )
 
 
 def test_moves_are_looked_for_in_the_first_four_ticks_and_then_in_every_eighth() -> None:
