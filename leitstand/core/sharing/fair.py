@@ -74,6 +74,7 @@ class Fair:
         self.freed: dict[int, None] | None = None
         self.looked_at: dict[int, None] | None = None  # of them, those that the last plan knew
         self._loosened = False  # whether something was decided since the last look that may let others start
+        self._dropped = False  # whether a reservation was dropped since room was last taken up
 
     def emit(self, fact: f.Fact) -> None:
         """Record a fact and apply it."""
@@ -219,7 +220,6 @@ class Fair:
             if not self._ask(Asked(leaves, self._line, heads.counts, self.state.rules.sharing.tick_s)):
                 break
             everybody = ticks
-            heads.allow()
         else:
             self._loosened = True  # the next look goes on
 
@@ -242,11 +242,15 @@ class Fair:
         return False
 
     def _take_up_room(self) -> bool:
-        """Wake those whom it may serve that there is more room at some time; whether there is."""
-        positions = self.standing.timeline.loosened()
-        self.heads.wake(positions, self.pool.free)
-        self._hope(positions)
-        return bool(positions)
+        """Whether there is more room at some time, and somebody whom that may serve: who slept, hopes, was kept, or has
+        lost his reservation."""
+        positions, dropped = self.standing.timeline.loosened(), self._dropped
+        self._dropped = False
+        if not positions:
+            return dropped
+        woken = self.heads.wake(positions, self.pool.free)
+        hoping = self._hope(positions)
+        return self.heads.allow() or woken or hoping or dropped
 
     def in_turn(self, leaves: Iterable[str], at_us: int) -> dict[str, None]:
         """The projects whose turn it is to rebalance in the tick of this moment."""
@@ -256,13 +260,16 @@ class Fair:
         first = at_us // self.state.rules.sharing.tick_us * REBALANCED_MAX % len(every)
         return dict.fromkeys((every + every)[first : first + REBALANCED_MAX])
 
-    def _hope(self, positions: Iterable[int]) -> None:
-        """Capacity was freed where places are reserved: perhaps those for whom can start sooner."""
-        waiting, free = self.standing.waiting, self.pool.free
+    def _hope(self, positions: Iterable[int]) -> bool:
+        """Capacity was freed where places are reserved: perhaps those for whom can start sooner; whether there are
+        any."""
+        waiting, free, found = self.standing.waiting, self.pool.free, False
         for position in positions:
             for job in self.standing.timeline.on(position):
                 if job in waiting and may_serve(waiting[job][1].asked, position, free):
                     self.heads.hope(self.state.jobs[job], *waiting[job])
+                    found = True
+        return found
 
     def _allow(self) -> None:
         """Whom limits forbade to start before his reservation, and forbid no more, may start sooner."""
@@ -463,6 +470,7 @@ class Fair:
         """Hold nothing for the job any more; it may get something else at once."""
         known = self.standing.timeline.reservation(job)
         self.emit(f.ReservationDropped(job, cause))
+        self._dropped = True
         self.usage.drops(job)
         leaf = self.state.leaf(self.state.jobs[job])
         self.heads.unserve(job, leaf)

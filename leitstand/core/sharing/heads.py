@@ -86,27 +86,27 @@ class Heads:
         key = leaf, cls.asked
         self.kept[key] = 0 if always else min(cls.limit_us, self.kept.get(key, INFINITY))
 
-    def allow(self) -> None:
-        """What is reserved has changed: forget whom it left no room; limits forbid what they forbade."""
-        self.kept = {key: limit_us for key, limit_us in self.kept.items() if not limit_us}
+    def allow(self) -> bool:
+        """What is reserved has changed: forget whom it left no room; limits forbid what they forbade. Whether there was
+        anybody."""
+        kept = {key: limit_us for key, limit_us in self.kept.items() if not limit_us}
+        before, self.kept = self.kept, kept
+        return len(kept) < len(before)
 
     def keeps(self, leaf: str, cls: Class) -> bool:
         """Whether limits forbid the class in this project, as far as this plan knows."""
         return self.kept.get((leaf, cls.asked), INFINITY + 1) <= cls.limit_us
 
-    def wake(self, positions: Iterable[int] | None, free: Free) -> None:
-        """Capacity was freed on these nodes; without positions: anywhere."""
-        if positions is None:
-            self.barred.clear()
-            self.shut.clear()
-            return
-        left = list(dict.fromkeys(positions))
-        if not left:
-            return
-        for asked in list(dict.fromkeys((*self.barred, *self.shut))):
-            if any(may_serve(asked, at, free) for at in left):
-                self.barred.pop(asked, None)
-                self.shut.pop(asked, None)
+    def wake(self, positions: Iterable[int] | None, free: Free) -> bool:
+        """Capacity was freed on these nodes; without positions: anywhere. Whether that wakes anybody."""
+        asleep = list(dict.fromkeys((*self.barred, *self.shut)))
+        if positions is not None:
+            left = list(dict.fromkeys(positions))
+            asleep = [asked for asked in asleep if any(may_serve(asked, at, free) for at in left)]
+        for asked in asleep:
+            self.barred.pop(asked, None)
+            self.shut.pop(asked, None)
+        return bool(asleep)
 
     # ── who was looked at ─────────────────────────────────────────────────────────────────────────────────────────
     def begin(self) -> None:
