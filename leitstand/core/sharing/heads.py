@@ -89,9 +89,9 @@ class Heads:
     def allow(self) -> bool:
         """What is reserved has changed: forget whom it left no room; limits forbid what they forbade. Whether there was
         anybody."""
-        kept = {key: limit_us for key, limit_us in self.kept.items() if not limit_us}
-        before, self.kept = self.kept, kept
-        return len(kept) < len(before)
+        before = len(self.kept)
+        self.kept = {key: limit_us for key, limit_us in self.kept.items() if not limit_us}
+        return len(self.kept) < before
 
     def keeps(self, leaf: str, cls: Class) -> bool:
         """Whether limits forbid the class in this project, as far as this plan knows."""
