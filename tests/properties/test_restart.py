@@ -111,16 +111,25 @@ def decides_the_same(seed: int) -> None:
     play(cloud, estate(seed))
 
 
-@pytest.mark.parametrize("seed", [17, 24, 30, 34, 163, 169, 199, 211])
+@pytest.mark.parametrize("seed", [17, 24, 30, 34, 163, 169, 199, 211, 523, 577])
 def test_found_a_restart_where_much_waits_decides_as_the_core_that_went_on(seed: int) -> None:
     # 24, 30: who stands behind the first of his project was served at ticks if his class was not asleep
     # 34: what a job had reserved was given up for a claim elsewhere, and nobody was told
     # 169: a claim that had been tried was tried again only when something changed on its own nodes, but starts anywhere
     # 199, 211: the claim of a project hung on whose head it was, and so on who slept before it
     # 17, 163: who slept was woken by room that was reserved, but had no turn before the next look
+    # 523: who was told to end leaves room at a later time, and nobody was told
+    # 577: who is owed may start where others have plans, and slept because of them
     decides_the_same(seed)
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("LEITSTAND_HUNT", "12"))))
 def test_a_restart_where_much_waits_decides_as_the_core_that_went_on(seed: int) -> None:
+    decides_the_same(seed)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="open: docs/proofs.md")
+@pytest.mark.parametrize("seed", [1141])
+def test_open_a_restart_where_much_waits_decides_as_the_core_that_went_on(seed: int) -> None:
+    # nothing was freed, and the one that went on does not look
     decides_the_same(seed)
