@@ -129,7 +129,7 @@ def test_a_restart_where_much_waits_decides_as_the_core_that_went_on(seed: int) 
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="open: docs/proofs.md")
-@pytest.mark.parametrize("seed", [1141])
+@pytest.mark.parametrize("seed", [313, 1141])
 def test_open_a_restart_where_much_waits_decides_as_the_core_that_went_on(seed: int) -> None:
     # nothing was freed, and the one that went on does not look
     decides_the_same(seed)
