@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from leitstand.core import acts as a
 from leitstand.core import facts as f
+from leitstand.core.places.timeline import ENDING
+from leitstand.core.sharing.standing import limit_of
 from leitstand.core.units import HOUR_US, SECOND_US
+from leitstand.core.yielding.cover import Cover
 from tests.simulate.checking import after, before, broken
 
 if TYPE_CHECKING:
@@ -99,16 +102,24 @@ def promises_are_not_moved(world: "World", at: int, fact: Any) -> None:
 @after
 def promises_are_kept(world: "World") -> None:
     """Who was promised a start has started by then, or is told why not. An engine that fails, or starts runs late, may
-    be late with their ends by the time to stop a run and a tick; a prompt one by what it takes to say so."""
+    be late with their ends by the time to stop a run and a tick; a prompt one by what it takes to say so. Where starts
+    have a pace, it waits for as many as there are jobs, one by one: in starts, since none is made while the writer is
+    away."""
     tally = world.tally
     promised: dict[str, int] = world.notes.setdefault("promised", {})
     for name in [name for name in promised if not _wants(world, name)]:
         del promised[name]
     sharing = tally.rules.sharing
     late_us = SECOND_US if world.plan.is_prompt else sharing.freed_us + sharing.tick_us
-    late_us += len(tally.jobs) * sharing.start_interval_us  # engines that take no more
-    for name, start_us in promised.items():
-        if tally.at > start_us + late_us:
+    since: dict[str, int] = world.notes.setdefault(
+        "held back", {}
+    )  # how many had started when it became late
+    late = {name: at for name, at in promised.items() if tally.at > at + late_us}
+    world.notes["held back"] = {name: since.get(name, len(tally.placed)) for name in late}
+    is_paced = sharing.start_interval_us and tally.paced_us > tally.at
+    for name, start_us in late.items():
+        others = len(tally.placed) - world.notes["held back"][name]
+        if not is_paced or others > len(tally.jobs):
             raise broken(promises_are_kept, f"{name} was promised {start_us}, it is {tally.at}")
 
 
@@ -124,7 +135,8 @@ def _wants(world: "World", name: str) -> bool:
 @after
 def guarantees_hold(world: "World") -> None:
     """A job of one GPU, one of the first of its project and inside its guarantee, starts within the recall time, where
-    nothing fails and no contract changes. (`tests/properties/test_guarantees.py` has gangs, tenants and classes.)"""
+    nothing fails, no contract changes, and no promise has the place that others would leave to it.
+    (`tests/properties/test_guarantees.py` has gangs, tenants and classes.)"""
     plan, tally = world.plan, world.tally
     if not plan.is_calm or tally.rules.discipline != "fair" or tally.rules.sharing.start_interval_us:
         return
@@ -147,8 +159,10 @@ def guarantees_hold(world: "World") -> None:
             for key, other in tally.jobs.items()
             if key != name and tally.leaf(other) == leaf and other.pool == job.pool and _counts(world, key)
         )
-        if node.running + mine + job.charge_milli <= node.guarantee and not standing.tree.over_limit(
-            node, 1000
+        if (
+            node.running + mine + job.charge_milli <= node.guarantee
+            and not standing.tree.over_limit(node, 1000)
+            and not _comes_after_promises(world, name)
         ):
             owed[name] = since.get(name, tally.at)
     world.notes["owed"] = owed
@@ -170,6 +184,31 @@ def _is_first(world: "World", name: str) -> bool:
     line = standing.lines[standing.waiting[name][0]]
     first = line.order[: state.rules.sharing.reservations_leaf_max]
     return any(key[-1] == name for key, _ in first)
+
+
+def _comes_after_promises(world: "World", name: str) -> bool:
+    """Whether the job would have places for all its limit, if those left whom no share covers and nobody has promised,
+    but has none beside what is promised: a promise keeps its nodes, and a recall leaves it alone."""
+    assert world.plane is not None
+    state = world.plane.core.state
+    job = state.jobs[name]
+    pool = state.pools[job.pool]
+    standing = pool.standing
+    assert standing is not None, "the discipline is fair"
+    standing.tree.settle()
+    cover = Cover(standing.tree)
+    covered = {key for node in standing.tree.root.children.values() for key in cover.runs(node)}
+    gone = {
+        state.jobs[held.id].run: None
+        for held in standing.tree.held.values()
+        if held.id not in covered and not held.pinned_us and state.jobs[held.id].run
+    }
+    span_us = limit_of(job) + state.rules.sharing.recall_us
+    alone, beside = (
+        pool.place(job.resources, standing.timeline.view(world.tally.at, span_us, name, ignore, gone))
+        for ignore in (("plan", "promise", ENDING), ("plan", ENDING))
+    )
+    return alone is not None and beside is None
 
 
 def _counts(world: "World", name: str) -> bool:

@@ -93,6 +93,7 @@ class Tally:
         self.losses = 0  # nodes that left service, came back otherwise, or are closed at once
         self.bundles = 0  # rules that were set
         self.contracts = 0  # changes of entitlements since the first
+        self.paced_us = 0  # when the pace of the rules allows the next start
 
     def leaf(self, job: TellJob) -> str:
         """Where it stands in the tree."""
@@ -238,6 +239,7 @@ class Tally:
         moves = self.reservations.pop(fact.job, None) is not None and job.moves_since >= 0
         job.run, job.runs, job.waits = fact.run, job.runs + 1, False
         self.placed[fact.run] = None
+        self.paced_us = max(self.paced_us, at) + self.rules.sharing.start_interval_us
         self.runs[fact.run] = TellRun(fact.job, fact.tasks, at, sizes={0: len(fact.tasks)})
         self.runs[fact.run].since = job.moves_since if moves else at
 

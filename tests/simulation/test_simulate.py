@@ -46,6 +46,22 @@ def test_the_seeds_inject_every_fault_and_look_with_every_check(told: command.To
     assert len(told.states) > 8 * SEEDS
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(3420, id="the writer is away while the pace holds promises back"),
+        pytest.param(7523, id="the clock jumps while the pace holds promises back"),
+        pytest.param(
+            2979,
+            id="an older promise has the GPU of the run that a guarantee could take, in a pool of one node",
+        ),
+        pytest.param(3345, id="the same, for a job that was stopped and waits again"),
+    ],
+)
+def test_no_check_asks_for_more_than_is_promised(seed: int) -> None:
+    assert play(draw(seed)).broken is None
+
+
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_every_planted_bug_is_killed_by_the_check_that_it_names(bug: Bug) -> None:
     assert command.killed_by(bug) is not None, f"{bug.name} survives {bug.within} seeds"
