@@ -226,11 +226,12 @@ class Fair:
     def _ask(self, asked: Asked) -> bool:
         """One after another, until there is more room at some time; whether there is."""
         heads, turns = self.heads, Turns(self.standing.tree, asked)
+        heads.passed.clear()
         while self._may_start() and (turn := turns.next()) is not None:
             job = self.state.jobs[turn.head.job]
-            may_start = heads.may_start(turn.head, turn.owed)
+            may_start, asks = heads.may_start(turn.head, turn.owed), heads.asks(turn.head)
             heads.looked_at(turn.head)
-            if (not may_start or not self._try(job, turn.leaf, turn.head.cls)) and turn.head.ahead:
+            if (not may_start or not self._try(job, turn.leaf, turn.head.cls, asks)) and asks:
                 self._serve(job, turn.leaf)  # of others nobody knows after a restart whether they were asleep
             if self._take_up_room():
                 self._fell.clear()
@@ -291,8 +292,9 @@ class Fair:
         """Whether the pace that the rules set allows another start now."""
         return self.state.paced_us <= self.now or not self.state.rules.sharing.start_interval_us
 
-    def _try(self, job: "Job", leaf: Node, cls: Class) -> bool:
-        """Start the job if that is allowed and delays nobody who comes first."""
+    def _try(self, job: "Job", leaf: Node, cls: Class, asks: bool = False) -> bool:
+        """Start the job if that is allowed and delays nobody who comes first. One that `asks` to be served is not started
+        where others have plans: perhaps it takes back what it is owed instead."""
         forbidden = bool(self._forbidden(leaf, job.charge_milli))
         fits = not forbidden and self.usage.leaves_room(job, leaf)
         if fits:
@@ -301,11 +303,13 @@ class Fair:
             if places is not None:
                 self._start(job, leaf, places, view)
                 return True
-        if not forbidden and self.heads.is_served(job.id, leaf.id) and calling.start(self, job, leaf):
+        if not forbidden and not asks and calling.start(self, job, leaf):
             return True
         if forbidden and job.id in self.state.reservations:
             self.heads.forbidden[job.id] = None
-        elif job.id not in self.state.reservations:
+        elif job.id in self.state.reservations:
+            self.heads.passes(cls)
+        else:
             if fits:
                 self.heads.bar(cls)
                 view = self.standing.timeline.view(self.now, cls.limit_us, job.id, ("plan",))
@@ -343,6 +347,8 @@ class Fair:
                 self._carry_out(job, leaf, act)
                 return True
             if leaf.id in self.rebalanced and self._move(job, leaf):
+                return True
+            if not self._forbidden(leaf, job.charge_milli) and calling.start(self, job, leaf):
                 return True
             calling.call(self, job, leaf)
         if job.id not in self.state.reservations:

@@ -47,6 +47,7 @@ class Heads:
     def __init__(self) -> None:
         self.barred: dict[Resources, int] = {}  # shape → the least time limit that found no place
         self.shut: dict[Resources, int] = {}  # the same where plans of others are in nobody's way
+        self.passed: dict[Resources, int] = {}  # the same of jobs with a reservation, since the turns began
         self.served: dict[str, str] = {}  # in this cycle, and their projects
         self.called: dict[str, None] = {}  # projects of which everybody is to be served in this cycle
         self.unserved: dict[str, None] = {}  # to be served in this cycle,
@@ -81,6 +82,10 @@ class Heads:
         """One of the class found no place, nor would it if it were owed one."""
         self.shut[cls.asked] = min(cls.limit_us, self.shut.get(cls.asked, INFINITY))
 
+    def passes(self, cls: Class) -> None:
+        """One of the class with a reservation found no place sooner."""
+        self.passed[cls.asked] = cls.limit_us
+
     def keep(self, leaf: str, cls: Class, always: bool) -> None:
         """Limits forbid the class in this project, whatever its time limit, or for as long as that."""
         key = leaf, cls.asked
@@ -99,13 +104,13 @@ class Heads:
 
     def wake(self, positions: Iterable[int] | None, free: Free) -> bool:
         """Capacity was freed on these nodes; without positions: anywhere. Whether that wakes anybody."""
-        asleep = [*{**self.barred, **self.shut}]
+        asleep = [*{**self.barred, **self.shut, **self.passed}]
         if positions is not None:
             left = list(dict.fromkeys(positions))
             asleep = [asked for asked in asleep if any(may_serve(asked, at, free) for at in left)]
         for asked in asleep:
-            self.barred.pop(asked, None)
-            self.shut.pop(asked, None)
+            for memory in (self.barred, self.shut, self.passed):
+                memory.pop(asked, None)
         return bool(asleep)
 
     # ── who was looked at ─────────────────────────────────────────────────────────────────────────────────────────
@@ -197,6 +202,10 @@ class Heads:
         """Whether nothing is to be taken or reserved for the job in this plan."""
         return not self._is_to_be(job, leaf) and not (self.reserves and job in self.unreserved)
 
+    def asks(self, head: Head) -> bool:
+        """Whether something is to be taken or reserved for it in its turn."""
+        return head.ahead and not self.is_served(head.job, head.leaf)
+
     # ── whom to look at ───────────────────────────────────────────────────────────────────────────────────────────
     def leaves(self, standing: Standing) -> dict[str, None]:
         """Projects with somebody to look at."""
@@ -253,7 +262,7 @@ class Heads:
 
     def counts(self, head: Head, owed: bool) -> bool:
         """Whether a head is still to be looked at."""
-        return self.may_start(head, owed) or (head.ahead and not self.is_served(head.job, head.leaf))
+        return self.may_start(head, owed) or self.asks(head)
 
     def may_start(self, head: Head, owed: bool) -> bool:
         """Whether it may find places."""
