@@ -293,8 +293,8 @@ class Fair:
         return self.state.paced_us <= self.now or not self.state.rules.sharing.start_interval_us
 
     def _try(self, job: "Job", leaf: Node, cls: Class, asks: bool = False) -> bool:
-        """Start the job if that is allowed and delays nobody who comes first. One that `asks` to be served is not started
-        where others have plans: perhaps it takes back what it is owed instead."""
+        """Start the job if that is allowed and delays nobody who comes first. One that `asks` to be served is not
+        started where others have plans: perhaps it takes back what it is owed instead."""
         forbidden = bool(self._forbidden(leaf, job.charge_milli))
         fits = not forbidden and self.usage.leaves_room(job, leaf)
         if fits:
