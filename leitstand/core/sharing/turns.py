@@ -40,19 +40,28 @@ class Turns:
     """Turns over those who are asked, each of them once."""
 
     def __init__(self, tree: Tree, asked: Asked) -> None:
+        had: dict[str, None] = {}
+        counts = asked.counts
+
+        # not methods: those would tie turns and rounds to each other for the collector
+        def is_owed(head: Head, owed: bool) -> bool:
+            return tree.guaranteed(tree.node(head.leaf), head.charge) is not None and counts(head, owed)
+
+        def is_left(head: Head, owed: bool) -> bool:
+            return head.job not in had and counts(head, owed)
+
+        leaves = [*asked.leaves]
         self._tree = tree
-        self._asked = asked._replace(leaves=[*asked.leaves])
-        self._had: dict[str, None] = {}  # jobs that had their turn
-        self._owed = True
-        owed = [id for id in self._asked.leaves if tree.guaranteed(tree.node(id), 1) is not None]
-        self._round = Round(tree, self._asked._replace(leaves=owed, counts=self._is_owed), owed=True)
+        self._had = had  # jobs that had their turn
+        self._others: Asked | None = asked._replace(leaves=leaves, counts=is_left)
+        owed = [id for id in leaves if tree.guaranteed(tree.node(id), 1) is not None]
+        self._round = Round(tree, asked._replace(leaves=owed, counts=is_owed), owed=True)
 
     def next(self) -> Turn | None:
         """Whose turn it is; None if everybody had theirs."""
         turn = self._round.next()
-        if turn is None and self._owed:
-            self._owed = False
-            self._round = Round(self._tree, self._asked._replace(counts=self._is_left))
+        if turn is None and self._others is not None:
+            self._round, self._others = Round(self._tree, self._others), None
             turn = self._round.next()
         if turn is not None:
             self._had[turn.head.job] = None
@@ -65,13 +74,6 @@ class Turns:
     def again(self, leaf: Node) -> None:
         """Less is used in `leaf` than before, though it was not its turn: it and the nodes above it lag more now."""
         self._round.again(leaf)
-
-    def _is_owed(self, head: Head, owed: bool) -> bool:
-        inside = self._tree.guaranteed(self._tree.node(head.leaf), head.charge) is not None
-        return inside and self._asked.counts(head, owed)
-
-    def _is_left(self, head: Head, owed: bool) -> bool:
-        return head.job not in self._had and self._asked.counts(head, owed)
 
 
 class _Branch:
