@@ -17,10 +17,10 @@ from typing import Final
 
 from leitstand.journal import chain
 from leitstand.journal.codec import JournalUnusable
+from leitstand.journal.pages import FORMAT, check_head, checked_id
 from leitstand.runtime.disk import make_private
 from leitstand.runtime.ports import Head
 
-FORMAT: Final = 1
 APPLICATION_ID: Final = 0x4C535444  # "LSTD" in the file's header
 BUSY_S: Final = 5.0  # how long to wait for a lock that another process holds
 WAL_BYTES_MAX: Final = 64 * 1024 * 1024  # the write-ahead log is cut back to this after a checkpoint
@@ -142,15 +142,7 @@ def identify(db: sqlite3.Connection, path: Path) -> str:
                 f"{path} is a SQLite database, but not a journal of Leitstand; name another folder"
             )
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-    if meta.get("format") != str(FORMAT):
-        raise JournalUnusable(
-            f"{path} has journal format {meta.get('format')!r}, this code knows {FORMAT}: use a newer leitstand"
-        )
-    try:
-        chain.genesis(meta.get("journal", ""))
-    except (TypeError, ValueError) as error:
-        raise JournalUnusable(f"{path}: {error}") from error
-    return str(meta["journal"])
+    return checked_id(meta, path)
 
 
 def foreign_parts(db: sqlite3.Connection) -> str:
@@ -169,11 +161,7 @@ def checked_head(db: sqlite3.Connection, path: Path, journal_id: str) -> Head:
     with naming(path):
         head = stored_head(db, path)
         row = db.execute("SELECT seq, at, hash FROM facts ORDER BY seq DESC LIMIT 1").fetchone()
-    if head != (Head(*row) if row else chain.genesis(journal_id)):
-        raise JournalUnusable(
-            f"{path}: the head row names entry {head.seq}, the last entry is {row[0] if row else 0}, or their hashes "
-            "differ; run `leitstand journal verify`"
-        )
+    check_head(head, Head(*row) if row else chain.genesis(journal_id), path)
     return head
 
 

@@ -11,7 +11,6 @@ return (`synchronous_commit` is on in every connection of a writer).
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -21,6 +20,7 @@ from psycopg import errors
 from leitstand.core.facts import Fact
 from leitstand.journal import chain
 from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
+from leitstand.journal.pages import paged
 from leitstand.journal.pending import Pending
 from leitstand.journal.server import (
     LOCK_S,
@@ -35,8 +35,6 @@ from leitstand.journal.server import (
     write_file,
 )
 from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
-
-READ_ROWS: Final = 4096  # rows a query fetches
 
 _APPEND: Final = """
 WITH fence AS (UPDATE leitstand.head SET seq = %s, at = %s, hash = %s WHERE seq = %s AND hash = %s RETURNING one)
@@ -134,25 +132,11 @@ class PostgresReader:
         return self._db
 
     def _select(self, query: str, after: int, limit: int | None) -> Iterator[Any]:
-        while limit is None or limit > 0:
-            wanted = READ_ROWS if limit is None else min(limit, READ_ROWS)
+        def fetch(after: int, wanted: int) -> list[Any]:
             with naming(self.path):
-                rows = self._open().execute(query, (after, wanted), binary=True).fetchall()
-            if not rows:
-                return
-            last = rows[-1][0]
-            if query is _ENTRIES and last - after != len(rows):
-                sequence = [after, *(row[0] for row in rows)]
-                missing = next(one + 1 for one, other in pairwise(sequence) if other != one + 1)
-                raise JournalUnusable(
-                    f"{self.path}: entry {missing} is missing; run `leitstand journal verify`"
-                )
-            yield from rows
-            if len(rows) < wanted:
-                return
-            after = last
-            if limit is not None:
-                limit -= len(rows)
+                return self._open().execute(query, (after, wanted), binary=True).fetchall()
+
+        return paged(fetch, after, limit, name=self.path, whole=query is _ENTRIES)
 
 
 class PostgresJournal(PostgresReader):

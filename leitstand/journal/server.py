@@ -20,10 +20,10 @@ from psycopg import conninfo, errors
 from leitstand.core.units import INT64_MAX
 from leitstand.journal import chain, database
 from leitstand.journal.codec import JournalUnusable
+from leitstand.journal.pages import FORMAT, check_head, checked_id
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import Head, JournalAway
 
-FORMAT: Final = database.FORMAT
 LOCK_S: Final = 5  # how long to wait for the head's row if another session holds it
 CONNECT_S: Final = 5
 SCHEMA: Final = """
@@ -105,15 +105,7 @@ def identify(db: Connection, name: str) -> str:
         if db.execute("SELECT to_regclass('leitstand.meta')").fetchone() == (None,):
             raise JournalUnusable(f"there is no journal at {name}; name the database of a control plane")
         meta = dict(db.execute("SELECT key, value FROM leitstand.meta").fetchall())
-    if meta.get("format") != str(FORMAT):
-        raise JournalUnusable(
-            f"{name} has journal format {meta.get('format')!r}, this code knows {FORMAT}: use a newer leitstand"
-        )
-    try:
-        chain.genesis(meta.get("journal", ""))
-    except (TypeError, ValueError) as error:
-        raise JournalUnusable(f"{name}: {error}") from error
-    return str(meta["journal"])
+    return checked_id(meta, name)
 
 
 def foreign_parts(db: Connection) -> str:
@@ -137,11 +129,7 @@ def checked_head(db: Connection, name: str, journal_id: str) -> Head:
     with naming(name):
         head = stored_head(db, name)
         row = db.execute("SELECT seq, at, hash FROM leitstand.facts ORDER BY seq DESC LIMIT 1").fetchone()
-    if head != (Head(*row) if row else chain.genesis(journal_id)):
-        raise JournalUnusable(
-            f"{name}: the head row names entry {head.seq}, the last entry is {row[0] if row else 0}, or their hashes "
-            "differ; run `leitstand journal verify`"
-        )
+    check_head(head, Head(*row) if row else chain.genesis(journal_id), name)
     return head
 
 

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from errno import ENOSPC
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -29,11 +28,10 @@ from leitstand.journal.database import (
     open_writable,
     stored_head,
 )
+from leitstand.journal.pages import paged
 from leitstand.journal.pending import Pending
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
-
-READ_ROWS: Final = 4096  # rows a query fetches: no read transaction outlives it, so the log never has to wait
 
 _INSERT: Final = "INSERT INTO facts (seq, at, body, hash) VALUES (?, ?, ?, ?)"
 _FENCE: Final = "UPDATE head SET seq = ?, at = ?, hash = ? WHERE seq = ? AND hash = ?"
@@ -122,23 +120,11 @@ class SqliteReader:
         self.close()
 
     def _select(self, query: str, after: int, limit: int | None) -> Iterator[Any]:
-        while limit is None or limit > 0:
-            wanted = READ_ROWS if limit is None else min(limit, READ_ROWS)
+        def fetch(after: int, wanted: int) -> list[Any]:
             with naming(self.path):
-                rows = self._db.execute(query, (after, wanted)).fetchall()
-            if not rows:
-                return
-            last = rows[-1][0]
-            if query is _ENTRIES and last - after != len(rows):
-                raise JournalUnusable(_gap(self.path, after, rows))
-            if last <= after:
-                raise JournalUnusable(f"{self.path} is damaged: entries after {after} end at {last}")
-            yield from rows
-            if len(rows) < wanted:
-                return
-            after = last
-            if limit is not None:
-                limit -= len(rows)
+                return self._db.execute(query, (after, wanted)).fetchall()
+
+        return paged(fetch, after, limit, name=self.path, whole=query is _ENTRIES)
 
 
 class SqliteJournal(SqliteReader):
@@ -242,10 +228,3 @@ class SqliteJournal(SqliteReader):
             ) from error
         if is_full(error) and stored_head(self._db, self.path) == self._pending.committed:
             raise JournalFull(f"no room for {self.path} ({error}): free disk space") from error
-
-
-def _gap(path: Path, after: int, rows: list[tuple[int, ...]]) -> str:
-    """Says which entry is missing from `rows`, which follow entry `after`."""
-    sequence = [after, *(row[0] for row in rows)]
-    missing = next(one + 1 for one, next_one in pairwise(sequence) if next_one != one + 1)
-    return f"{path}: entry {missing} is missing; run `leitstand journal verify`"
