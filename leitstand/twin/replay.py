@@ -130,16 +130,10 @@ class TraceSource(Source):
     """
 
     def __init__(self, trace: Trace, cluster: Cluster, setting: Setting) -> None:
-        named = np.array([tenant in cluster.nodes_of for tenant in trace.tenants], np.bool_)
-        rows = np.flatnonzero(named[trace.tenant])
-        if not len(rows):
-            raise TraceError(
-                f"{setting.cluster}: names none of the tenants of {setting.trace} ({_some(trace.tenants)}) but "
-                f"{_some(cluster.nodes_of)}; take the cluster file that goes with the trace"
-            )
+        rows = rows_of(trace, cluster, (setting.trace, setting.cluster))
         self.jobs = len(rows)
         count = np.bincount(trace.tenant, minlength=len(trace.tenants)).tolist()
-        unnamed = (code for code, is_named in enumerate(named.tolist()) if not is_named)
+        unnamed = (code for code, tenant in enumerate(trace.tenants) if tenant not in cluster.nodes_of)
         self.left_out_of = {trace.tenants[code]: count[code] for code in islice(unnamed, LISTED_MAX)}
         self.too_large = tuple(_too_large(trace, cluster, rows, static=setting.static))
         self._opening: list[Observation] = [
@@ -217,6 +211,19 @@ def _rules_set(trace: Trace, setting: Setting) -> RulesSet:
         pending_jobs_max=max(len(trace), Rules().pending_jobs_max),
     )
     return RulesSet(rules, digest(rules))
+
+
+def rows_of(trace: Trace, cluster: Cluster, names: tuple[object, object]) -> Ints:
+    """The rows of the trace whose tenants the cluster names; TraceError, with the `names` of both, if there are
+    none."""
+    named = np.array([tenant in cluster.nodes_of for tenant in trace.tenants], np.bool_)
+    rows = np.flatnonzero(named[trace.tenant])
+    if not len(rows):
+        raise TraceError(
+            f"{names[1]}: names none of the tenants of {names[0]} ({_some(trace.tenants)}) but "
+            f"{_some(cluster.nodes_of)}; take the cluster file that goes with the trace"
+        )
+    return rows
 
 
 def _some(names: Iterable[str]) -> str:

@@ -96,14 +96,20 @@ class Failing(Source):
             mig=None if was.mig is UNSET else was.mig,
         )
         heappush(self._due, (at + self._what.repair_us, node, back))
-        told: list[f.Observation] = [f.NodeRemoved(node, failed=True)]
-        if self._state.rules.discipline != "fair":
-            told += [
-                f.RunEnded(run.id, at, "lost")
-                for run in self._state.runs.values()
-                if any(task.node == node for task in run.tasks)
-            ]
-        return told
+        return failed(self._state, node, at)
+
+
+def failed(state: State, node: str, at: int) -> list[f.Observation]:
+    """What is told of a node that fails at `at` (µs): under `fair` the core ends what ran there, else the engine says
+    that it is lost."""
+    told: list[f.Observation] = [f.NodeRemoved(node, failed=True)]
+    if state.rules.discipline != "fair":
+        told += [
+            f.RunEnded(run.id, at, "lost")
+            for run in state.runs.values()
+            if any(task.node == node for task in run.tasks)
+        ]
+    return told
 
 
 class Spans:

@@ -6,12 +6,11 @@ docs/twin.md describes the form. TraceError names file, line, value and remedy o
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
 from yaml import MappingNode, Node, ScalarNode
 
-from leitstand.core.rules import PRICE_MAX, TENANT_CLASSES, WEIGHT_MAX, Rules
+from leitstand.core.rules import PRICE_MAX, TENANT_CLASSES, WEIGHT_MAX
 from leitstand.core.units import MICRO
 from leitstand.twin.forking.changes import (
     Add,
@@ -33,7 +32,6 @@ from leitstand.twin.forking.changes import (
 from leitstand.twin.forking.times import When, span, when
 from leitstand.twin.forking.yamlfile import File, unknown
 from leitstand.twin.reading.table import TraceError
-from leitstand.twin.rulefile import overlaid
 
 CHANGES_MAX: Final = 1_000  # of a list in a file
 SCENARIOS_MAX: Final = 32  # of all files
@@ -256,14 +254,7 @@ class _Reader(File):
         )
 
     def rules(self, node: Node) -> SetRules:
-        try:
-            fields: Any = yaml.SafeLoader("").construct_document(node)
-        except yaml.YAMLError as error:
-            self.wrong(node, " ".join(str(error).split()))
-        if not isinstance(fields, dict) or not fields:
-            self.wrong(node, "says no rules; name fields of the bundle, like `sharing: {ahead_us: 0}`")
-        overlaid(Rules(), fields, self.place(node))
-        return SetRules(fields)
+        return SetRules(self.rule_fields(node, "name fields of the bundle, like `sharing: {ahead_us: 0}`"))
 
     def demand(self, node: Node) -> Demand:
         known = {

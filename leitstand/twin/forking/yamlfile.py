@@ -10,8 +10,10 @@ from typing import Any, Final, NoReturn, TypeVar
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from leitstand.core.rules import Rules
 from leitstand.twin.forking.changes import Amount
 from leitstand.twin.reading.table import TraceError
+from leitstand.twin.rulefile import overlaid
 
 BYTES_MAX: Final = 1 << 20
 T = TypeVar("T")
@@ -68,6 +70,17 @@ class File:
         for name in needed:
             if name not in found:
                 self.wrong(node, f"{name!r} is missing here")
+        return found
+
+    def rule_fields(self, node: Node, remedy: str) -> dict[str, Any]:
+        """What a mapping says of the rules, held against the bundle; `remedy` where it says nothing."""
+        try:
+            found: Any = yaml.SafeLoader("").construct_document(node)
+        except yaml.YAMLError as error:
+            self.wrong(node, " ".join(str(error).split()))
+        if not isinstance(found, dict) or not found:
+            self.wrong(node, f"says no rules; {remedy}")
+        overlaid(Rules(), found, self.place(node))
         return found
 
     def items(self, node: Node, reading: Callable[[Node], T], most: int) -> tuple[T, ...]:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scenario made real: what the core is told at the beginning, and the rounds of its work. Called by the writer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ from leitstand.twin.forking.inventing import tenants_here, weekday
 from leitstand.twin.live.arrivals import Round
 from leitstand.twin.live.scenario import Recorded, Scenario, Sized, Synthetic, demand_of
 from leitstand.twin.reading.table import TraceError
-from leitstand.twin.replay import requests
+from leitstand.twin.replay import requests, rows_of
 from leitstand.twin.rulefile import overlaid
 from leitstand.twin.synthetic.demand import GPUS_MAX, DemandError
 from leitstand.twin.synthetic.generate import Workload, generate
@@ -32,7 +31,6 @@ PENDING_MAX: Final = 1_000_000
 REQUEST_TTL_US: Final = 1_000 * DAY_US  # at a thousand times the speed of the world, a day of it
 CPUS_MILLI: Final = 16_000  # for each GPU: recorded jobs ask for none, those of people may
 MEMORY_MIB: Final = 192 * 1024
-NAMED_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +150,7 @@ def _begun(opening: list[f.Observation], at: int) -> State:
 def _recorded(scenario: Scenario, trace: Trace, cluster: Cluster, opening: list[f.Observation]) -> Cloud:
     """The first day of the trace is that of the start; it comes again after whole weeks, so that the days of the week
     stay, or after whole days if it is shorter than a week."""
-    named = np.array([tenant in cluster.nodes_of for tenant in trace.tenants], np.bool_)
-    rows = np.flatnonzero(named[trace.tenant])
-    if not len(rows):
-        raise TraceError(
-            f"{scenario.cluster}: names none of the tenants of {trace.name} ({_some(trace.tenants)}) but "
-            f"{_some(cluster.nodes_of)}; take the cluster file that goes with the trace"
-        )
+    rows = rows_of(trace, cluster, (trace.name, scenario.cluster))
     first_us, last_us = int(trace.submit_us[rows[0]]), int(trace.submit_us[rows[-1]])
     begin_us = first_us // DAY_US * DAY_US
     unit_us = WEEK_US if last_us - begin_us >= WEEK_US - DAY_US else DAY_US
@@ -181,8 +173,3 @@ def _round(trace: Trace, rows: Ints, begin_us: int) -> Round:
 
 def _nodes(opening: list[f.Observation]) -> list[f.NodeAdded]:
     return [fact for fact in opening if isinstance(fact, f.NodeAdded)]
-
-
-def _some(names: Iterator[str] | list[str] | dict[str, int]) -> str:
-    first = list(islice(names, NAMED_MAX + 1))
-    return ", ".join(first[:NAMED_MAX]) + (", …" if len(first) > NAMED_MAX else "")

@@ -14,7 +14,7 @@ from zlib import crc32
 from leitstand.core import facts as f
 from leitstand.core.state import State
 from leitstand.runtime.ports import Source
-from leitstand.twin.forking.failing import Spans
+from leitstand.twin.forking.failing import Spans, failed
 from leitstand.twin.live.scenario import Outage
 from leitstand.twin.synthetic.exact import Chance
 
@@ -52,7 +52,7 @@ class Outages(Source):
             heappush(self._due, (at + self._what.repair_us, name, True))
             if self._state.nodes[name].in_service:
                 self._down.add(name)
-                told += self._fail(name, at)
+                told += failed(self._state, name, at)
         return told
 
     def _go_on(self, name: str, start_us: int, done_us: int) -> None:
@@ -70,14 +70,3 @@ class Outages(Source):
                 if node is not None and not node.in_service:
                     self._down.add(name)
                 return
-
-    def _fail(self, name: str, at: int) -> list[f.Observation]:
-        """Under `fair` the core ends what ran there; else the engine says that it is lost."""
-        told: list[f.Observation] = [f.NodeRemoved(name, failed=True)]
-        if self._state.rules.discipline != "fair":
-            told += [
-                f.RunEnded(run.id, at, "lost")
-                for run in self._state.runs.values()
-                if any(task.node == name for task in run.tasks)
-            ]
-        return told

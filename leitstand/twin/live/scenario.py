@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import yaml
 from yaml import MappingNode, Node, ScalarNode
 
-from leitstand.core.rules import Rules
 from leitstand.core.units import SECOND_US
 from leitstand.twin.forking.times import span, when
 from leitstand.twin.forking.yamlfile import File
 from leitstand.twin.reading.formats import FORMATS
 from leitstand.twin.reading.table import TraceError
-from leitstand.twin.rulefile import changed_rules, overlaid
+from leitstand.twin.rulefile import changed_rules
 from leitstand.twin.synthetic.demand import DAYS_MAX, GPUS_MAX, SEED_MAX, Demand, DemandError, checked
 
 START_US: Final = 1_767_571_200 * SECOND_US  # Monday 2026-01-05, where nothing else is said
@@ -165,13 +163,7 @@ class _Reader(File):
                 return changed_rules(str(beside) if beside.is_file() else said)
             except TraceError as error:
                 self.wrong(node, str(error))
-        try:
-            changes: Any = yaml.SafeLoader("").construct_document(node)
-        except yaml.YAMLError as error:
-            self.wrong(node, " ".join(str(error).split()))
-        if not isinstance(changes, dict) or not changes:
-            self.wrong(node, "says no rules; name a discipline, a file, or fields of the bundle")
-        overlaid(Rules(), changes, self.place(node))
+        changes = self.rule_fields(node, "name a discipline, a file, or fields of the bundle")
         return {"discipline": "fair", **changes}
 
     def failures(self, node: Node) -> Outage:
