@@ -133,7 +133,9 @@ def test_run_follows_a_job_to_its_end(twin: Plane) -> None:
 
 
 def test_a_job_that_waits_is_explained_and_a_job_can_be_cancelled(twin: Plane) -> None:
-    job = twin.cli("submit", "--gpus", "8", "--nodes", "8", "--hold", "--", "true").stdout.strip()
+    done = twin.cli("submit", "--gpus", "8", "--hold", "--", "true")
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.strip()
     assert twin.json("explain", job)["reason"] == "held"
     assert twin.cli("cancel", job).returncode == 0
     assert until(lambda: ended(twin, job), "it is cancelled")["state"] == "cancelled"
