@@ -2,43 +2,31 @@
 """Past forecasts held against what came: how far off they were corrects the next ones. Called by `forecaster`.
 
 Of each past forecast the error is e = log((wait + 1 min) / (said + 1 min)), for each level (p50, p90) its own. What is
-said next at a level is made longer by the quantile of these errors at that level, among forecasts of about the same
-length: then, if errors stay as they were, half of all waits end by p50 and nine of ten by p90. (Split conformal
-prediction: Vovk et al. 2005; a factor, since errors grow with what is foreseen.) A job that still waits has an error of
-at least so much; leaving it out would favour short waits, so quantiles are product-limit estimates (Kaplan and Meier
-1958). Errors do not stay as they were. So the older a forecast is the less it counts (weighted conformal prediction:
-Barber et al. 2023), more slowly where waits are long, since what came of the last ones is not known yet; and the level
-that is aimed at is higher by as much as coverage of late was too low.
+said next at a level is made longer by the quantile of these errors at that level: then, if errors stay as they were,
+half of all waits end by p50 and nine of ten by p90. (Split conformal prediction: Vovk et al. 2005; a factor, since
+errors grow with what is foreseen.) A job that still waits has an error of at least so much; leaving it out would favour
+short waits, so quantiles are product-limit estimates (Kaplan and Meier 1958). Errors do not stay as they were: the
+level that is aimed at is higher by as much as coverage was too low.
+
+Jobs that wait at one time wait behind the same others, so the errors of a day are hardly more than one, and two weeks
+of them are few. They are therefore all taken together, whatever their length and age: a correction that is learned for
+each length by itself, or from the last days alone, follows chance (docs/benchmarks.md).
 """
 
 import math
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from leitstand.core.units import DAY_US, HOUR_US, MINUTE_US
+from leitstand.core.units import DAY_US, MINUTE_US
 
 LEVELS: Final = (0.5, 0.9)
 OFFSET_US: Final = MINUTE_US
-LENGTHS_US: Final = (
-    HOUR_US,
-    4 * HOUR_US,
-    16 * HOUR_US,
-)  # forecasts of about the same length: up to these, or longer
-LEAST: Final = (
-    30  # errors by which a forecast is corrected, else by those of all lengths; with fewer not at all
-)
+LEAST: Final = 30  # errors; with fewer nothing is corrected
 SPAN_US: Final = 14 * DAY_US  # older ones are forgotten
-HALVES_US: Final = (
-    DAY_US,
-    DAY_US,
-    2 * DAY_US,
-    4 * DAY_US,
-)  # of these lengths: after so long it counts half as much
 RECORDED_MAX: Final = 10_000
 AGAIN_US: Final = 15 * MINUTE_US  # a job's next forecast is recorded no earlier
 AIM: Final = (0.1, 0.99)  # levels that are aimed at, at most
@@ -113,46 +101,44 @@ class Calibration:
     def corrections(self, now: int) -> "Corrections":
         """What the errors known at `now` make of further forecasts."""
         rows = [one for one in self._recorded if one.wait_us != -2]
-        if not rows:
-            return Corrections([[0.0] * len(LEVELS)] * (len(LENGTHS_US) + 1))
-        known = np.array([one.wait_us >= 0 for one in rows], np.bool_)
+        if len(rows) < LEAST:
+            return Corrections([0.0] * len(LEVELS))
+        known = [one.wait_us >= 0 for one in rows]
         waits = np.array([one.wait_us if one.wait_us >= 0 else now - one.at_us for one in rows], np.float64)
         raw = np.array([one.raw_us for one in rows], np.float64)
-        logs = np.log((waits[:, None] + OFFSET_US) / (raw + OFFSET_US))
-        errors = _Errors(logs, known, np.array([_weight(one, now) for one in rows], np.float64))
-        length = np.searchsorted(LENGTHS_US, raw[:, 0])
-        levels = [_aimed(level, self._due(number, now)) for number, level in enumerate(LEVELS)]
-        return Corrections(
-            [_quantiles(errors, length == number, levels) for number in range(len(LENGTHS_US) + 1)]
-        )
+        errors = np.log((waits[:, None] + OFFSET_US) / (raw + OFFSET_US))
+        found = [
+            product_limit(errors[:, number].tolist(), known, _aimed(level, self._due(number, now)))
+            for number, level in enumerate(LEVELS)
+        ]
+        return Corrections(np.clip(found, -FACTOR_LOG_MAX, FACTOR_LOG_MAX).tolist())
 
     def coverage(self, now: int) -> Coverage:
         """How often what was said came true, of the forecasts whose time has come by `now`: whether it did is then
         known of all of them."""
-        due = [[held for _, held in self._due(number, now)] for number in range(len(LEVELS))]
+        due = [self._due(number, now) for number in range(len(LEVELS))]
         return Coverage(tuple(map(len, due)), tuple(sum(held) / len(held) if held else None for held in due))
 
-    def _due(self, number: int, now: int) -> list[tuple[float, bool]]:
-        """How much the forecasts count whose time at a level has come, and whether they were right."""
+    def _due(self, number: int, now: int) -> list[bool]:
+        """Of the forecasts whose time at a level has come, whether they were right."""
         return [
-            (_weight(one, now), 0 <= one.wait_us <= one.said_us[number])
+            0 <= one.wait_us <= one.said_us[number]
             for one in self._recorded
             if one.wait_us != -2 and one.at_us + one.said_us[number] < now
         ]
 
 
 class Corrections:
-    """By how much forecasts are made longer, for each length of LENGTHS_US (and longer) at each level: logarithms."""
+    """By how much forecasts are made longer at each level: logarithms."""
 
-    def __init__(self, logs: Sequence[Sequence[float]]) -> None:
+    def __init__(self, logs: Sequence[float]) -> None:
         self._logs = logs
 
     def corrected(self, waits_us: Sequence[float]) -> list[float]:
         """The waits of a job in all forks, in order, each made longer by what holds at its place among them."""
         number = len(waits_us)
         places = [position(level, number) for level in LEVELS]
-        logs = self._logs[bisect_right(LENGTHS_US, waits_us[places[0]])]
-        factors = np.exp(np.interp(np.arange(number), places, logs))
+        factors = np.exp(np.interp(np.arange(number), places, self._logs))
         longer = (np.asarray(waits_us, np.float64) + OFFSET_US) * factors - OFFSET_US
         return np.sort(np.maximum(longer, 0.0)).tolist()  # type: ignore[no-any-return]
 
@@ -162,50 +148,20 @@ def position(level: float, number: int) -> int:
     return min(int(level * number), number - 1)
 
 
-def product_limit(
-    values: Sequence[float], known: Sequence[bool], weights: Sequence[float], level: float
-) -> float:
-    """The quantile at `level` of weighted values of which those not `known` are only lower bounds; the greatest value
-    where bounds hide it."""
+def product_limit(values: Sequence[float], known: Sequence[bool], level: float) -> float:
+    """The quantile at `level` of values of which those not `known` are only lower bounds; the greatest value where
+    bounds hide it."""
     columns: Any = (np.logical_not(known), values)
     order = np.lexsort(columns)
-    ends, weight = np.asarray(known)[order], np.asarray(weights, np.float64)[order]
-    at_risk = np.cumsum(weight[::-1])[::-1]
-    survive = np.cumprod(np.where(ends, np.maximum(1 - weight / at_risk, 0.0), 1.0))
+    at_risk = len(order) - np.arange(len(order))
+    survive = np.cumprod(np.where(np.asarray(known)[order], 1 - 1 / at_risk, 1.0))
     first = int(np.searchsorted(-survive, level - 1 - 1e-12))
     return float(np.asarray(values)[order[min(first, len(order) - 1)]])
 
 
-class _Errors(NamedTuple):
-    """Of past forecasts: a row for each, a column for each level; whether the wait is `known`; how much it counts."""
-
-    logs: Any
-    known: Any
-    weights: Any
-
-
-def _weight(one: Recorded, now: int) -> float:
-    """How much a forecast counts by its age."""
-    half_us: int = HALVES_US[bisect_left(LENGTHS_US, one.raw_us[0])]
-    return 0.5 ** ((now - one.at_us) / half_us)  # type: ignore[no-any-return]
-
-
-def _aimed(level: float, due: Sequence[tuple[float, bool]]) -> float:
+def _aimed(level: float, due: Sequence[bool]) -> float:
     """Errors do not stay as they were: whoever was right less often than was said aims as much higher (in the manner of
-    Gibbs and Candès 2021). `due`: how much each forecast counts whose time has come, and whether it was right."""
+    Gibbs and Candès 2021). `due`: of the forecasts whose time has come, whether they were right."""
     if len(due) < LEAST:
         return level
-    weights, held = np.array(due, np.float64).T
-    return min(max(2 * level - float(np.average(held, weights=weights)), AIM[0]), AIM[1])
-
-
-def _quantiles(errors: _Errors, same: Any, levels: Sequence[float]) -> list[float]:
-    """Of the errors of forecasts of the same length; of all where these are too few."""
-    rows = same if int(same.sum()) >= LEAST else np.ones_like(same)
-    if int(rows.sum()) < LEAST:
-        return [0.0] * len(LEVELS)
-    found = [
-        product_limit(errors.logs[rows, number], errors.known[rows], errors.weights[rows], level)
-        for number, level in enumerate(levels)
-    ]
-    return np.clip(found, -FACTOR_LOG_MAX, FACTOR_LOG_MAX).tolist()  # type: ignore[no-any-return]
+    return min(max(2 * level - sum(due) / len(due), AIM[0]), AIM[1])
