@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`leitstand twin`: recorded workloads through the scheduler of the control plane, which need not be running."""
 
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import click
 import msgspec
 
 from leitstand.cli.bar import bar
+from leitstand.cli.reading import how_to_read
 from leitstand.cli.table import as_json, print_fields, print_json, print_table
 from leitstand.cli.text import t
 from leitstand.cli.twin_compare import compare
@@ -23,13 +23,10 @@ from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.ports import JournalFull
 from leitstand.twin.convert import write_trace
 from leitstand.twin.outcome import Outcome, Spread
-from leitstand.twin.reading.formats import NAMES
 from leitstand.twin.replay import Setting
 from leitstand.twin.replay import replay as replay_trace
 from leitstand.twin.traces import Form, Trace, TraceError, read_trace
 from leitstand.twin.workload import describe
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group(
@@ -44,42 +41,6 @@ twin.add_command(compare)
 twin.add_command(fork)
 twin.add_command(partition)
 twin.add_command(forecast)
-
-
-def how_to_read(command: Command) -> Command:
-    """The options of every command that reads a trace; it gets `form` and `lenient`."""
-
-    @wraps(command)
-    def reading(name: str | None, time_zone: str, tenant_from: str, **others: Any) -> Any:
-        return command(form=Form(name or "", time_zone, tenant_from), **others)
-
-    for option in (
-        click.option(
-            "--lenient", is_flag=True, help=t("Leave out rows that cannot be used; count and list them.")
-        ),
-        click.option(
-            "--tenant-from",
-            default="",
-            metavar="NAME",
-            help=t(
-                "The column (Slurm) or label (Kubernetes) that names the tenant (else: account, namespace)."
-            ),
-        ),
-        click.option(
-            "--time-zone",
-            default="UTC",
-            metavar="ZONE",
-            help=t("Of Slurm's local times, like Europe/Berlin (else: UTC)."),
-        ),
-        click.option(
-            "--format",
-            "name",
-            type=click.Choice(NAMES),
-            help=t("The format of TRACE (else told by suffix and content)."),
-        ),
-    ):
-        reading = option(reading)
-    return cast(Command, reading)
 
 
 @twin.command(

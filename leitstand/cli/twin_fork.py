@@ -9,8 +9,10 @@ import click
 import msgspec
 
 from leitstand.cli.bar import bar
+from leitstand.cli.reading import how_to_read
 from leitstand.cli.table import as_json, print_json, print_table
 from leitstand.cli.text import t, why
+from leitstand.cli.workload import print_dropped
 from leitstand.journal.codec import JournalUnusable
 from leitstand.twin.reading.table import TraceError
 
@@ -83,6 +85,7 @@ DEFAULT_DATA: Final = Path("~/.local/share/leitstand")
     metavar="N",
     help=t("Processes at work.  [default: one for each core]"),
 )
+@how_to_read
 @as_json
 def fork(json_wanted: bool, journal: Path | None, **options: Any) -> None:
     os.nice(PRIORITY)  # whatever else runs here comes first, above all a control plane
@@ -102,13 +105,14 @@ def fork(json_wanted: bool, journal: Path | None, **options: Any) -> None:
         print_json(msgspec.to_builtins(answer))
     else:
         _show(answer, options["out"])
+    print_dropped(ground.dropped, ground.dropped_why)
     if answer.unfinished:
         raise SystemExit(130)
 
 
 def _ground(journal: Path | None, options: dict[str, Any], what_if: "WhatIf") -> "Ground":
     from leitstand.cli.twin_journal import journal_at
-    from leitstand.twin.forking.ground import ground_of_cluster, ground_of_journal
+    from leitstand.twin.forking.ground import Described, ground_of_cluster, ground_of_journal
 
     until, cluster, trace = _when("--until", options["until"]), options["cluster"], options["trace"]
     if cluster is not None:
@@ -116,9 +120,12 @@ def _ground(journal: Path | None, options: dict[str, Any], what_if: "WhatIf") ->
             raise click.UsageError(
                 t("--cluster is for a cloud without a journal; leave JOURNAL and --at out")
             )
-        return ground_of_cluster(cluster, trace, until, what_if)
+        described = Described(cluster, trace, options["form"], lenient=options["lenient"])
+        return ground_of_cluster(described, until, what_if)
     if trace is not None:
         raise click.UsageError(t("--trace needs --cluster FILE: the nodes that it is to run on"))
+    if options["lenient"]:
+        raise click.UsageError(t("--{option} is for traces: a journal has its own fleet", option="lenient"))
     path = journal or DEFAULT_DATA.expanduser()
     found = journal_at(path)
     if found is None:

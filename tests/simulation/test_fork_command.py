@@ -94,6 +94,25 @@ def test_what_is_played_when_somebody_interrupts_is_reported(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == list(FILES)
 
 
+def test_a_trace_is_read_as_the_other_commands_read_it(tmp_path: Path) -> None:
+    """The remedy that a refusal names is there: unusable rows are left out, counted and listed."""
+    command = [*asked(tmp_path), "--workers", "1", "--out", str(tmp_path / "out")]
+    with (tmp_path / "t.csv").open("a") as rows:
+        rows.write("\n60,x,-,3600,4\n61,x,110000,-5,4\n")
+    (tmp_path / "t.csv").rename(tmp_path / "t.txt")
+    command[command.index(str(tmp_path / "t.csv"))] = str(tmp_path / "t.txt")
+    assert CliRunner().invoke(cli, command).exit_code == 1, "no suffix tells what it is"
+    refused = CliRunner().invoke(cli, [*command, "--format", "csv"])
+    assert refused.exit_code == 1
+    assert "--lenient" in refused.stderr
+    done = CliRunner().invoke(cli, [*command, "--format", "csv", "--lenient"])
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("dropped: ") == 2
+    assert "-5" in done.stderr
+    at_a_journal = ["twin", "fork", "x.db", "--until", "1d", "--out", "o", "--lenient"]
+    assert "--lenient is for traces" in CliRunner().invoke(cli, at_a_journal).stderr
+
+
 def courses_of(pid: int) -> list[int]:
     """The processes of courses that this one has started."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -24,7 +24,7 @@ from leitstand.twin.forking import changes as c
 from leitstand.twin.forking.arriving import arrivals_of
 from leitstand.twin.forking.course import Course, Played, play_course
 from leitstand.twin.forking.figures import answer
-from leitstand.twin.forking.ground import Ground, ground_of_cluster, ground_of_journal
+from leitstand.twin.forking.ground import Described, Ground, ground_of_cluster, ground_of_journal
 from leitstand.twin.forking.lengths import Lengths
 from leitstand.twin.forking.past import Arrival
 from leitstand.twin.forking.report import write_report
@@ -489,7 +489,7 @@ def test_synthetic_jobs_come_for_the_tenants_that_are_there_at_the_load_that_is_
         '{"gpus_per_node": 8, "vc_nodes": {"x": 20, "y": 12}, "classes": {"x": "industry", "y": "research"}}'
     )
     what_if = c.WhatIf(start=when("2027-01-01"), arrivals=c.Arrivals("synthetic", load=0.5))
-    where = ground_of_cluster(cluster, None, when("28d"), what_if)
+    where = ground_of_cluster(Described(cluster), when("28d"), what_if)
     state = snapshots.restored(where.projection)
     arrivals = arrivals_of(where, state, 1)
     asked = [one.asked for one in arrivals if isinstance(one.asked, f.SubmitJob)]

@@ -22,7 +22,7 @@ from leitstand.twin.forking.past import Arrival, Past, read_past
 from leitstand.twin.forking.times import SPAN_MAX_US, When, shown, shown_span
 from leitstand.twin.reading.table import TraceError
 from leitstand.twin.replay import requests
-from leitstand.twin.traces import Form, read_trace
+from leitstand.twin.traces import Form, Trace, read_trace
 from leitstand.twin.truth import Truth
 
 WEEK_US: Final = 7 * DAY_US
@@ -35,7 +35,8 @@ PENDING_MAX: Final = 1_000_000
 class Ground:
     """`projection`: the state at `from_us`; `kind`: of arrivals, one of `whatif.KINDS`; `arrivals`: recorded ones, or
     those of the past from `since_us` on that are repeated, `weeks` parts in `period_us`; `truth`, `lengths`: how long
-    jobs took; `source`: where it comes from, for people."""
+    jobs took; `source`: where it comes from, for people; `dropped`: how many rows of a trace were left out as unusable,
+    `dropped_why`: one sentence for each of the first of them."""
 
     source: str
     projection: bytes
@@ -50,6 +51,8 @@ class Ground:
     lengths: Lengths = field(default_factory=Lengths)
     load: float = 0.0
     growth: float = 0.0
+    dropped: int = 0
+    dropped_why: tuple[str, ...] = ()
 
     def comes(self) -> str:
         """Which jobs come, in words."""
@@ -169,12 +172,21 @@ def _past_weeks(path: Path, past: Past, asked: int) -> tuple[tuple[Arrival, ...]
 
 
 # ── without a journal ─────────────────────────────────────────────────────────────────────────────────────────────
-def ground_of_cluster(
-    cluster_path: Path, trace_path: Path | None, until: When, what_if: WhatIf, form: Form | None = None
-) -> Ground:
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A cloud without a journal: its cluster file, perhaps its jobs, and how their trace is read (`lenient`: rows that
+    cannot be used are left out)."""
+
+    cluster: Path
+    trace: Path | None = None
+    form: Form | None = None
+    lenient: bool = False
+
+
+def ground_of_cluster(described: Described, until: When, what_if: WhatIf) -> Ground:
     """The fork of a cloud that is only described: all nodes in one fleet, each tenant guaranteed as much as its own
     nodes are, under the discipline `fair`; scenario files say what is different."""
-    asked = what_if.arrivals
+    asked, cluster_path, trace_path = what_if.arrivals, described.cluster, described.trace
     kind = asked.kind or ("trace" if trace_path else "synthetic")
     if kind in ("recorded", "past-weeks") or (kind == "trace") != (trace_path is not None):
         told = "trace, synthetic or none" if trace_path else "synthetic or none; `trace` needs --trace FILE"
@@ -195,7 +207,8 @@ def ground_of_cluster(
     refused = [answer.detail for answer in core.answers if answer.refused]
     if refused:
         raise TraceError(f"{cluster_path}: {refused[0]}")
-    arrivals, period_us = _trace(trace_path, from_us, form) if trace_path else ((), 0)
+    trace = read_trace(trace_path, lenient=described.lenient, form=described.form) if trace_path else None
+    arrivals, period_us = _again(trace, from_us) if trace else ((), 0)
     here = core.state.tenants
     known = [one for one in arrivals if isinstance(one.asked, f.SubmitJob) and one.asked.tenant in here]
     if arrivals and not known:
@@ -214,13 +227,14 @@ def ground_of_cluster(
         period_us=period_us,
         load=asked.load,
         growth=asked.growth,
+        dropped=trace.dropped if trace else 0,
+        dropped_why=trace.dropped_why if trace else (),
     )
 
 
-def _trace(path: Path, from_us: int, form: Form | None) -> tuple[tuple[Arrival, ...], int]:
+def _again(trace: Trace, from_us: int) -> tuple[tuple[Arrival, ...], int]:
     """The trace's jobs as if its first day were that of the fork, and after how long it begins anew: whole weeks, so
     that the days of the week stay; whole days if it is shorter than a week."""
-    trace = read_trace(path, form=form)
     first_us, last_us = int(trace.submit_us[0]), int(trace.submit_us[-1])
     begin_us = first_us // DAY_US * DAY_US
     unit_us = WEEK_US if last_us - begin_us >= WEEK_US - DAY_US else DAY_US
