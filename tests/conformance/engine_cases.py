@@ -14,11 +14,15 @@ from leitstand.core.facts import Observation, Resources, RunEnded, RunStarted, T
 from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.folder import RunFolders
 from leitstand.engines.local.gpus import LocalNode, LocalSite
-from leitstand.engines.local.orders import Surroundings
+from leitstand.engines.local.orders import Surroundings as LocalSurroundings
 from leitstand.engines.local.tenants import Tenants
 from leitstand.engines.simulated import SimulatedEngine
+from leitstand.engines.slurm.engine import Pace, SlurmEngine
+from leitstand.engines.slurm.site import DIRECTED, Place, SlurmSite
+from leitstand.engines.surroundings import Surroundings
 from leitstand.runtime.ports import ResizeRun, StartRun, StopRun
 from leitstand.runtime.spec import RunSpec
+from tests.slurm import PARTITION, Cluster
 
 PATIENCE_S = 60.0
 SECOND = 1_000_000
@@ -119,7 +123,7 @@ class LocalCase(Case):
         self.engine = self._open()
 
     def _open(self) -> LocalEngine:
-        around = Surroundings(
+        around = LocalSurroundings(
             read_spec=self._read_spec,
             open_blob=lambda tenant, digest: self.blobs.get(digest),
             wake=self.woken.set,
@@ -210,6 +214,100 @@ class LocalCase(Case):
                     os.kill(pid, 9)
                 except ProcessLookupError:
                     continue
+
+
+class SlurmCase(Case):
+    """A real Slurm, each run a job of it; runs of a length are a `sleep` on one of its nodes in turn."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.folder = folder / "runs"
+        self.specs: dict[str, RunSpec] = {}
+        self.journal = str(folder)
+        self.site = "aachen"
+        self.nodes = [f"{self.site}.{name}" for name in cluster.names()]
+        self.orders = 0
+        self.woken = threading.Event()
+        self.engine = self._open()
+        self.engine.resume([])
+
+    def _open(self) -> SlurmEngine:
+        around = Surroundings(
+            read_spec=self.specs.get,
+            open_blob=lambda tenant, digest: None,
+            wake=self.woken.set,
+            journal=self.journal,
+        )
+        slurm = SlurmSite(
+            conf=self.cluster.conf, rest=self.cluster.rest, folder=self.folder, partition=PARTITION
+        )
+        place = Place(self.site, DIRECTED, slurm, around, grace_us=2 * SECOND)
+        return SlurmEngine(place, Pace(jobs=0.1, nodes=1.0))
+
+    def order(self, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
+        return self.execution(run, RunSpec(argv=("sleep", str(length_us / SECOND))), limit_us=limit_us)
+
+    def execution(self, run: str, spec: RunSpec, tasks: int = 1, limit_us: int = 3600 * SECOND) -> StartRun:
+        """An order to execute `spec`, each task on the next node, without GPUs."""
+        self.specs[f"spec of {run}"] = spec
+        placed = tuple(Task(self.nodes[(self.orders + rank) % len(self.nodes)]) for rank in range(tasks))
+        self.orders += tasks
+        job, asked = run.rsplit(".", 1)[0], Resources(nodes=tasks)
+        return StartRun(run, job, "acme", "p", placed, asked, f"spec of {run}", limit_us, SECOND)
+
+    def script(self, run: str, script: str, tasks: int = 1, limit_us: int = 3600 * SECOND) -> StartRun:
+        """Sends an order to run a bash script; the order."""
+        order = self.execution(run, RunSpec(script=script), tasks, limit_us)
+        self.send(order)
+        return order
+
+    def send(self, *orders: StartRun | StopRun) -> None:
+        self.engine.send(orders)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            self.woken.clear()
+            self.seen.extend(one for one in self.engine.take(0) if isinstance(one, RunStarted | RunEnded))
+            if condition():
+                return
+            assert self.woken.wait(deadline - time.monotonic()), (
+                f"waited {PATIENCE_S} s in vain: {what}; {self.engine.health}"
+            )
+
+    def restart(self, *runs: StartRun) -> None:
+        """Another engine on the same cluster, as after a crash of the control plane."""
+        self.engine.close()
+        self.seen.clear()
+        self.engine = self._open()
+        self.engine.resume(runs)
+
+    def log(self, run: str, task: int = 0) -> str:
+        return self.engine.read_log(run, task, 0, 1 << 20).decode()
+
+    def says(self, run: str, text: str, task: int = 0) -> str:
+        """Waits until the log of a task holds `text`; the log."""
+
+        def look() -> str:
+            try:
+                log = self.log(run, task)
+            except KeyError:
+                return ""
+            return log if text in log else ""
+
+        return eventually(look, f"{text!r} in the log of {run}, task {task}")
+
+    def jobs(self) -> list[str]:
+        """The names of all jobs that Slurm lists."""
+        return self.cluster.ask("squeue", "-h", "-o", "%j").split()
+
+    def close(self) -> None:
+        """Lets go, and leaves no job behind."""
+        self.engine.close()
+        self.cluster.ask("scancel", "-u", "root", "--signal=KILL", "--full")
+        self.cluster.ask("scancel", "-u", "root")
+        eventually(lambda: not self.jobs(), "the cluster is empty")
 
 
 def alive(pid: int) -> bool:

@@ -22,14 +22,32 @@ from leitstand.engines.local import record
 from leitstand.engines.local.engine import Limits
 from leitstand.runtime.ports import ResizeRun, StartRun, StopRun
 from leitstand.runtime.spec import Checkpoint, RunSpec
-from tests.conformance.engine_cases import SECOND, LocalCase, SimulatedCase, alive, eventually
+from tests.conformance.engine_cases import SECOND, LocalCase, SimulatedCase, SlurmCase, alive, eventually
+from tests.slurm import Cluster, running
 
 HOUR = 3600 * SECOND
 
 
-@pytest.fixture(params=["simulated", "local"])
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedCase | LocalCase]:
-    opened = SimulatedCase() if request.param == "simulated" else LocalCase(tmp_path)
+AnyCase = SimulatedCase | LocalCase | SlurmCase
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Four nodes, made when they are needed first."""
+    with running() as made:
+        yield made
+
+
+@pytest.fixture(params=["simulated", "local", pytest.param("slurm", marks=pytest.mark.system)])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyCase]:
+    opened: AnyCase
+    match request.param:
+        case "simulated":
+            opened = SimulatedCase()
+        case "local":
+            opened = LocalCase(tmp_path)
+        case _:
+            opened = SlurmCase(request.getfixturevalue("cluster"), tmp_path)
     yield opened
     opened.close()
 
@@ -54,7 +72,7 @@ def stop(run: str) -> StopRun:
 
 
 # ── every engine ──────────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_run_is_reported_started_and_then_ended_each_once(case: SimulatedCase | LocalCase) -> None:
+def test_a_run_is_reported_started_and_then_ended_each_once(case: AnyCase) -> None:
     case.send(case.order("a.1", 50_000))
     end = case.end("a.1")
     (start,) = case.starts("a.1")
@@ -63,7 +81,7 @@ def test_a_run_is_reported_started_and_then_ended_each_once(case: SimulatedCase 
     assert case.seen == [start, end]
 
 
-def test_the_same_order_again_starts_nothing(case: SimulatedCase | LocalCase) -> None:
+def test_the_same_order_again_starts_nothing(case: AnyCase) -> None:
     order = case.order("a.1", 50_000)
     case.send(order, order)
     case.start("a.1")
@@ -73,14 +91,14 @@ def test_the_same_order_again_starts_nothing(case: SimulatedCase | LocalCase) ->
     assert len(case.starts("a.1")) == len(case.ends("a.1")) == 1
 
 
-def test_a_run_is_ended_at_its_time_limit(case: SimulatedCase | LocalCase) -> None:
+def test_a_run_is_ended_at_its_time_limit(case: AnyCase) -> None:
     case.send(case.order("a.1", HOUR, limit_us=200_000))
     end = case.end("a.1")
     assert end.outcome == "time_limit"
     assert 200_000 <= end.at_us - case.start("a.1").at_us < 5 * SECOND
 
 
-def test_a_stopped_run_is_reported_stopped(case: SimulatedCase | LocalCase) -> None:
+def test_a_stopped_run_is_reported_stopped(case: AnyCase) -> None:
     case.send(case.order("a.1", HOUR))
     case.start("a.1")
     case.send(stop("a.1"))
@@ -88,24 +106,24 @@ def test_a_stopped_run_is_reported_stopped(case: SimulatedCase | LocalCase) -> N
     assert len(case.ends("a.1")) == 1
 
 
-def test_a_stop_right_behind_the_start_is_not_lost(case: SimulatedCase | LocalCase) -> None:
+def test_a_stop_right_behind_the_start_is_not_lost(case: AnyCase) -> None:
     case.send(case.order("a.1", HOUR), stop("a.1"))
     assert case.end("a.1").outcome == "stopped"
 
 
-def test_stopping_a_run_that_nobody_knows_is_left_alone(case: SimulatedCase | LocalCase) -> None:
+def test_stopping_a_run_that_nobody_knows_is_left_alone(case: AnyCase) -> None:
     case.send(stop("never.1"), case.order("a.1", 10_000))
     case.end("a.1")
     assert case.ends("never.1") == []
 
 
-def test_after_a_restart_a_run_that_was_never_sent_is_started(case: SimulatedCase | LocalCase) -> None:
+def test_after_a_restart_a_run_that_was_never_sent_is_started(case: AnyCase) -> None:
     case.restart(case.order("a.1", 10_000))
     assert case.end("a.1").outcome == "exited"
     assert len(case.starts("a.1")) == 1
 
 
-def test_after_a_restart_a_run_under_way_goes_on_to_its_own_end(case: SimulatedCase | LocalCase) -> None:
+def test_after_a_restart_a_run_under_way_goes_on_to_its_own_end(case: AnyCase) -> None:
     order = case.order("a.1", 300_000)
     case.send(order)
     start = case.start("a.1")
@@ -114,7 +132,7 @@ def test_after_a_restart_a_run_under_way_goes_on_to_its_own_end(case: SimulatedC
     assert case.end("a.1").outcome == "exited"
 
 
-def test_many_runs_at_once_are_each_reported_once(case: SimulatedCase | LocalCase) -> None:
+def test_many_runs_at_once_are_each_reported_once(case: AnyCase) -> None:
     case.send(*(case.order(f"a-{n}.1", 1_000) for n in range(200)))
     for n in range(200):
         assert case.end(f"a-{n}.1").outcome == "exited"
@@ -183,7 +201,7 @@ def test_after_a_restart_a_resized_run_ends_when_it_would_have(resizing: Simulat
     assert resizing.end("r.1").at_us == 51 * SECOND
 
 
-def test_the_log_of_a_run_that_nobody_knows_is_a_key_error(case: SimulatedCase | LocalCase) -> None:
+def test_the_log_of_a_run_that_nobody_knows_is_a_key_error(case: AnyCase) -> None:
     for run in ("never.1", "../../etc", "", ".wake"):
         with pytest.raises(KeyError):
             case.engine.read_log(run, 0, 0, 100)

@@ -14,7 +14,8 @@ import os
 import stat
 
 from leitstand.engines.local import record
-from leitstand.engines.local.spawn import CannotStart, end_with_parent
+from leitstand.engines.local.spawn import end_with_parent
+from leitstand.engines.refused import CannotStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -30,9 +30,10 @@ from leitstand.engines.local import environment, launch, orders, packages, proce
 from leitstand.engines.local.checkpoints import Checkpoints
 from leitstand.engines.local.folder import UNKNOWN, Ended, Placement, RunFolders, Started
 from leitstand.engines.local.gpus import LocalSite
-from leitstand.engines.local.orders import NotYet, Surroundings
-from leitstand.engines.local.spawn import CannotStart
+from leitstand.engines.local.orders import Surroundings
 from leitstand.engines.local.tenants import CHECKPOINTS
+from leitstand.engines.refused import CannotStart
+from leitstand.engines.surroundings import NotYet
 from leitstand.runtime.ports import Order, ResizeRun, StartRun, StopRun
 
 ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread

@@ -12,7 +12,8 @@ import binascii
 import os
 
 from leitstand.engines.local import process, record
-from leitstand.engines.local.spawn import CannotStart, end_with_parent
+from leitstand.engines.local.spawn import end_with_parent
+from leitstand.engines.refused import CannotStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,18 +9,18 @@ import marshal
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from leitstand.core.units import SECOND_US
+from leitstand.engines import surroundings as around
 from leitstand.engines.local import environment, record
 from leitstand.engines.local.gpus import LocalSite
 from leitstand.engines.local.packages import Environment
-from leitstand.engines.local.spawn import CannotStart
 from leitstand.engines.local.tenants import Identity, Tenants
+from leitstand.engines.refused import CannotStart
 from leitstand.runtime.ports import StartRun
 from leitstand.runtime.spec import RunSpec
 
@@ -28,32 +28,17 @@ GRACE_MAX_US: Final = 3_600 * SECOND_US  # that a job may ask for between its si
 _AFTER_SETUP: Final = 'bash "$0" || exit; exec "$@"'
 
 
-class NotYet(Exception):
-    """The run cannot start now, which is no verdict on it: a line that says why."""
+class Surroundings(around.Surroundings, frozen=True):
+    """What the engine asks of the writer. `tenants`: who runs as whom; None: everybody as the control plane's own user.
+    `python`: from which the environments of those are made who run as that user."""
 
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """What the engine asks of the writer. `read_spec(name)` and `open_blob(tenant, sha256)` give None for what is not
-    there; `read_spec` raises ValueError for a record that is damaged, OSError if it cannot be read now. `wake()` says
-    that `take` has something. `read_secret(tenant, project, "name@version")` is as `read_spec`. All are called from
-    the engine's thread. `journal`: the id of the journal that places. `tenants`: who runs as whom; None: everybody as
-    the control plane's own user. `python`: from which the environments of those are made who run as that user."""
-
-    read_spec: Callable[[str], RunSpec | None]
-    open_blob: Callable[[str, str], Path | None]
-    wake: Callable[[], None]
-    journal: str
-    read_secret: Callable[[str, str, str], str | None] = lambda tenant, project, name: None
     tenants: Tenants | None = None
     python: Path = Path(sys.executable)
 
 
-class Gathered(msgspec.Struct, frozen=True):
-    """What a run executes: its command, the archive of its working directory, its secrets by variable, and as whom."""
+class Gathered(around.Work, frozen=True):
+    """What a run executes, and as whom."""
 
-    spec: RunSpec
-    workdir: Path | None
-    secrets: dict[str, str]
     identity: Identity | None
 
 
@@ -75,25 +60,9 @@ class Execution(msgspec.Struct, frozen=True):
     grace_us: int
 
 
-def gather(order: StartRun, around: Surroundings, site: LocalSite) -> Gathered:
+def gather(order: StartRun, surroundings: Surroundings, site: LocalSite) -> Gathered:
     """What the run executes. Raises CannotStart, NotYet; OSError."""
-    try:
-        spec = around.read_spec(order.spec)
-    except OSError as error:
-        raise NotYet(f"the record with its command cannot be read now ({error})") from error
-    except ValueError as error:
-        raise CannotStart(
-            "record_unreadable", f"the record with its command cannot be read ({error})"
-        ) from error
-    if spec is None:
-        raise CannotStart("record_missing", "the record with its command is no longer there")
-    if not (spec.argv or spec.script):
-        raise CannotStart("command_not_found", "the job names no command")
-    workdir = around.open_blob(order.tenant, spec.workdir) if spec.workdir else None
-    if spec.workdir and workdir is None:
-        raise CannotStart(
-            "workdir_missing", f"the archive {spec.workdir} of its working directory is no longer there"
-        )
+    work = around.work_of(order, surroundings)
     for task in order.tasks:
         try:
             site.visible(task)
@@ -102,26 +71,8 @@ def gather(order: StartRun, around: Surroundings, site: LocalSite) -> Gathered:
             raise CannotStart(
                 "gpus_missing", f"this machine no longer offers {what} of {task.node}"
             ) from None
-    secrets = {variable: _secret(variable, name, order, around) for variable, name in spec.secrets.items()}
-    identity = around.tenants.identity(order.tenant) if around.tenants else None
-    return Gathered(spec, workdir, secrets, identity)
-
-
-def _secret(variable: str, name: str, order: StartRun, around: Surroundings) -> str:
-    what = f"the secret {name} (for {variable})"
-    try:
-        value = around.read_secret(order.tenant, order.project, name)
-    except OSError as error:
-        raise NotYet(f"{what} cannot be read now ({error})") from error
-    except ValueError:  # not chained: nothing of what was read may reach a log
-        raise CannotStart("secret_unreadable", f"{what} is damaged") from None
-    if value is None:
-        raise CannotStart(
-            "secret_missing", f"{what} is no longer there in project {order.project} of {order.tenant}"
-        )
-    if "\0" in value:
-        raise CannotStart("secret_unreadable", f"{what} holds a zero byte, which no environment can hold")
-    return value
+    identity = surroundings.tenants.identity(order.tenant) if surroundings.tenants else None
+    return Gathered(work.spec, work.workdir, work.secrets, identity)
 
 
 def write(execution: Execution) -> None:

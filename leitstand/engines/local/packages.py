@@ -17,8 +17,8 @@ from typing import Final
 
 import msgspec
 
-from leitstand.engines.local.spawn import CannotStart
 from leitstand.engines.local.tenants import HOMES
+from leitstand.engines.refused import CannotStart
 
 ANSWER_S: Final = 30.0  # an interpreter, asked who it is
 MARK: Final = ".leitstand"  # a link to nowhere, whose target says what was laid

@@ -11,6 +11,7 @@ import errno
 import os
 
 from leitstand.engines.local import process, record
+from leitstand.engines.refused import CannotStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,15 +26,6 @@ else:
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None)
-
-
-class CannotStart(Exception):
-    """The run cannot start: a word of `record.DETAILS`, and a line for the person who reads the log."""
-
-    def __init__(self, detail: str, line: str) -> None:
-        super().__init__(line)
-        self.detail = detail
-        self.line = line
 
 
 def adopt_orphans() -> None:

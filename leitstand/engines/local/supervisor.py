@@ -21,6 +21,7 @@ import time
 
 from leitstand.engines.local import process, record, spawn
 from leitstand.engines.local.tasklog import TaskLog
+from leitstand.engines.refused import CannotStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def main(folder: str) -> None:
     run = Supervised(folder, lock, order)
     try:
         run.start()
-    except spawn.CannotStart as refusal:
+    except CannotStart as refusal:
         run.refuse(refusal)
     run.watch()
     if run.end():
@@ -129,7 +130,7 @@ class Supervised:
                 self.clear_away()
                 raise SystemExit(record.NOT_YET) from None  # who stands at the barrier ends with us
             line = f"{error.strerror}: {self.path}"
-            raise spawn.CannotStart("folder_unwritable", line) from error
+            raise CannotStart("folder_unwritable", line) from error
         if self.must_stop():
             barrier.abandon()
             self.tasks.clear()  # they have no exit code
@@ -195,7 +196,7 @@ class Supervised:
         record.write_durably(self.folder, record.STARTED, text)
         record.sync_folder(os.path.dirname(self.path))  # the run folder's own entry
 
-    def refuse(self, refusal: spawn.CannotStart) -> None:
+    def refuse(self, refusal: CannotStart) -> None:
         for rank in range(len(self.order["tasks"])):
             record.say(self.folder, rank, f"the run could not start: {refusal.line}")
         self.conclude("start_failed", 0)

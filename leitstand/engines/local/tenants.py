@@ -18,7 +18,7 @@ import msgspec
 
 import leitstand
 from leitstand.engines.local import record
-from leitstand.engines.local.spawn import CannotStart
+from leitstand.engines.refused import CannotStart
 from leitstand.runtime.spec import OPERATOR
 
 UIDS: Final = "uids.json"

@@ -1,0 +1,511 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Slurm engine: runs as jobs of a Slurm cluster. Called by the writer's loop, which it never makes wait.
+
+One thread looks: a list of all our jobs for everything, never a call for each. A few more submit. All truth is in the
+cluster and in the folders of the runs: whatever this object forgets when its process dies, `resume` finds again. Slurm
+loses jobs that it acknowledged and keeps others that it did not; so a run is found by a name that only its placement
+has, and executes only if it can claim its folder (`folder`), which it can once. One function, `_look`, tells what
+became of a run, whether it was sent, adopted or lost.
+"""
+
+import contextlib
+import logging
+import os
+import pwd
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from leitstand.core.facts import Observation, RunEnded, RunStarted
+from leitstand.core.units import SECOND_US
+from leitstand.engines.refused import CannotStart
+from leitstand.engines.slurm import ending, script
+from leitstand.engines.slurm.commands import Commands, Finished, Listed, SlurmAway
+from leitstand.engines.slurm.folder import RunFolder, RunFolders
+from leitstand.engines.slurm.nodes import Nodes
+from leitstand.engines.slurm.rest import Refused, Rest, Submission
+from leitstand.engines.slurm.site import DIRECTED, Place
+from leitstand.engines.slurm.topology import domains_of
+from leitstand.engines.surroundings import NotYet, work_of
+from leitstand.runtime.ports import Engine, Order, ResizeRun, StartRun, StopRun
+
+SUBMITTERS: Final = 4
+ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
+RETRY_S: Final = (1.0, 60.0)  # between tries to submit a run: first, longest
+TRIES_MAX: Final = 3  # of a run that Slurm takes and cannot launch
+FENCE_S: Final = 4.0 * script.LOOK_S  # from when on a run that was fenced is over, if it does not say so
+BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
+PRUNE_EVERY: Final = 1_000  # ends
+OVER_KEPT: Final = 10_000
+MARGIN_MINUTES: Final = 2  # that Slurm's own time limit lies behind ours
+
+_log = logging.getLogger(__name__)
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How often the cluster is asked, in seconds. `jobs`: while runs live, at least ten times as long as it takes to
+    answer; `idle`: while none does; `nodes`; `away`: after which a site that does not answer takes nothing new."""
+
+    jobs: float = 1.0
+    idle: float = 10.0
+    nodes: float = 10.0
+    away: float = 60.0
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the site is. `error` '': well; `since_us`: since when it is so; `asked_us`: when it last answered."""
+
+    error: str
+    since_us: int
+    asked_us: int
+    version: str = ""
+    nodes: int = 0
+    in_service: int = 0
+    gpus: int = 0
+
+
+class _Live:
+    """A run that has not ended, as far as this process knows."""
+
+    def __init__(self, order: StartRun, name: str, folder: RunFolder) -> None:
+        self.order = order
+        self.name = name
+        self.folder = folder
+        self.job = 0  # the id in Slurm, 0: none is known
+        self.submitting = False
+        self.known_s = 0.0  # monotonic: only a list that was asked for later can say that it is not there
+        self.due_s = 0.0  # monotonic: when to try again to submit it
+        self.pause_s = RETRY_S[0]
+        self.launches = 0  # that Slurm took and that came to nothing
+        self.started = False  # and that was reported
+        self.stopping = ""
+        self.told_s = 0.0  # monotonic: when its script was told to end
+        self.grace_s = 0.0
+        self.fenced_s = 0.0  # monotonic
+
+
+class SlurmEngine(Engine):
+    """Implements `leitstand.runtime.ports.Engine` for one site in Slurm."""
+
+    def __init__(self, place: Place, pace: Pace | None = None, kept_runs_max: int = 10_000) -> None:
+        slurm = place.slurm
+        self._place = place
+        self._pace = pace or Pace()
+        self._kept_runs_max = kept_runs_max
+        self._folders = RunFolders(slurm.folder, place.around.journal)
+        self._commands = Commands(slurm.conf)
+        self._rest = Rest(slurm.rest, slurm.user, slurm.token_file, SUBMITTERS)
+        self._nodes = Nodes(place)
+        self._domains: dict[str, tuple[str, ...]] | None = None
+        self._orders: deque[Order | tuple[StartRun, ...]] = deque()
+        self._reports: deque[Observation] = deque()
+        self._handed: deque[tuple[_Live, int | Exception]] = deque()
+        self._live: dict[str, _Live] = {}
+        self._over: deque[str] = deque(maxlen=OVER_KEPT)  # names of runs whose end was reported
+        self._resumed = False
+        self._jobs_s = self._nodes_s = 0.0  # monotonic: when to ask next
+        self._answered_s = time.monotonic()
+        self._away = False
+        self._opened = False
+        self._ends = 0
+        self.health = Health("not asked yet", time.time_ns() // 1000, 0)
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._called = threading.Event()
+        self._submitters = ThreadPoolExecutor(SUBMITTERS, f"slurm-{place.name}")
+        self._thread = threading.Thread(target=self._work, name=f"slurm-{place.name}", daemon=True)
+        self._thread.start()
+
+    # ── the port ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def next_time(self) -> int | None:
+        return None
+
+    def take(self, now: int) -> Sequence[Observation]:
+        """What was reported since the last call. RuntimeError if the engine's thread has failed: restart heals."""
+        if self._failure is not None:
+            raise RuntimeError(f"the engine of site {self._place.name} has failed") from self._failure
+        return [self._reports.popleft() for _ in range(len(self._reports))]
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """RuntimeError beyond ORDERS_MAX orders that wait, which no placement can reach."""
+        if len(self._orders) + len(orders) > ORDERS_MAX:
+            raise RuntimeError(f"over {ORDERS_MAX} orders wait for site {self._place.name}")
+        self._orders.extend(orders)
+        self._called.set()
+
+    def resume(self, runs: Sequence[StartRun]) -> None:
+        self._orders.append(tuple(runs))
+        self._called.set()
+
+    def read_log(self, run: str, task: int, offset: int, limit: int) -> bytes:
+        return self._folders.read_log(run, task, offset, limit)
+
+    def close(self) -> None:
+        """Orders not yet carried out are left to `resume`; a second call does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        self._called.set()
+        self._thread.join()
+        self._submitters.shutdown()
+        self._rest.close()
+
+    # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────
+    def _work(self) -> None:
+        try:
+            while not self._closing:
+                self._called.clear()
+                try:
+                    self._turn()
+                except OSError as error:  # of the cluster or of the shared file system: later it may be well
+                    self._fail(str(error))
+                except ValueError as error:
+                    self._fail(str(error))
+                now_s = time.monotonic()
+                self._called.wait(max(0.0, min(self._jobs_s, self._nodes_s) - now_s))
+        except BaseException as error:
+            self._failure = error
+            self._place.around.wake()
+            raise
+
+    def _turn(self) -> None:
+        """Carry out what was ordered, and look at what it is time to look at."""
+        if not self._opened:
+            self._open()
+        self._carry_out()
+        self._take_back()
+        if time.monotonic() >= self._nodes_s:
+            self._look_at_nodes()
+        if time.monotonic() >= self._jobs_s:
+            self._look_at_jobs()
+
+    def _open(self) -> None:
+        """The site is what it is said to be. OSError, ValueError: it is not, for now."""
+        self._nodes_s = self._jobs_s = time.monotonic() + self._pace.nodes  # should it fail
+        self._folders.open()
+        try:
+            version = self._rest.check()
+        except Refused as refusal:
+            raise ValueError(str(refusal)) from None
+        self.health = msgspec.structs.replace(self.health, version=version)
+        self._opened = True
+        self._nodes_s = self._jobs_s = 0.0
+
+    def _fail(self, line: str) -> None:
+        """The site is not well; once it has not answered for long, it takes nothing new."""
+        now_us, now_s = time.time_ns() // 1000, time.monotonic()
+        if self.health.error != line:
+            _log.warning("site %s: %s", self._place.name, line)
+            self.health = msgspec.structs.replace(self.health, error=line, since_us=now_us)
+        self._jobs_s = max(self._jobs_s, now_s + self._pace.jobs)
+        self._nodes_s = max(self._nodes_s, now_s + self._pace.jobs)
+        if not self._away and now_s - self._answered_s >= self._pace.away:
+            self._away = True
+            self._report(*self._nodes.away())
+
+    def _well(self) -> None:
+        now_us = time.time_ns() // 1000
+        self._answered_s, self._away = time.monotonic(), False
+        if self.health.error:
+            _log.info("site %s answers", self._place.name)
+            self.health = msgspec.structs.replace(self.health, error="", since_us=now_us)
+        nodes, in_service, gpus = self._nodes.totals
+        self.health = msgspec.structs.replace(
+            self.health, asked_us=now_us, nodes=nodes, in_service=in_service, gpus=gpus
+        )
+
+    # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _carry_out(self) -> None:
+        for _ in range(len(self._orders)):
+            match self._orders.popleft():
+                case StartRun() as order:
+                    if order.run not in self._live and self._folders.name(order) not in self._over:
+                        self._submit(self._take_on(order))
+                case StopRun() as order:
+                    self._stop(order)
+                case ResizeRun() as order:
+                    raise AssertionError(f"run {order.run}: this site does not say that it resizes runs")
+                case runs:
+                    for order in runs:
+                        if order.run not in self._live:
+                            self._take_on(
+                                order
+                            )  # what became of it, or that it was never sent, the next list says
+                    self._resumed = True
+                    self._jobs_s = 0.0
+
+    def _take_on(self, order: StartRun) -> _Live:
+        live = self._live[order.run] = _Live(order, self._folders.name(order), self._folders.of(order))
+        return live
+
+    def _stop(self, order: StopRun) -> None:
+        live = self._live.get(order.run)
+        if live is not None:
+            live.stopping = order.cause
+            self._jobs_s = 0.0
+
+    def _submit(self, live: _Live) -> None:
+        live.submitting = True
+        self._submitters.submit(self._hand_over, live)
+
+    def _hand_over(self, live: _Live) -> None:
+        """In a thread of its own: the run's folder, then the job. What came of it is taken back by the engine's."""
+        try:
+            came: int | Exception = self._submitted(live)
+        except Exception as error:
+            came = error
+        self._handed.append((live, came))
+        self._called.set()
+
+    def _submitted(self, live: _Live) -> int:
+        """The id of the job in Slurm; 0 if the run has begun before, or never will."""
+        if live.folder.claim() is not None:
+            return 0
+        place, order, slurm = self._place, live.order, self._place.slurm
+        user = slurm.users.get(order.tenant, "")
+        written = script.Written(
+            run=live.folder.path,
+            site=place.name,
+            order=order,
+            work=work_of(order, place.around),
+            grace_us=place.grace_us,
+            checkpoint=slurm.folder / "checkpoints" / order.job,
+            owner=_owner(user),
+        )
+        script.write(written)
+        live.grace_s = script.grace_us(written) / SECOND_US
+        count = len(order.tasks)
+        gpus = max(len(task.gpus) for task in order.tasks)
+        cpus_milli, memory_mib = order.resources.part(gpus)
+        directed = place.mode == DIRECTED
+        return self._rest.submit(
+            Submission(
+                name=live.name,
+                script=script.batch(written),
+                folder=str(live.folder.path),
+                output=str(live.folder.path / "slurm.log"),
+                count=count,
+                gpus=gpus,
+                gpu_type="" if directed else order.resources.gpu_type,
+                cpus=max(1, -(-cpus_milli // 1000)),
+                memory_mib=memory_mib,
+                minutes=-(-(order.max_duration_us + script.grace_us(written)) // (60 * SECOND_US))
+                + MARGIN_MINUTES,
+                partition=slurm.partition,
+                account=slurm.account,
+                nodes=tuple(place.slurm_node(task.node) for task in order.tasks) if directed else (),
+            ),
+            user,
+        )
+
+    def _take_back(self) -> None:
+        """What came of submissions."""
+        for _ in range(len(self._handed)):
+            live, came = self._handed.popleft()
+            live.submitting = False
+            live.known_s = time.monotonic()
+            match came:
+                case int():
+                    live.job = came
+                case SlurmAway():  # it may have been taken or not
+                    self._postpone(live, str(came))
+                case CannotStart():
+                    self._refuse(live, came.detail, came.line)
+                case Refused() if came.of_site:
+                    self._postpone(live, str(came))
+                    self._fail(str(came))
+                case Refused():
+                    self._refuse(live, "slurm_refused", f"Slurm does not take it: {came}")
+                case NotYet() | OSError():
+                    self._postpone(live, str(came))
+                case _:
+                    raise came
+            self._jobs_s = min(self._jobs_s, live.known_s + self._pace.jobs)
+
+    def _postpone(self, live: _Live, line: str) -> None:
+        """The run stays ordered, and is tried again."""
+        if not live.due_s:
+            _log.warning("run %s cannot be submitted now, it is tried again: %s", live.order.run, line)
+        live.due_s = time.monotonic() + live.pause_s
+        live.pause_s = min(live.pause_s * 2, RETRY_S[1])
+
+    def _refuse(self, live: _Live, detail: str, line: str) -> None:
+        """The run never begins."""
+        if live.folder.prevent():
+            with contextlib.suppress(OSError):
+                live.folder.say(len(live.order.tasks), f"the run could not start: {line}")
+            self._conclude(RunEnded(live.order.run, _now_us(), "start_failed", detail=detail))
+
+    # ── what became of it ─────────────────────────────────────────────────────────────────────────────────────────
+    def _look_at_nodes(self) -> None:
+        self._nodes_s = time.monotonic() + self._pace.nodes
+        if self._domains is None:
+            self._domains = domains_of(self._commands)
+        self._report(*self._nodes.news(self._commands.nodes(self._place.slurm.partition), self._domains))
+        self._well()
+
+    def _look_at_jobs(self) -> None:
+        """One list of all jobs, and of those that it misses one more."""
+        asked_s = time.monotonic()
+        self._jobs_s = asked_s + self._pace.jobs
+        if not self._live and not self._resumed:
+            self._jobs_s = asked_s + self._pace.idle
+            return
+        listed = self._commands.jobs(self._place.slurm.partition)
+        took_s = time.monotonic() - asked_s
+        self._jobs_s = asked_s + (max(self._pace.jobs, 10 * took_s) if self._live else self._pace.idle)
+        self._well()
+        named: dict[str, list[Listed]] = {}
+        for job in listed:
+            named.setdefault(job.name, []).append(job)
+        doubtful: list[_Live] = []
+        kill: list[int] = []
+        tell: list[int] = []
+        for live in list(self._live.values()):
+            jobs = named.pop(live.name, [])
+            if jobs:
+                self._look_at(live, jobs, kill, tell)
+            elif not live.submitting and live.known_s < asked_s and self._is_doubtful(live):
+                doubtful.append(live)
+        if self._resumed:
+            kill += [job.job for name, jobs in named.items() if self._folders.is_ours(name) for job in jobs]
+        if kill:
+            self._commands.cancel(kill)
+        if tell:
+            self._commands.tell(tell)
+        if doubtful:
+            found = self._commands.finished([live.job for live in doubtful if live.job])
+            for live in doubtful:
+                self._settle(live, found.get(live.job))
+
+    def _look_at(self, live: _Live, jobs: list[Listed], kill: list[int], tell: list[int]) -> None:
+        """Slurm lists it: once, or more often if it was submitted without an answer."""
+        job = next((one for one in jobs if one.state != "PENDING"), jobs[0])
+        live.job, live.fenced_s, live.launches = job.job, 0.0, 0
+        claim = None if job.state == "PENDING" else live.folder.claim()
+        if claim is not None and claim.job:
+            kill += [one.job for one in jobs if one.job != claim.job]
+            self._begun(live, claim.at_us)
+        if not live.stopping:
+            return
+        if job.state == "PENDING":
+            kill += [one.job for one in jobs]
+            if live.folder.prevent():
+                self._conclude(RunEnded(live.order.run, _now_us(), "stopped"))
+        elif not live.told_s:
+            live.told_s = time.monotonic()
+            tell.append(job.job)
+        elif time.monotonic() >= live.told_s + live.grace_s + BACKSTOP_S:
+            live.told_s = time.monotonic()
+            kill.append(job.job)
+
+    def _is_doubtful(self, live: _Live) -> bool:
+        """Slurm does not list it. Whether only Slurm can tell what became of it; otherwise that is seen to here."""
+        claim = live.folder.claim()
+        run = live.order.run
+        if claim is not None and not claim.job:
+            self._conclude(RunEnded(run, claim.at_us, "stopped" if live.stopping else "start_failed"))
+            return False
+        if claim is not None:
+            self._begun(live, claim.at_us)
+            ended = live.folder.ended()
+            if ended is not None:
+                self._conclude(
+                    ending.of_script(
+                        run, claim, ended, refused=live.folder.refused(), stopping=bool(live.stopping)
+                    )
+                )
+            return ended is None
+        if live.order.started_us:  # the journal knows of a start that is not to be found here
+            self._conclude(RunEnded(run, live.order.started_us, "lost", started_us=live.order.started_us))
+            return False
+        if live.stopping:
+            if live.folder.prevent():
+                self._conclude(RunEnded(run, _now_us(), "stopped"))
+            return False
+        if live.job:
+            return True
+        if time.monotonic() >= live.due_s:
+            self._submit(live)
+        return False
+
+    def _settle(self, live: _Live, found: Finished | None) -> None:
+        """What Slurm says of a run that it does not list; `found` None: it knows nothing of it (any more)."""
+        if found is not None and found.name != live.name:
+            found = None  # its id was given to another job
+        if found is not None and found.state not in ending.OVER:
+            return  # it was about to be listed
+        claim, run = live.folder.claim(), live.order.run
+        if claim is None:
+            self._launch_again(live, found)
+            return
+        ended = live.folder.ended()  # it may have ended just now
+        if ended is not None or not claim.job:
+            return  # the next look sees it
+        if found is not None and ending.OVER[found.state] != "lost":
+            self._conclude(ending.of_slurm(run, claim, found, stopping=bool(live.stopping)))
+        elif not live.fenced_s:
+            live.fenced_s = time.monotonic()
+            live.folder.fence()
+        elif time.monotonic() >= live.fenced_s + FENCE_S:
+            at_us = found.ended_us if found is not None else _now_us()
+            self._conclude(RunEnded(run, max(at_us, claim.at_us), "lost", started_us=claim.at_us))
+
+    def _launch_again(self, live: _Live, found: Finished | None) -> None:
+        """Slurm took it and it did not begin: a controller that died has lost it, a node could not launch it, or
+        somebody cancelled it there."""
+        run = live.order.run
+        live.job = 0
+        if found is None:
+            _log.warning("run %s: Slurm lost what it had acknowledged; submitted again", run)
+            self._submit(live)
+        elif found.state == "CANCELLED":
+            if live.folder.prevent():
+                self._conclude(RunEnded(run, _now_us(), "stopped", detail=ending.SIGNALLED))
+        else:
+            live.launches += 1
+            if live.launches >= TRIES_MAX:
+                self._refuse(live, "launch_failed", f"Slurm could not launch it: {found.state}")
+            else:
+                self._postpone(live, f"Slurm could not launch it: {found.state}")
+
+    def _begun(self, live: _Live, at_us: int) -> None:
+        if not live.started:
+            live.started = True
+            self._report(RunStarted(live.order.run, at_us))
+
+    def _conclude(self, end: RunEnded) -> None:
+        """The run is over: reported, forgotten."""
+        live = self._live.pop(end.run)
+        self._over.append(live.name)
+        if end.started_us:
+            self._begun(live, end.started_us)
+        self._report(end)
+        self._ends += 1
+        if self._ends % PRUNE_EVERY == 0:
+            self._submitters.submit(self._folders.prune, self._kept_runs_max)
+
+    def _report(self, *observations: Observation) -> None:
+        if observations:
+            self._reports.extend(observations)
+            self._place.around.wake()
+
+
+def _owner(user: str) -> tuple[int, int] | None:
+    """(uid, gid) of a user of the cluster, where the control plane may give files away. CannotStart: there is none."""
+    if not user or os.geteuid() != 0:
+        return None
+    try:
+        found = pwd.getpwnam(user)
+    except KeyError:
+        raise CannotStart("user_unknown", f"this machine knows no user {user}") from None
+    return found.pw_uid, found.pw_gid
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
