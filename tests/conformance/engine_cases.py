@@ -224,6 +224,7 @@ class SlurmCase(Case):
         self.cluster = cluster
         self.folder = folder / "runs"
         self.specs: dict[str, RunSpec] = {}
+        self.secrets: dict[tuple[str, str, str], str] = {}  # by tenant, project and name
         self.journal = str(folder)
         self.site = "aachen"
         self.nodes = [f"{self.site}.{name}" for name in cluster.names()]
@@ -238,6 +239,7 @@ class SlurmCase(Case):
             open_blob=lambda tenant, digest: None,
             wake=self.woken.set,
             journal=self.journal,
+            read_secret=lambda *name: self.secrets.get(name),
         )
         slurm = SlurmSite(
             conf=self.cluster.conf, rest=self.cluster.rest, folder=self.folder, partition=PARTITION

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 30.0
 KILL_BATCH: Final = 500  # jobs of one scancel
 ASK_BATCH: Final = 500  # jobs of one squeue
 US: Final = 1_000_000
@@ -130,6 +130,10 @@ class Commands:
             except SlurmAway as error:
                 if "Invalid job id" not in str(error) and "already" not in str(error):
                     raise
+
+    def has(self, partition: str) -> bool:
+        """Whether the cluster has a partition of this name."""
+        return bool(self.run("sinfo", "-h", "-p", partition, "-o", "%R").strip())
 
     def nodes(self, partition: str) -> list[SlurmNode]:
         """The nodes of the partition, in the cluster's order."""

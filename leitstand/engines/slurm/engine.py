@@ -15,7 +15,7 @@ import pwd
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -40,6 +40,9 @@ RETRY_S: Final = (1.0, 60.0)  # between tries to submit a run: first, longest
 TRIES_MAX: Final = 3  # of a run that Slurm takes and cannot launch
 FENCE_S: Final = 4.0 * script.LOOK_S  # from when on a run that was fenced is over, if it does not say so
 BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
+PARTS: Final = ("site", "slurmrestd", "nodes", "jobs")
+SUBMISSION: Final = "submission"  # wrong while Slurm takes none of ours
+NEVER_S: Final = 1e9
 PRUNE_EVERY: Final = 1_000  # ends
 OVER_KEPT: Final = 10_000
 MARGIN_MINUTES: Final = 2  # that Slurm's own time limit lies behind ours
@@ -108,10 +111,10 @@ class SlurmEngine(Engine):
         self._live: dict[str, _Live] = {}
         self._over: deque[str] = deque(maxlen=OVER_KEPT)  # names of runs whose end was reported
         self._resumed = False
-        self._jobs_s = self._nodes_s = 0.0  # monotonic: when to ask next
-        self._answered_s = time.monotonic()
+        self._due_s = dict.fromkeys(PARTS, 0.0)  # monotonic: when to look at each next
+        self._wrong: dict[str, str] = {}  # by part
+        self._well_s = time.monotonic()
         self._away = False
-        self._opened = False
         self._ends = 0
         self.health = Health("not asked yet", time.time_ns() // 1000, 0)
         self._closing = False
@@ -160,63 +163,80 @@ class SlurmEngine(Engine):
         try:
             while not self._closing:
                 self._called.clear()
-                try:
-                    self._turn()
-                except OSError as error:  # of the cluster or of the shared file system: later it may be well
-                    self._fail(str(error))
-                except ValueError as error:
-                    self._fail(str(error))
-                now_s = time.monotonic()
-                self._called.wait(max(0.0, min(self._jobs_s, self._nodes_s) - now_s))
+                if self._try("site", self._open):
+                    self._carry_out()
+                    self._take_back()
+                    self._try("slurmrestd", self._check)
+                    self._try("nodes", self._look_at_nodes)
+                    self._try("jobs", self._look_at_jobs)
+                self._called.wait(max(0.0, min(self._due_s.values()) - time.monotonic()))
         except BaseException as error:
             self._failure = error
             self._place.around.wake()
             raise
 
-    def _turn(self) -> None:
-        """Carry out what was ordered, and look at what it is time to look at."""
-        if not self._opened:
-            self._open()
-        self._carry_out()
-        self._take_back()
-        if time.monotonic() >= self._nodes_s:
-            self._look_at_nodes()
-        if time.monotonic() >= self._jobs_s:
-            self._look_at_jobs()
+    def _try(self, part: str, look: Callable[[], float]) -> bool:
+        """Look at a part of the site if it is time; `look` says in how many seconds it is again. Whether it is well:
+        what fails, of the cluster or of the shared file system, may be well later."""
+        now_s = time.monotonic()
+        if now_s >= self._due_s[part]:
+            try:
+                self._due_s[part] = time.monotonic() + look()
+                self._well(part)
+            except (OSError, ValueError) as error:
+                self._due_s[part] = time.monotonic() + self._pace.jobs
+                self._fail(part, str(error))
+        return part not in self._wrong
 
-    def _open(self) -> None:
-        """The site is what it is said to be. OSError, ValueError: it is not, for now."""
-        self._nodes_s = self._jobs_s = time.monotonic() + self._pace.nodes  # should it fail
+    def _open(self) -> float:
+        """The site is what it is said to be."""
+        slurm = self._place.slurm
+        if not slurm.conf.is_file():
+            raise FileNotFoundError(f"{slurm.conf} is not there: it is to be the cluster's slurm.conf")
+        if not self._commands.has(slurm.partition):
+            raise ValueError(f"the cluster has no partition {slurm.partition}")
         self._folders.open()
+        return NEVER_S
+
+    def _check(self) -> float:
+        """It would take a job. Looked at once, and after each that it did not take."""
         try:
             version = self._rest.check()
         except Refused as refusal:
             raise ValueError(str(refusal)) from None
         self.health = msgspec.structs.replace(self.health, version=version)
-        self._opened = True
-        self._nodes_s = self._jobs_s = 0.0
+        return NEVER_S
 
-    def _fail(self, line: str) -> None:
-        """The site is not well; once it has not answered for long, it takes nothing new."""
-        now_us, now_s = time.time_ns() // 1000, time.monotonic()
-        if self.health.error != line:
+    def _fail(self, part: str, line: str) -> None:
+        """The site is not well; once it has not been for long, it takes nothing new."""
+        if self._wrong.get(part) != line:
             _log.warning("site %s: %s", self._place.name, line)
-            self.health = msgspec.structs.replace(self.health, error=line, since_us=now_us)
-        self._jobs_s = max(self._jobs_s, now_s + self._pace.jobs)
-        self._nodes_s = max(self._nodes_s, now_s + self._pace.jobs)
-        if not self._away and now_s - self._answered_s >= self._pace.away:
+            self._wrong[part] = line
+            self._tell()
+        if not self._away and time.monotonic() - self._well_s >= self._pace.away:
             self._away = True
             self._report(*self._nodes.away())
 
-    def _well(self) -> None:
-        now_us = time.time_ns() // 1000
-        self._answered_s, self._away = time.monotonic(), False
-        if self.health.error:
-            _log.info("site %s answers", self._place.name)
-            self.health = msgspec.structs.replace(self.health, error="", since_us=now_us)
+    def _well(self, part: str) -> None:
+        if self._wrong.pop(part, None) is not None:
+            _log.info("site %s: %s is well again", self._place.name, part)
+            self._due_s["nodes"] = 0.0
+        if not self._wrong:
+            self._well_s, self._away = time.monotonic(), False
+        self._tell()
+
+    def _tell(self) -> None:
+        now_us = _now_us()
+        error = next(iter(self._wrong.values()), "")
         nodes, in_service, gpus = self._nodes.totals
         self.health = msgspec.structs.replace(
-            self.health, asked_us=now_us, nodes=nodes, in_service=in_service, gpus=gpus
+            self.health,
+            error=error,
+            since_us=self.health.since_us if error == self.health.error else now_us,
+            asked_us=self.health.asked_us if error else now_us,
+            nodes=nodes,
+            in_service=in_service,
+            gpus=gpus,
         )
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,7 +257,7 @@ class SlurmEngine(Engine):
                                 order
                             )  # what became of it, or that it was never sent, the next list says
                     self._resumed = True
-                    self._jobs_s = 0.0
+                    self._due_s["jobs"] = 0.0
 
     def _take_on(self, order: StartRun) -> _Live:
         live = self._live[order.run] = _Live(order, self._folders.name(order), self._folders.of(order))
@@ -247,7 +267,7 @@ class SlurmEngine(Engine):
         live = self._live.get(order.run)
         if live is not None:
             live.stopping = order.cause
-            self._jobs_s = 0.0
+            self._due_s["jobs"] = 0.0
 
     def _submit(self, live: _Live) -> None:
         live.submitting = True
@@ -312,20 +332,22 @@ class SlurmEngine(Engine):
             match came:
                 case int():
                     live.job = came
+                    self._well(SUBMISSION)
                 case SlurmAway():  # it may have been taken or not
                     self._postpone(live, str(came))
+                    self._due_s["slurmrestd"] = 0.0
                 case CannotStart():
                     self._refuse(live, came.detail, came.line)
                 case Refused() if came.of_site:
                     self._postpone(live, str(came))
-                    self._fail(str(came))
+                    self._fail(SUBMISSION, str(came))
                 case Refused():
                     self._refuse(live, "slurm_refused", f"Slurm does not take it: {came}")
                 case NotYet() | OSError():
                     self._postpone(live, str(came))
                 case _:
                     raise came
-            self._jobs_s = min(self._jobs_s, live.known_s + self._pace.jobs)
+            self._due_s["jobs"] = min(self._due_s["jobs"], live.known_s + self._pace.jobs)
 
     def _postpone(self, live: _Live, line: str) -> None:
         """The run stays ordered, and is tried again."""
@@ -342,24 +364,23 @@ class SlurmEngine(Engine):
             self._conclude(RunEnded(live.order.run, _now_us(), "start_failed", detail=detail))
 
     # ── what became of it ─────────────────────────────────────────────────────────────────────────────────────────
-    def _look_at_nodes(self) -> None:
-        self._nodes_s = time.monotonic() + self._pace.nodes
+    def _look_at_nodes(self) -> float:
         if self._domains is None:
             self._domains = domains_of(self._commands)
-        self._report(*self._nodes.news(self._commands.nodes(self._place.slurm.partition), self._domains))
-        self._well()
+        listed = self._commands.nodes(self._place.slurm.partition)
+        if not self._away:
+            self._report(*self._nodes.news(listed, self._domains))
+        return self._pace.nodes
 
-    def _look_at_jobs(self) -> None:
+    def _look_at_jobs(self) -> float:
         """One list of all jobs, and of those that it misses one more."""
-        asked_s = time.monotonic()
-        self._jobs_s = asked_s + self._pace.jobs
         if not self._live and not self._resumed:
-            self._jobs_s = asked_s + self._pace.idle
-            return
+            return self._pace.idle
+        if all(live.job for live in self._live.values()):
+            self._well(SUBMISSION)
+        asked_s = time.monotonic()
         listed = self._commands.jobs(self._place.slurm.partition)
         took_s = time.monotonic() - asked_s
-        self._jobs_s = asked_s + (max(self._pace.jobs, 10 * took_s) if self._live else self._pace.idle)
-        self._well()
         named: dict[str, list[Listed]] = {}
         for job in listed:
             named.setdefault(job.name, []).append(job)
@@ -382,6 +403,7 @@ class SlurmEngine(Engine):
             found = self._commands.finished([live.job for live in doubtful if live.job])
             for live in doubtful:
                 self._settle(live, found.get(live.job))
+        return max(self._pace.jobs, 10 * took_s) if self._live else self._pace.idle
 
     def _look_at(self, live: _Live, jobs: list[Listed], kill: list[int], tell: list[int]) -> None:
         """Slurm lists it: once, or more often if it was submitted without an answer."""
@@ -452,6 +474,7 @@ class SlurmEngine(Engine):
         elif not live.fenced_s:
             live.fenced_s = time.monotonic()
             live.folder.fence()
+            self._due_s["nodes"] = 0.0  # a node that is gone is reported before its runs are
         elif time.monotonic() >= live.fenced_s + FENCE_S:
             at_us = found.ended_us if found is not None else _now_us()
             self._conclude(RunEnded(run, max(at_us, claim.at_us), "lost", started_us=claim.at_us))

@@ -78,7 +78,12 @@ class Rest:
         """Slurm's own version, `22.05.8`. Refused: it speaks another version of the API, or not with us; SlurmAway."""
         said = self._call("GET", "diag", None, "")  # `ping` is answered whoever asks
         if said.get("errors"):
-            raise _refused(said)
+            error = _refused(said)
+            if self._token_file is not None and isinstance(error, SlurmAway):
+                raise SlurmAway(
+                    f"{error}: the token in {self._token_file} is wrong or has expired, or slurmctld is away"
+                )
+            raise error
         return str(said.get("meta", {}).get("Slurm", {}).get("release", ""))
 
     def close(self) -> None:

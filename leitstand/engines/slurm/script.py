@@ -54,15 +54,18 @@ if ((tasks > 1)); then
     LEITSTAND_NODE_IPS=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
     export LEITSTAND_NODE_IPS
     setsid srun --ntasks="$tasks" --ntasks-per-node=1 --kill-on-bad-exit=1 --export=ALL \\
-        --output="$run/task-%t.log" --error="$run/task-%t.log" bash "$run/task.sh" </dev/null &
+        --output="$run/task-%t.log" --error="$run/task-%t.log" bash "$run/rank.sh" </dev/null &
 else
-    setsid bash "$run/task.sh" </dev/null >>"$run/task-0.log" 2>&1 &
+    setsid bash "$run/rank.sh" </dev/null >>"$run/task-0.log" 2>&1 &
 fi
 main=$!
 
-end_all() {
-    kill -KILL -- "-$main" 2>/dev/null
-    if ((tasks > 1)); then scancel --signal=KILL "$SLURM_JOB_ID.0" 2>/dev/null; fi
+tell() {
+    if ((tasks > 1)); then # srun would turn TERM into KILL
+        scancel "--signal=$1" "$SLURM_JOB_ID.0" 2>/dev/null
+    else
+        kill "-$1" -- "-$main" 2>/dev/null
+    fi
 }
 outcome=exited
 kill_at=
@@ -78,13 +81,13 @@ while :; do
         fi
         if [ "$outcome" = stopped ] || [ "$outcome" = time_limit ]; then
             kill_at=$((now + grace_us))
-            ((grace_us > 0)) && kill "-$signal" -- "-$main" 2>/dev/null
+            ((grace_us > 0)) && tell "$signal"
         fi
     fi
     pause_us=$((look_s * 1000000))
     if [ -n "$kill_at" ]; then
         if ((now >= kill_at)); then
-            end_all
+            tell KILL
             kill_at=$((now + 1000000))
         fi
         ((kill_at - now < pause_us)) && pause_us=$((kill_at - now))
@@ -98,11 +101,29 @@ while :; do
     kill "$nap" 2>/dev/null
     [ -d "/proc/$main" ] || break
 done
-wait "$main"
-status=$?
-end_all
+kill -KILL -- "-$main" 2>/dev/null
+set -- "$run"/status-*
+status=137 # who was killed wrote none
+if [ -e "$1" ]; then
+    (($# == tasks)) && status=0
+    while read -r _ code; do
+        if ((code)); then
+            status=$code
+            break
+        fi
+    done < <(sort -n "$@")
+fi
 [ -e "$run/refused" ] && finish refused "$status"
 finish "$outcome" "$status"
+"""
+
+# Outlives what it starts, so that of a gang the first that failed is known.
+RANK: Final = """#!/bin/bash
+trap : HUP INT QUIT USR1 USR2 ALRM TERM
+bash "${0%/*}/task.sh"
+status=$?
+echo "$(date +%s%6N) $status" >"${0%/*}/status-${SLURM_PROCID:-0}"
+exit "$status"
 """
 
 TASK: Final = """
@@ -166,7 +187,7 @@ def write(of: Written) -> None:
     if of.owner is not None:
         of.run.parent.chmod(0o711)
     (of.run / WORK).mkdir(mode=0o700, exist_ok=True)
-    files = {"task.sh": _task(of)}
+    files = {"task.sh": _task(of), "rank.sh": RANK}
     for name, text in (("setup.sh", of.work.spec.setup), ("script.sh", of.work.spec.script)):
         if text:
             files[name] = text
