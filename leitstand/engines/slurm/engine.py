@@ -26,7 +26,7 @@ from leitstand.core.units import SECOND_US
 from leitstand.engines.refused import CannotStart
 from leitstand.engines.slurm import ending, script
 from leitstand.engines.slurm.commands import Commands, Finished, Listed, SlurmAway
-from leitstand.engines.slurm.folder import RunFolder, RunFolders
+from leitstand.engines.slurm.folder import Claim, Ended, RunFolder, RunFolders
 from leitstand.engines.slurm.nodes import Nodes
 from leitstand.engines.slurm.rest import Refused, Rest, Submission
 from leitstand.engines.slurm.site import DIRECTED, Place
@@ -408,11 +408,15 @@ class SlurmEngine(Engine):
     def _look_at(self, live: _Live, jobs: list[Listed], kill: list[int], tell: list[int]) -> None:
         """Slurm lists it: once, or more often if it was submitted without an answer."""
         job = next((one for one in jobs if one.state != "PENDING"), jobs[0])
-        live.job, live.fenced_s, live.launches = job.job, 0.0, 0
-        claim = None if job.state == "PENDING" else live.folder.claim()
+        live.job, live.launches = job.job, 0
+        claim = live.folder.claim()
         if claim is not None and claim.job:
             kill += [one.job for one in jobs if one.job != claim.job]
             self._begun(live, claim.at_us)
+            if job.state == "PENDING" and claim.job == job.job:  # it began there, and Slurm queued it again
+                kill.append(job.job)
+                self._lose(live, claim, 0)
+                return
         if not live.stopping:
             return
         if job.state == "PENDING":
@@ -436,13 +440,10 @@ class SlurmEngine(Engine):
         if claim is not None:
             self._begun(live, claim.at_us)
             ended = live.folder.ended()
-            if ended is not None:
-                self._conclude(
-                    ending.of_script(
-                        run, claim, ended, refused=live.folder.refused(), stopping=bool(live.stopping)
-                    )
-                )
-            return ended is None
+            if ended is None or (ended.outcome == "exited" and ended.status):
+                return True  # who failed may have failed because a node did
+            self._written(live, claim, ended)
+            return False
         if live.order.started_us:  # the journal knows of a start that is not to be found here
             self._conclude(RunEnded(run, live.order.started_us, "lost", started_us=live.order.started_us))
             return False
@@ -466,18 +467,36 @@ class SlurmEngine(Engine):
         if claim is None:
             self._launch_again(live, found)
             return
-        ended = live.folder.ended()  # it may have ended just now
-        if ended is not None or not claim.job:
+        if not claim.job:
             return  # the next look sees it
-        if found is not None and ending.OVER[found.state] != "lost":
+        ended = live.folder.ended()
+        if found is not None and (ending.OVER[found.state] == "lost" or live.folder.is_fenced()):
+            self._lose(live, claim, found.ended_us)
+        elif ended is not None:
+            self._written(live, claim, ended)
+        elif found is not None:
             self._conclude(ending.of_slurm(run, claim, found, stopping=bool(live.stopping)))
+        else:
+            self._lose(live, claim, 0)
+
+    def _lose(self, live: _Live, claim: Claim, at_us: int) -> None:
+        """A node of it is gone, or Slurm knows nothing of it any more. What still runs of it is fenced, and given the
+        time to notice, before anybody may start it elsewhere."""
+        ended = live.folder.ended()
+        if ended is not None and (ended.outcome != "exited" or not ended.status):
+            self._written(live, claim, ended)
         elif not live.fenced_s:
             live.fenced_s = time.monotonic()
             live.folder.fence()
             self._due_s["nodes"] = 0.0  # a node that is gone is reported before its runs are
         elif time.monotonic() >= live.fenced_s + FENCE_S:
-            at_us = found.ended_us if found is not None else _now_us()
-            self._conclude(RunEnded(run, max(at_us, claim.at_us), "lost", started_us=claim.at_us))
+            at_us = max(at_us or _now_us(), claim.at_us)
+            self._conclude(RunEnded(live.order.run, at_us, "lost", started_us=claim.at_us))
+
+    def _written(self, live: _Live, claim: Claim, ended: Ended) -> None:
+        """Its script wrote how it ended."""
+        refused, stopping = live.folder.refused(), bool(live.stopping)
+        self._conclude(ending.of_script(live.order.run, claim, ended, refused=refused, stopping=stopping))
 
     def _launch_again(self, live: _Live, found: Finished | None) -> None:
         """Slurm took it and it did not begin: a controller that died has lost it, a node could not launch it, or

@@ -93,6 +93,10 @@ class RunFolder:
         with contextlib.suppress(FileNotFoundError):
             (self.path / FENCE).touch()
 
+    def is_fenced(self) -> bool:
+        """Whether `fence` was called."""
+        return (self.path / FENCE).exists()
+
     def say(self, tasks: int, line: str) -> None:
         """A line for the person who reads the logs."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -117,12 +117,18 @@ fi
 finish "$outcome" "$status"
 """
 
-# Outlives what it starts, so that of a gang the first that failed is known.
+# Outlives what it starts, so that of a gang the first that failed is known; and looks at the fence itself, since the
+# batch script may have died with another node.
 RANK: Final = """#!/bin/bash
+run=${0%/*}
 trap : HUP INT QUIT USR1 USR2 ALRM TERM
-bash "${0%/*}/task.sh"
+read -r _ _ _ _ group _ <"/proc/$$/stat"
+(while sleep 5; do [ -e "$run/fence" ] && kill -KILL -- "-$group"; done) </dev/null >/dev/null 2>&1 &
+watch=$!
+bash "$run/task.sh"
 status=$?
-echo "$(date +%s%6N) $status" >"${0%/*}/status-${SLURM_PROCID:-0}"
+kill "$watch"
+echo "$(date +%s%6N) $status" >"$run/status-${SLURM_PROCID:-0}"
 exit "$status"
 """
 
