@@ -4,6 +4,7 @@ device files. All of it is below one folder, on loopback, and goes with it."""
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
@@ -24,6 +25,7 @@ from typing import Final
 import pytest
 
 GPUS: Final = 8  # of a node
+PORTS_MAX: Final = 1_300  # of one cluster
 PARTITION: Final = "main"
 NEEDED: Final = ("slurmctld", "slurmd", "squeue", "slurmrestd", "munged")
 PACKAGES: Final = "slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin munge"
@@ -63,6 +65,7 @@ class Cluster:
         self.conf = base / "etc/slurm.conf"
         self.rest = f"unix:{base}/rest.sock"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports = -1
 
     # ── its life ──────────────────────────────────────────────────────────────────────────────────────────────────
     def start(self) -> None:
@@ -138,6 +141,9 @@ class Cluster:
                 process.kill()
                 process.wait()
         self._processes.clear()
+        if self._ports >= 0:
+            os.close(self._ports)
+            self._ports = -1
 
     # ── use ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def environment(self) -> dict[str, str]:
@@ -184,7 +190,7 @@ class Cluster:
         key = base / "state/jwt.key"
         key.write_bytes(secrets.token_bytes(32))
         key.chmod(0o600)
-        first = _free_ports(self.nodes + 1)
+        first, self._ports = _free_ports(PORTS_MAX)
         ports = f"[{first + 1}-{first + self.nodes}]" if self.nodes > 1 else str(first + 1)
         names = f"n[0001-{self.nodes:04}]"
         lines = f"""
@@ -304,11 +310,21 @@ def _free_port() -> int:
         return int(bound.getsockname()[1])
 
 
-def _free_ports(count: int) -> int:
-    """The first of so many neighbouring ports below the ephemeral ones that nobody listens on now."""
+def _free_ports(count: int) -> tuple[int, int]:
+    """The first of so many neighbouring ports below the ephemeral ones that nobody listens on now, and a lock that
+    keeps other tests from taking them, a file descriptor."""
     for first in range(12_000, 32_000 - count, max(count, 50)):
+        lock = os.open(
+            f"{tempfile.gettempdir()}/leitstand-slurm-ports-{first}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
         if not any(_is_open(port) for port in range(first, first + count)):
-            return first
+            return first, lock
+        os.close(lock)
     raise AssertionError(f"no {count} neighbouring ports are free")
 
 
