@@ -173,7 +173,7 @@ def _played(ground: "Ground", what_if: "WhatIf", options: dict[str, Any]) -> "An
 
 # ── for people ────────────────────────────────────────────────────────────────────────────────────────────────────
 def _show(answer: "Answer", out: Path) -> None:
-    from leitstand.twin.forking.words import refusal
+    from leitstand.twin.forking.words import troubles
 
     for number, one in enumerate(answer.scenarios):
         if number:
@@ -185,9 +185,8 @@ def _show(answer: "Answer", out: Path) -> None:
         print_table(headers, [*rows, _row(one, "")], "")
         if len(answer.tenants) > TENANTS_SHOWN:
             click.echo(t("and {count} more tenants in the report", count=len(answer.tenants) - TENANTS_SHOWN))
-        for told in one.told:
-            if told.refused:
-                click.echo(refusal(told))
+        for sentence in troubles(one):
+            click.echo(sentence)
         if one.refused:
             click.echo(
                 t("{count} submissions were not taken, as of unknown tenants", count=f"{one.refused:,.0f}")

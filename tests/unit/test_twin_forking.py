@@ -29,7 +29,7 @@ from leitstand.twin.forking.lengths import Lengths
 from leitstand.twin.forking.past import Arrival
 from leitstand.twin.forking.report import write_report
 from leitstand.twin.forking.times import When, when
-from leitstand.twin.forking.words import sentences
+from leitstand.twin.forking.words import sentences, troubles
 from leitstand.twin.reading.table import TraceError
 
 START = 1_798_761_600_000_000  # 2027-01-01, a Friday
@@ -188,6 +188,20 @@ def test_a_guarantee_over_the_capacity_is_refused_in_words_and_holds_once_there_
     assert (add.refused, add.granted_us) == ("", START + 2 * DAY_US)
     assert course.hours[0].guaranteed == {"industry": 16.0}
     assert course.hours[-1].guaranteed == {"industry": 16.0, "research": 32.0}
+
+
+@pytest.mark.parametrize("discipline", ["fifo-greedy", "fair"])
+def test_a_contract_that_decides_nothing_under_the_discipline_is_said_so(discipline: str) -> None:
+    """Else one reads that a guarantee changes nothing, and believes it."""
+    more, price = c.Entitle("research", c.Amount(8_000, relative=True)), c.SetRules({"requests_max": 7})
+    where = ground((2, job()), hours=4, discipline=discipline)
+    course = played(where, more, c.Commit("research", 8_000, When(3 * HOUR_US, since_fork=True)), price)
+    assert [told.unheeded for told in course.told] == (
+        [""] * 3 if discipline == "fair" else ["fifo-greedy"] * 2 + [""]
+    )
+    (said,) = answer([course], 1, where, c.WhatIf("More?")).scenarios
+    assert len(troubles(said)) == (0 if discipline == "fair" else 2)
+    assert all("Under fifo-greedy" in one and "discipline: fair" in one for one in troubles(said))
 
 
 def test_a_commitment_is_guaranteed_and_paid_used_or_not_and_ends() -> None:

@@ -15,7 +15,7 @@ from leitstand.twin.forking.whatif import AS_PLANNED
 from leitstand.twin.forking.words import sentences
 from leitstand.twin.page import Listing, Page, Part, Picture, Section, Table
 
-REFUSED: Final = "Refused"  # how a sentence about what was refused begins
+TROUBLES: Final = ("Refused", "Without effect")  # how sentences about what was not as wanted begin
 WAITS: Final = (
     "Mean wait from submission to the first start, and how much more or less than planned. Who has not started by the "
     "end has waited until then."
@@ -61,10 +61,12 @@ def _answer(answer: Answer) -> list[Part]:
 
 
 def _listing(one: Compared, items: Sequence[str]) -> Listing:
-    marked = [
-        item.replace(REFUSED, f"**{REFUSED}**", 1) if item.startswith(REFUSED) else item for item in items
-    ]
-    return Listing(_title(one), marked)
+    return Listing(_title(one), [_marked(item) for item in items])
+
+
+def _marked(item: str) -> str:
+    begins = next((begins for begins in TROUBLES if item.startswith(begins)), "")
+    return f"**{begins}**{item.removeprefix(begins)}" if begins else item
 
 
 def _waits(answer: Answer) -> list[Part]:

@@ -28,6 +28,7 @@ from leitstand.twin.forking.changes import Add, Change, Commit, EndCommitment, E
 from leitstand.twin.reading.table import TraceError
 from leitstand.twin.rulefile import overlaid
 
+CONTRACTS: Final = (Entitle, Commit, EndCommitment)
 ASKED_MAX: Final = 4_000  # times that one thing is asked: every day for ten years
 RACK_NODES: Final = 16
 GB_MIB: Final = 1024
@@ -35,12 +36,14 @@ GB_MIB: Final = 1024
 
 class Told(msgspec.Struct):
     """What became of one change. `refused`: why it was not granted when it was first asked, '' it was; `granted_us`:
-    when it was, 0: never."""
+    when it was, 0: never. `unheeded`: a contract that changes nothing, since who starts is decided by this discipline,
+    which looks at none."""
 
     what: str
     asked_us: int
     refused: str = ""
     granted_us: int = 0
+    unheeded: str = ""
 
 
 class Telling(Settling):
@@ -83,6 +86,9 @@ class Telling(Settling):
         told = self.told[number]
         if refused is None:
             told.granted_us = now
+            discipline = self._state.rules.discipline
+            if isinstance(self._changes[number].what, CONTRACTS) and discipline != "fair":
+                told.unheeded = discipline
             return
         if refused.refused not in ("conflict", "busy"):
             raise TraceError(f"{self._changes[number].place}: {refused.detail or refused.refused}")

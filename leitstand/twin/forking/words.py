@@ -20,7 +20,7 @@ def sentences(answer: Answer, one: Compared) -> list[str]:
     said = [] if planned is None or one is planned else _against(answer, planned, one)
     if one is planned:
         said = _as_it_is(one)
-    return [*said, *(refusal(told) for told in one.told if told.refused)]
+    return [*said, *troubles(one)]
 
 
 def _as_it_is(one: Compared) -> list[str]:
@@ -71,6 +71,20 @@ def _waits(name: str, planned: Compared, one: Compared) -> str:
     return (
         f"{name.capitalize()} waits {shown_span(abs(more.mean) * SECOND_US)} {way}: "
         f"{_span(now)} on average instead of {_span(old)}{spread}."
+    )
+
+
+def troubles(one: Compared) -> list[str]:
+    """What was refused, and what was granted and changes nothing."""
+    unheeded = (without_effect(told) for told in one.told if told.unheeded)
+    return [*(refusal(told) for told in one.told if told.refused), *unheeded]
+
+
+def without_effect(told: Told) -> str:
+    """Why a contract changes nothing, and what to write."""
+    return (
+        f"Without effect: {told.what}. Under {told.unheeded} contracts do not decide who starts; to see what they "
+        "would do under fair, write `- rules: {discipline: fair}` under `base`."
     )
 
 
