@@ -41,6 +41,7 @@ class Owned:
         self._stands: dict[tuple[str, str], tuple[int, list[str]]] = {}  # (tenant, pool) → guarantee, nodes
         self._added = 0
         self._seen: tuple[object, ...] = ()
+        self._due_us: int | None = None  # when time alone next changes what is guaranteed
 
     def told(self, history: Iterable[Moment]) -> Iterator[Moment]:
         """The history with own nodes."""
@@ -55,21 +56,16 @@ class Owned:
 
     def _by_time(self, after: int, until: int | None) -> Iterator[Moment]:
         """What time alone changes between two moments."""
-        while True:
-            due = min(
-                filter(None, (next_change(self.state, pool, after) for pool in self.state.contracts)),
-                default=None,
-            )
-            if due is None or (until is not None and due >= until):
-                return
+        while self._due_us is not None and (until is None or self._due_us < until):
+            due = max(self._due_us, after)
             changes = tuple(self._changes(due))
             if changes:
                 yield Moment(due, 0, changes)
-            after = due
 
     def _of(self, moment: Moment) -> Iterator[f.Fact]:
         state = self.state
-        yield from self._changes(moment.at)  # due by now
+        if self._due_us is not None and self._due_us <= moment.at:
+            yield from self._changes(moment.at)
         for fact in moment.facts:
             state.apply(moment.at, fact)
             if isinstance(fact, f.RulesSet):
@@ -82,9 +78,10 @@ class Owned:
         yield from self._changed(moment.at)
 
     def _changed(self, at: int) -> Iterator[f.Fact]:
-        """The changes, if any contract or the fleet was said otherwise since they were looked at."""
+        """The changes, if any contract, the fleet or the rules were said otherwise since they were looked at."""
         state = self.state
-        seen = (len(state.nodes), len(state.tenants), *(one.version for one in state.contracts.values()))
+        versions = (one.version for one in state.contracts.values())
+        seen = (len(state.nodes), len(state.tenants), state.rules_digest, *versions)
         if seen != self._seen:
             self._seen = seen
             yield from self._changes(at)
@@ -92,6 +89,9 @@ class Owned:
     def _changes(self, at: int) -> Iterator[f.Fact]:
         """Nodes that come and go so that partitions are what is guaranteed at `at`."""
         state = self.state
+        self._due_us = min(
+            filter(None, (next_change(state, pool, at) for pool in state.contracts)), default=None
+        )
         of_tenant: dict[str, int] = {}
         recalls: dict[str, int] = {}
         for pool in state.contracts:

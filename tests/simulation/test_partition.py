@@ -17,11 +17,14 @@ from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.fleet import Node
 from leitstand.core.rules import Rules
+from leitstand.core.sharing.entitlements import in_force
+from leitstand.core.state import State
 from leitstand.core.units import DAY_US, HOUR_US, SECOND_US
 from leitstand.engines.simulated import SimulatedEngine
 from leitstand.journal.memory import MemoryJournal
 from leitstand.runtime.clock import VirtualClock
 from leitstand.runtime.loop import Loop
+from leitstand.twin import own
 from leitstand.twin.outcome import TenantOutcome
 from leitstand.twin.own import partition
 from leitstand.twin.partition import Account, accounts
@@ -145,6 +148,24 @@ def test_the_partition_follows_the_guarantee() -> None:
     assert found.wait_s == 0
     # 4 GPUs for 10 hours, 8 for 10, 6 for the rest of 23
     assert found.guarantee_gpus == pytest.approx((40 + 80 + 18) / 23, abs=0.01)
+
+
+def test_who_owns_what_is_looked_at_when_it_may_have_changed_and_not_with_every_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On thousands of nodes that was most of the work."""
+    looks = 0
+
+    def counted(state: State, pool: str, at: int) -> dict[str, a.Entitlement]:
+        nonlocal looks
+        looks += 1
+        return in_force(state, pool, at)
+
+    monkeypatch.setattr(own, "in_force", counted)
+    told = [*opening("fifo-greedy", 8, a=4, b=4), (HOUR_US, owed(10 * HOUR_US, a=8)), *asked_of(ROWS)]
+    found = account(lived_through(told))
+    assert sum(one.jobs + one.apart for one in found.values()) == len(ROWS)
+    assert looks < 10 < len(ROWS)
 
 
 def test_commitments_are_part_of_it() -> None:

@@ -122,6 +122,13 @@ def rules_of(record: Record, plan: Plan) -> Rules:
     return overlaid(rules, {**plan.changes, "static": plan.static}, "rules of the study")
 
 
+def recount(record: Record, plan: Plan, journal: Journal) -> None:
+    """Play the record to its end and keep all facts in `journal`."""
+    Loop(
+        Core(), journal, VirtualClock(), SimulatedEngine(), [_Recorded(record, plan, rules_of(record, plan))]
+    ).run()
+
+
 class _Recorded(Source):
     """Rules, fleet and guarantees with the first submission, then every job at its time."""
 
