@@ -49,9 +49,17 @@ class Played(NamedTuple):
 class HeadOnly(MemoryJournal):
     """A journal of which nothing but the length of the chain is kept."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = super().head
+
+    @property
+    def head(self) -> Head:
+        return self._last
+
     def append(self, head: Head, at: int, facts: Sequence[Fact]) -> Head:
-        self._head = Head(head.seq + len(facts), at, b"")
-        return self._head
+        self._last = Head(head.seq + len(facts), at, b"")
+        return self._last
 
 
 def measure() -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@
 A refusal is a decision with a reason from `REASONS`, the amount asked and the limit; it is recorded.
 """
 
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from leitstand.core import budgets
@@ -16,6 +16,7 @@ from leitstand.core.facts import RETRIES_MAX, Lack, Parts, Resources, SubmitJob
 from leitstand.core.jobs import least
 from leitstand.core.places.fit import WHOLE_MILLI
 from leitstand.core.places.mig import is_profile
+from leitstand.core.places.placement import SHAPES_MAX
 from leitstand.core.sharing import entitlements
 from leitstand.core.state import State
 from leitstand.core.tenancy import WORKING
@@ -68,6 +69,7 @@ RESOURCES: Final = (
     "",
 )
 
+_NOTHING: Final = Payment()
 NODES_MAX: Final = 10_000  # of one gang
 GPUS_MAX: Final = 100_000
 AMOUNT_MAX: Final = 2**53  # of CPU and memory: exact in every JSON reader
@@ -95,7 +97,8 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
     those that could ever run it (`leitstand.core.choosing`); if none could, the nearest says why."""
     shapes = (job.resources, *job.alternatives)
     for shape in shapes:
-        if (fault := _shape_fault(job, shape)) is not None:
+        fault = _size_fault(shape) or _amount_fault(job) or _shape_fault(shape, job.elastic)
+        if fault is not None:
             return fault
     if job.elastic:
         shapes = tuple(least(shape) for shape in shapes)
@@ -111,12 +114,16 @@ def admit(state: State, job: SubmitJob, now: int) -> Verdict:
         lack = found.furthest()
         return Verdict(lack.reason, lack.asked, lack.limit, lack.resource, lacks=found.recorded())
     refused = None
-    for option, score in _best_first(
-        state, Asked(leaf, shapes, duration, job.data_sites), found.options, now
-    ):
+    ways: list[tuple[Option, Parts]] = [(found.options[0], ())]  # without shares the first is taken
+    if state.rules.discipline == "fair" and len(found.options) > 1:
+        asked = Asked(leaf, shapes, duration, job.data_sites)
+        ways = [(choice.option, choice.score.parts) for choice in ranked(state, asked, found.options, now)]
+    for option, score in ways:
         shape = shapes[option.alternative]
-        most = budgets.most(shape, option.charge_milli) if budgets.has_gpus(state, option.pool) else 0
-        payment = budgets.reserve(state, tenant, Need(most, duration, option.pool), now)
+        payment: Payment | Short = _NOTHING
+        if budgets.is_limited(state.rules, tenant):
+            most = budgets.most(shape, option.charge_milli) if budgets.has_gpus(state, option.pool) else 0
+            payment = budgets.reserve(state, tenant, Need(most, duration, option.pool), now)
         if not isinstance(payment, Short):
             return Verdict("", 0, 0, "", option.pool, duration, payment, option.alternative, score)
         refused = refused or Verdict("budget", *payment)
@@ -138,13 +145,6 @@ def _in_booking(state: State, job: SubmitJob, duration: int) -> Verdict:
     return Verdict("", pool=booking.pool, max_duration_us=duration, alternative=lacks.index(None))
 
 
-def _best_first(state: State, asked: Asked, found: list[Option], now: int) -> Iterable[tuple[Option, Parts]]:
-    """In the order of choice; without shares the first is taken."""
-    if state.rules.discipline != "fair" or len(found) == 1:
-        return [(found[0], ())]
-    return [(choice.option, choice.score.parts) for choice in ranked(state, asked, found, now)]
-
-
 def _fault(state: State, job: SubmitJob, now: int, duration: int) -> Verdict | None:
     """What no pool can help against."""
     rules = state.rules
@@ -157,7 +157,7 @@ def _fault(state: State, job: SubmitJob, now: int, duration: int) -> Verdict | N
         return Verdict("project_closed")
     if duration > rules.max_duration_limit_us:
         return Verdict("limit", duration, rules.max_duration_limit_us, "max_duration_us")
-    why, number = dependency_fault(state, job.tenant, job.after)
+    why, number = dependency_fault(state, job.tenant, job.after) if job.after else ("", 0)
     if why:
         return Verdict(why, number, 0, "after")
     start = max(now, job.begin_us)
@@ -166,15 +166,8 @@ def _fault(state: State, job: SubmitJob, now: int, duration: int) -> Verdict | N
     return None
 
 
-def _shape_fault(job: SubmitJob, asked: Resources) -> Verdict | None:
+def _amount_fault(job: SubmitJob) -> Verdict | None:
     for amount, limit, resource in (
-        (asked.gpus, GPUS_MAX, "gpus"),
-        (asked.nodes, NODES_MAX, "nodes"),
-        (asked.nodes_max, NODES_MAX, "nodes_max"),
-        (asked.slice_nodes, NODES_MAX, "slice_nodes"),
-        (asked.gpu_milli, WHOLE_MILLI, "gpu_milli"),
-        (asked.cpus_milli, AMOUNT_MAX, "cpus_milli"),
-        (asked.memory_mib, AMOUNT_MAX, "memory_mib"),
         (job.max_duration_us, AMOUNT_MAX, "max_duration_us"),
         (job.expected_us, AMOUNT_MAX, "expected_us"),
         (job.retries, RETRIES_MAX, "retries"),
@@ -184,6 +177,27 @@ def _shape_fault(job: SubmitJob, asked: Resources) -> Verdict | None:
     ):
         if not 0 <= amount <= limit:
             return Verdict("limit", amount, limit, resource)
+    return None
+
+
+@lru_cache(SHAPES_MAX)
+def _size_fault(asked: Resources) -> Verdict | None:
+    for amount, limit, resource in (
+        (asked.gpus, GPUS_MAX, "gpus"),
+        (asked.nodes, NODES_MAX, "nodes"),
+        (asked.nodes_max, NODES_MAX, "nodes_max"),
+        (asked.slice_nodes, NODES_MAX, "slice_nodes"),
+        (asked.gpu_milli, WHOLE_MILLI, "gpu_milli"),
+        (asked.cpus_milli, AMOUNT_MAX, "cpus_milli"),
+        (asked.memory_mib, AMOUNT_MAX, "memory_mib"),
+    ):
+        if not 0 <= amount <= limit:
+            return Verdict("limit", amount, limit, resource)
+    return None
+
+
+@lru_cache(SHAPES_MAX)
+def _shape_fault(asked: Resources, elastic: bool) -> Verdict | None:
     if asked.nodes == 0 and asked.gpus == 0:
         return Verdict("shape", 0, 1, "gpus")
     if asked.nodes > 1:
@@ -194,7 +208,7 @@ def _shape_fault(job: SubmitJob, asked: Resources) -> Verdict | None:
         ):
             if amount % asked.nodes:
                 return Verdict("shape", amount, asked.nodes, resource)
-    if job.elastic and asked.nodes_max and not asked.gpus:
+    if elastic and asked.nodes_max and not asked.gpus:
         return Verdict("shape", asked.gpus, asked.nodes, "gpus")
     if asked.gpu_milli and asked.gpus:
         return Verdict("shape", asked.gpus, 0, "gpu_milli")

@@ -261,10 +261,16 @@ class LatestStarts:
         self._due: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
 
+    @property
+    def waits(self) -> bool:
+        """Whether anybody has to start by some time."""
+        return bool(self._due)
+
     def put(self, job: str, due: int | None) -> None:
         """The job has to start by `due`; None: it need not, or it waits no more."""
         if due is None:
-            self._due.pop(job, None)
+            if self._due.pop(job, None) is None:
+                return
         elif self._due.get(job) != due:
             self._due[job] = due
             heappush(self._heap, (due, job))
@@ -281,6 +287,8 @@ class LatestStarts:
 
     def before(self, now: int, limit: int) -> list[str]:
         """The jobs that are too late at `now`, by time and id, at most `limit`."""
+        if not self._due:
+            return []
         found: dict[str, int] = {}
         while len(found) < limit and (due := self.first()) is not None and due < now:
             found[self._heap[0][1]] = due
@@ -357,8 +365,10 @@ def spend(state: "State", job: "Job", posted: Parts) -> None:
 
 def watch(state: "State", job: "Job") -> None:
     """Note until when the job has to start, if it waits."""
-    waits = job.state == "pending" and job.id in state.jobs
-    state.latest_starts.put(job.id, latest_start_us(state, job) if waits and job.reserved else None)
+    if job.reserved and job.state == "pending" and job.id in state.jobs:
+        state.latest_starts.put(job.id, latest_start_us(state, job))
+    elif state.latest_starts.waits:
+        state.latest_starts.put(job.id, None)
 
 
 def _granted(state: "State", at: int, fact: BudgetGranted) -> None:

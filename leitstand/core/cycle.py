@@ -64,10 +64,13 @@ class Core:
         self._goes_on = True
         if self.state.exits and min(self.state.exits.values()) <= now:
             self._advance_exits()
-        self._renew_budgets()
+        if self.state.latest_starts.waits:
+            self._renew_budgets()
         self.answers = [_OBSERVE[type(observation)](self, observation) for observation in observations]
-        self._maintain()
-        self._advance_bookings()
+        if self.state.maintenance.windows:
+            self._maintain()
+        if self.state.bookings.of:
+            self._advance_bookings()
         if not self._settle() or self._renews(now):
             return self._facts
         if self.state.rules.discipline == "fair":
@@ -99,35 +102,36 @@ class Core:
     def next_wake(self) -> int | None:
         """When time alone will require a cycle (µs): a stage of a tenant's exit, a reserved start, a tick of shares, a
         job's begin or deadline, or that what pays for a waiting job would expire before its end."""
-        due = list(self.state.exits.values())
-        waiting_us = self.state.waiting.next_time()
-        if waiting_us is not None:
+        state = self.state
+        due = list(state.exits.values())
+        if (waiting_us := state.waiting.next_time()) is not None:
             due.append(waiting_us)
-        latest = self.state.latest_starts.first()
-        if latest is not None:
+        if (latest := state.latest_starts.first()) is not None:
             due.append(latest + 1)
-        window_us = windows.next_time(self.state)
-        if window_us is not None:
+        if (window_us := windows.next_time(state)) is not None:
             due.append(window_us)
-        for time in (booked.next_time(self.state), inside.next_time(self.state, self._now)):
+        for time in (booked.next_time(state), inside.next_time(state, self._now)):
             if time is not None:
                 due.append(time)
-        due += [time for plan in self._plans() if (time := plan.next_wake(self._now)) is not None]
-        if (tick := switching.next_wake(self.state)) is not None:
-            due.append(tick)
-        return min(due, default=None)
+        if state.rules.discipline == "fair":
+            due += [time for plan in self._plans() if (time := plan.next_wake(self._now)) is not None]
+            if (tick := switching.next_wake(state)) is not None:
+                due.append(tick)
+        return min(due) if due else None
 
     def _emit(self, fact: f.Fact) -> None:
         self.state.apply(self._now, fact)
         self._facts.append(fact)
 
-    def _freed(self, pool: str, positions: Iterable[int] | None = None) -> None:
-        """Capacity (at these positions) or order of the pool changed for the better: every class may fit again."""
+    def _freed(self, pool: str, tasks: Sequence[f.Task] | None = None) -> None:
+        """Capacity (what these tasks held) or order of the pool changed for the better: every class may fit again."""
         self._asleep.pop(pool, None)
         self._touched[pool] = None
-        self.state.inside.wake(self.state, pool)
+        if self.state.inside.waiting:
+            self.state.inside.wake(self.state, pool)
         if pool in self._fair:
-            self._fair[pool].wake(positions)
+            nodes = self.state.nodes
+            self._fair[pool].wake(None if tasks is None else [nodes[task.node].position for task in tasks])
 
     def _plans(self) -> list[Fair]:
         """The plans of all pools, in the order of the fleet; none under another discipline."""
@@ -146,6 +150,11 @@ class Core:
         """Say what time and the ends of other jobs make of those that wait. False: more is due than one cycle says, so
         that it plans nothing."""
         waiting = self.state.waiting
+        if not waiting.has_times:
+            if waiting.woken:
+                self._touched.update(waiting.woken)
+                waiting.woken.clear()
+            return True
         for _ in range(DUE_MAX):
             fact = waiting.due(self.state, self._now)
             if fact is None:
@@ -312,8 +321,9 @@ class Core:
         """One job of a submission whose first is `first`; that alone is remembered for the Idempotency-Key. False: it
         is refused. Whom it waits for is looked up before it is there, so that it cannot be itself."""
         state = self.state
-        for pool in state.pools:
-            keeping.refresh(state, pool, self._now)
+        if state.rules.discipline == "fair":
+            for pool in state.pools:
+                keeping.refresh(state, pool, self._now)
         verdict = admit(state, asked, self._now)
         job = f"{asked.tenant}-{state.tenants[asked.tenant].jobs + 1}"
         self._emit(
@@ -427,14 +437,13 @@ class Core:
             return NOTED  # reported twice, or of a run that is over
         job = self.state.jobs[run.job]
         left = [task for one in run.sizes.pending if one.number <= report.number for task in one.leaving]
-        positions = [position for position, _ in self.state.places(tuple(left))]
         clipped = min(max(report.at_us, run.sizes.steps[-1][0]), self._now)
         self._emit(f.RunResized(run.id, report.number, clipped, report.at_us - clipped))
         if left:
             paid = resizing.released(self.state, self._now, job, run)
             if paid is not None:
                 self._emit(paid)
-            self._freed(job.pool, positions)
+            self._freed(job.pool, left)
         return NOTED
 
     def _run_ended(self, report: f.RunEnded) -> Answer:
@@ -444,7 +453,7 @@ class Core:
         if report.started_us and not run.has_started:
             self._start(run.id, run.placed_us, report.started_us)
         job = self.state.jobs[run.job]
-        positions = [position for position, _ in self.state.places((*run.tasks, *run.leaving))]
+        tasks = (*run.tasks, *run.leaving)
         earliest = run.started_us if run.has_started else run.placed_us
         clipped = min(max(report.at_us, earliest), self._now)
         self._emit(
@@ -471,7 +480,7 @@ class Core:
             self._requeue(job, f.JobRequeued(job.id, again, ended.exit_code, kept_us))
         else:
             self._emit(ended)
-        self._freed(job.pool, positions)
+        self._freed(job.pool, tasks)
         return NOTED
 
     def _requeue(self, job: Job, again: f.JobRequeued) -> None:

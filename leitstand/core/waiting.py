@@ -7,6 +7,7 @@ array is that of its first job; who waits for that id waits for the whole array.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ import msgspec
 
 from leitstand.core import facts as f
 from leitstand.core.decision import DIGEST_MAX
+from leitstand.core.places.placement import SHAPES_MAX
 
 if TYPE_CHECKING:
     from leitstand.core.jobs import Job
@@ -77,23 +79,38 @@ def fault_of(asked: f.SubmitJob) -> str:
     """Why no fact can hold what is asked; '' if one can."""
     if not 0 <= asked.array <= f.ARRAY_MAX:
         return f"an array of {asked.array}; the limit is {f.ARRAY_MAX}"
+    if asked.after and (fault := _after_fault(asked)):
+        return fault
+    if len(asked.alternatives) > f.ALTERNATIVES_MAX:
+        return f"{len(asked.alternatives)} alternatives; the limit is {f.ALTERNATIVES_MAX}"
+    if len(asked.data_sites) > f.SITES_MAX:
+        return f"{len(asked.data_sites)} sites with its data; the limit is {f.SITES_MAX}"
+    if asked.data_sites and any(len(name) > DIGEST_MAX for name in asked.data_sites):
+        return _LONG_SITE
+    for shape in (asked.resources, *asked.alternatives):
+        if fault := _shape_fault(shape):
+            return fault
+    return ""
+
+
+def _after_fault(asked: f.SubmitJob) -> str:
     if len(asked.after) > f.AFTER_MAX or len(asked.after) * asked.array > f.ARRAY_AFTER_MAX:
         most = f"{f.AFTER_MAX}, and {f.ARRAY_AFTER_MAX} over an array"
         return f"waits for {len(asked.after)} jobs; the limit is {most}"
     if any(len(one.job) > DIGEST_MAX or one.on not in f.ENDS for one in asked.after):
         return f"after: the id of a job and one of {', '.join(f.ENDS)}"
-    if len(asked.alternatives) > f.ALTERNATIVES_MAX:
-        return f"{len(asked.alternatives)} alternatives; the limit is {f.ALTERNATIVES_MAX}"
-    if len(asked.data_sites) > f.SITES_MAX:
-        return f"{len(asked.data_sites)} sites with its data; the limit is {f.SITES_MAX}"
-    for shape in (asked.resources, *asked.alternatives):
-        for name in (shape.gpu_type, shape.level, shape.prefer, shape.slice_level):
-            if len(name) > DIGEST_MAX:
-                return f"a GPU type or a level of the topology has more than {DIGEST_MAX} characters"
-        if len(shape.sites) > f.SITES_MAX:
-            return f"{len(shape.sites)} sites; the limit is {f.SITES_MAX}"
-        if any(len(name) > DIGEST_MAX for name in (*shape.sites, *asked.data_sites, shape.jurisdiction)):
-            return f"a site or a jurisdiction has more than {DIGEST_MAX} characters"
+    return ""
+
+
+@lru_cache(SHAPES_MAX)
+def _shape_fault(shape: f.Resources) -> str:
+    for name in (shape.gpu_type, shape.level, shape.prefer, shape.slice_level):
+        if len(name) > DIGEST_MAX:
+            return f"a GPU type or a level of the topology has more than {DIGEST_MAX} characters"
+    if len(shape.sites) > f.SITES_MAX:
+        return f"{len(shape.sites)} sites; the limit is {f.SITES_MAX}"
+    if any(len(name) > DIGEST_MAX for name in (*shape.sites, shape.jurisdiction)):
+        return _LONG_SITE
     return ""
 
 
@@ -155,7 +172,7 @@ class Waiting:
             self.deadlines.put(job, job.deadline_us - job.max_duration_us + 1)
         if job.doomed:
             heappush(self.doomed, (job.number, job.id))
-        live = {one.job: None for one in job.after if self.is_live(state, one.job)}
+        live = {one.job: None for one in job.after if self.is_live(state, one.job)} if job.after else None
         if live:
             self.unmet[job.id] = len(live)
             for name in live:
@@ -167,9 +184,10 @@ class Waiting:
 
     def leave(self, job: "Job") -> None:
         """The job is pending no more."""
-        self.begins.drop(job.id)
-        self.deadlines.drop(job.id)
-        if self.unmet.pop(job.id, 0):
+        if self.has_times:
+            self.begins.drop(job.id)
+            self.deadlines.drop(job.id)
+        if job.after and self.unmet.pop(job.id, 0):
             for name in {one.job: None for one in job.after}:
                 waiters = self.waiters.get(name)
                 if waiters is not None and waiters.pop(job.id, self) is None and not waiters:
@@ -212,8 +230,15 @@ class Waiting:
                     free.append(other)
         return free
 
+    @property
+    def has_times(self) -> bool:
+        """Whether time alone may change anything for anybody who waits."""
+        return bool(self.doomed or self.begins.times or self.deadlines.times)
+
     def next_time(self) -> int | None:
         """When time alone will change something (µs); 0 if something is due already."""
+        if not self.has_times:
+            return None
         if self.doomed:
             return 0
         firsts = [first[0] for first in (self.begins.first(), self.deadlines.first()) if first is not None]
@@ -236,3 +261,4 @@ class Waiting:
 
 
 _DIGITS_MAX: Final = 15
+_LONG_SITE: Final = f"a site or a jurisdiction has more than {DIGEST_MAX} characters"

@@ -3,6 +3,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec import UNSET
 
@@ -65,8 +66,12 @@ class Loop:
 
     def step(self, now: int) -> None:
         """One cycle at `now`."""
-        taken = [source.take(now) for source in self.sources]
-        observations = [observation for part in taken for observation in part]
+        taken: list[Sequence[Observation]] = []
+        observations: list[Observation] = []
+        for source in self.sources:
+            part = source.take(now)
+            taken.append(part)
+            observations += part
         facts = self.core.cycle(now, observations)
         journal = self.journal
         if facts:
@@ -85,10 +90,15 @@ class Loop:
             start += len(part)
 
 
+_ORDERING: Final = frozenset((RunPlaced, RunStopOrdered, RunResizeOrdered))
+
+
 def orders_of(state: State, facts: Sequence[Fact]) -> list[Order]:
     """What engines have to do because of `facts`, which `state` has applied."""
     orders: list[Order] = []
     for fact in facts:
+        if type(fact) not in _ORDERING:
+            continue
         if type(fact) is RunPlaced:
             orders.append(start_order(state, state.runs[fact.run]))
         elif type(fact) is RunStopOrdered:

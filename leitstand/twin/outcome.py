@@ -5,6 +5,7 @@ Called by `leitstand.twin.replay`. Everything is counted in integer microseconds
 integers, a percentile is the value of a job (nearest rank), and seconds appear in the result only.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -81,8 +82,8 @@ class Tally:
     """
 
     def __init__(self, progress: Callable[[int], None] | None = None) -> None:
-        self.queue_us: dict[str, list[int]] = {}
-        self.jct_us: dict[str, list[int]] = {}
+        self.queue_us: dict[str, array[int]] = {}
+        self.jct_us: dict[str, array[int]] = {}
         self.gpu_us = 0
         self.rejected = 0
         self.facts = 0
@@ -117,8 +118,8 @@ class Tally:
         return len(self._submitted_us)
 
     def _tenant_added(self, at: int, fact: TenantAdded) -> None:
-        self.queue_us[fact.tenant] = []
-        self.jct_us[fact.tenant] = []
+        self.queue_us[fact.tenant] = array("q")
+        self.jct_us[fact.tenant] = array("q")
 
     def _job_submitted(self, at: int, fact: JobSubmitted) -> None:
         if self.first_us is None:

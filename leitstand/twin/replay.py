@@ -6,11 +6,12 @@ recorded job did), the clock jumps to the next due time, and the journal is in m
 """
 
 import time
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,7 @@ PROJECT: Final = "default"
 JOURNAL_ID: Final = "replay"  # the same for every replay: equal decisions, equal digest
 NAMED_MAX: Final = 8  # tenants in a message
 LISTED_MAX: Final = 1000  # in the result
+ROWS_AT_ONCE: Final = 65_536  # of a trace
 COMMIT_EVERY: Final = 10_000  # entries; a replay that is cut short is made again
 
 
@@ -142,7 +144,7 @@ class TraceSource(Source):
         ]
         if setting.discipline == "fair" and not setting.static:
             self._opening += guarantees(cluster)
-        self._submit_us: list[int] = trace.submit_us[rows].tolist()
+        self._submit_us = array("q", trace.submit_us[rows].astype(np.int64).tobytes())
         self._requests = requests(trace, rows)
         self._next = 0
 
@@ -171,8 +173,13 @@ def _too_large(trace: Trace, cluster: Cluster, rows: Ints, *, static: bool) -> I
 
 
 def requests(trace: Trace, rows: Ints) -> Iterator[SubmitJob]:
-    """What each job of `rows` asks for, made when it is needed."""
+    """What each job of `rows` asks for, made when it is needed: a year of jobs as Python's integers fills memory."""
     shapes = {gpus: Resources(gpus=gpus, nodes=0) for gpus in np.unique(trace.gpus[rows]).tolist()}
+    parts = (rows[first : first + ROWS_AT_ONCE] for first in range(0, len(rows), ROWS_AT_ONCE))
+    return chain.from_iterable(_requests(trace, part, shapes) for part in parts)
+
+
+def _requests(trace: Trace, rows: Ints, shapes: dict[int, Resources]) -> Iterator[SubmitJob]:
     users = [*trace.users, ""]  # the last for -1: none
     return map(
         SubmitJob,

@@ -65,8 +65,9 @@ def start(state: "State", now: int, emit: Callable[[f.Fact], None]) -> None:
 
 def next_time(state: "State", now: int) -> int | None:
     """When the pace that the rules set allows another start, if somebody waits for that."""
-    waits = any(id in state.inside.waiting for id in state.inside.awake)
-    return state.paced_us if waits and state.paced_us > now else None
+    if state.paced_us <= now or not any(id in state.inside.waiting for id in state.inside.awake):
+        return None
+    return state.paced_us
 
 
 def in_order(state: "State", booking: str) -> list["Job"]:

@@ -179,15 +179,23 @@ class Availability:
         """Position of the node that fits with the fewest free GPUs, the lowest on ties; -1 if none fits.
 
         `excluded`: bit mask of positions that do not count."""
-        for position in self.ascending(gpus, excluded):
-            if self.cpus_milli[position] >= cpus_milli and self.memory_mib[position] >= memory_mib:
-                return position
+        cpus, memory = self.cpus_milli, self.memory_mib
+        for mask in self.levels[gpus:]:
+            if excluded:
+                mask &= ~excluded
+            while mask:
+                low = mask & -mask
+                position = low.bit_length() - 1
+                if cpus[position] >= cpus_milli and memory[position] >= memory_mib:
+                    return position
+                mask ^= low
         return -1
 
     def ascending(self, gpus: int, excluded: int = 0) -> Iterator[int]:
         """Positions with at least `gpus` free, fewest free first, then lowest."""
         for mask in self.levels[gpus:]:
-            mask &= ~excluded
+            if excluded:
+                mask &= ~excluded
             while mask:
                 low = mask & -mask
                 yield low.bit_length() - 1

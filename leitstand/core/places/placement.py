@@ -7,6 +7,7 @@ lowest domain that fits, the least that is broken, fewest nodes, least left free
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from leitstand.core.facts import Resources, Task
@@ -18,6 +19,7 @@ from leitstand.core.places.topology import Topology
 Place = tuple[int, int]  # position of the node in its pool, GPUs on it: 1 for a part of a GPU
 
 RECORD_BYTES_MAX: Final = 64 * 1024 - 512  # of the tasks of one placement: a fact has 64 KiB
+SHAPES_MAX: Final = 10_000  # of which it is remembered whether they are plain
 
 
 def place(
@@ -44,6 +46,7 @@ def place(
     return places
 
 
+@lru_cache(SHAPES_MAX)
 def _is_special(asked: Resources) -> bool:
     """Whether the shape asks for more than amounts."""
     return bool(
@@ -86,6 +89,8 @@ def _fewest_nodes(free: Free, asked: Resources) -> list[Place] | None:
     if size == 0:
         return None
     whole, rest = divmod(asked.gpus, size)
+    if sum([nodes.bit_count() for nodes in free.levels[size:]]) < whole:  # known sooner than which they are
+        return None
     cpus_milli, memory_mib = asked.part(size)
     places: list[Place] = []
     chosen = 0
