@@ -10,6 +10,8 @@ What it keeps between cycles is a cache: with it empty it decides the same. `doc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from msgspec import UNSET
+
 from leitstand.core import facts as f
 from leitstand.core import resizing
 from leitstand.core.metering import lost
@@ -41,6 +43,7 @@ REBALANCED_MAX: Final = 32  # projects that may rebalance in one tick; the next 
 PASSES_MAX: Final = 4  # of one plan, while what was decided may let others start; then the next plan goes on
 PLACES_MAX: Final = 1024  # of runs that are kept, and two of each that runs
 ROUNDS_MAX: Final = 256  # of turns in one look; what is left then is left to the next
+_Stands = tuple[list[Place], list[tuple[int, int]]]  # places, with CPU and memory of each
 LOOSENS: Final = (f.RunStopOrdered, f.RunResizeOrdered, f.ReservationDropped)  # what may let others start
 
 
@@ -68,7 +71,7 @@ class Fair:
         self._stale = False
         self._consolidation: Consolidation | None = None
         self._cover: Cover | None = None
-        self._places: dict[str, tuple[object, list[Place], list[tuple[int, int]]]] = {}  # of runs, by tasks
+        self._places: dict[str, tuple[object, _Stands]] = {}  # of runs, by tasks
         self.usage = Usage(self)
         # positions where capacity was freed; None: anything may have changed
         self.freed: dict[int, None] | None = None
@@ -290,7 +293,7 @@ class Fair:
 
     def _may_start(self) -> bool:
         """Whether the pace that the rules set allows another start now."""
-        return self.state.paced_us <= self.now or not self.state.rules.sharing.start_interval_us
+        return not self.state.rules.sharing.start_interval_us or self.state.paced_us <= self.now
 
     def _try(self, job: "Job", leaf: Node, cls: Class, asks: bool = False) -> bool:
         """Start the job if that is allowed and delays nobody who comes first. One that `asks` to be served is not
@@ -517,36 +520,31 @@ class Fair:
         return self._cover
 
     def run_of(self, held: Held) -> Yielding | None:
-        unit = self.standing.units.unit(held.id)
-        if unit is not None:
+        if "+" in held.id:
+            unit = self.standing.units.unit(held.id)
+            assert unit is not None, "only units have such names"
             return growing.yielding(self, held, unit)
-        job = self.state.jobs[held.id]
-        run = self.state.runs.get(job.run)
-        return None if run is None else self._yielding(run, job)
-
-    def _yielding(self, run: "Run", job: "Job") -> Yielding:
+        state = self.state
+        job = state.jobs[held.id]
+        run = state.runs.get(job.run)
+        if run is None:
+            return None
         places, parts = self._stands(run, job)
-        lost_us = lost(job, run, self.now) + self.state.rules.sharing.restart_us
-        return Yielding(
-            run.id,
-            self.standing.tree.node(self.state.leaf(job)),
-            places,
-            parts,
-            job.charge_milli,
-            lost_us * max(job.charge_milli, 1) + growing.lost_beyond(self, job, run),
-            run.since_us,
-            bool(run.stopping),
-        )
+        charge = job.charge_milli
+        cost = (lost(job, run, self.now) + state.rules.sharing.restart_us) * (charge or 1)
+        if run.sizes is not UNSET:
+            cost += growing.lost_beyond(self, job, run)
+        return Yielding(run.id, held.leaf, places, parts, charge, cost, run.since_us, bool(run.stopping))
 
-    def _stands(self, run: "Run", job: "Job") -> tuple[list[Place], list[tuple[int, int]]]:
+    def _stands(self, run: "Run", job: "Job") -> _Stands:
         """Places of a run, of an elastic one those of its least size, with CPU and memory of each."""
         known = self._places.get(run.id)
         if known is None or known[0] is not run.tasks:
             if len(self._places) > PLACES_MAX + 2 * len(self.state.runs):  # most of them are over
                 self._places.clear()
             places = self.state.places(run.tasks[: job.resources.nodes] if job.nodes_most else run.tasks)
-            known = self._places[run.id] = run.tasks, places, parts_of(job.resources, places)
-        return known[1:]
+            known = self._places[run.id] = run.tasks, (places, parts_of(job.resources, places))
+        return known[1]
 
     @property
     def pool(self) -> "Pool":

@@ -88,6 +88,7 @@ class Node:
         "recall_us",
         "running",
         "runs",
+        "turnover",
         "version",
         "waits",
         "weight",
@@ -125,7 +126,8 @@ class Node:
         self.level: tuple[int, ...] | None = (
             None  # its surplus and weights left; (): none; None: all had enough
         )
-        self.version = 0  # rises with every change of runs or deserved share below
+        self.version = 0  # rises with every change of runs or deserved share below,
+        self.turnover = 0  # and with every change of runs alone
 
     def is_ahead(self, span_s: int) -> bool:
         """Whether it, or a node above it, had more than it deserved so far, by more than it deserves in so long."""
@@ -293,6 +295,7 @@ class Tree:
             node.missed += missed
             node.pinned += pinned
             node.version += 1
+            node.turnover += 1
         assert leaf.running >= 0, "less than nothing runs"
         self._occupy(leaf)
         self._demand(leaf)

@@ -13,6 +13,7 @@ fit. Otherwise the walk stops where not even the smallest run fits.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 from leitstand.core.sharing.shares import Held, Node, Tree
@@ -66,9 +67,9 @@ NONE: Final = Change()
 
 
 class _Sums(NamedTuple):
-    """How many runs of which charge run below a node, at a leaf also by band."""
+    """How many runs of which charge run below a node, at a leaf also by band, as of a turnover."""
 
-    version: int
+    turnover: int
     charges: dict[int, int]
     bands: dict[_Band, dict[int, int]]
 
@@ -206,8 +207,8 @@ class Cover:
                 moved[node] = moved.get(node, 0) + 1
         for node, times in moved.items():
             known = self._sums.pop(node, None)
-            if known is not None and known.version + times == node.version:
-                self._sums[node] = known._replace(version=node.version)
+            if known is not None and known.turnover + times == node.turnover:
+                self._sums[node] = known._replace(turnover=node.turnover)
         for held, started in changes:
             for node in held.leaf.path():
                 known = self._sums.get(node)
@@ -240,13 +241,14 @@ class Cover:
     def _of_leaf(self, leaf: Node, change: Change, last: _Band | None = None) -> tuple[Amount, int]:
         """How much is covered by priority, and what is left of the share; `last`: up to and with this band."""
         left = self.share(leaf)
+        fits = change.running.get(leaf, leaf.running) <= left  # then all of them do, in any order
         amount: dict[int, int] = {}
         bands = self._bands(leaf, change)
         for band in sorted(bands):
             if last is not None and band > last:
                 break
             charges = bands[band]
-            if band == _UNITS and change.running.get(leaf, leaf.running) <= self.share(leaf):
+            if fits:
                 taken = _whole(charges)
             elif band == _UNITS:
                 taken = sum(
@@ -256,7 +258,7 @@ class Cover:
                 ((charge, count),) = charges.items()
                 taken = min(count, max(left, 0) // charge) * charge
             else:
-                taken = sum(held.charge for _, held in self._fitting_in(leaf, change, band, left))
+                taken = _taken(_of_band(leaf, change, band), left, min(charges))
             left -= taken
             amount[-band[1]] = amount.get(-band[1], 0) + taken
         return amount, left
@@ -275,8 +277,8 @@ class Cover:
 
     def _below(self, node: Node) -> _Sums:
         known = self._sums.get(node)
-        if known is None or known.version != node.version:
-            known = self._sums[node] = _Sums(node.version, {}, {})
+        if known is None or known.turnover != node.turnover:
+            known = self._sums[node] = _Sums(node.turnover, {}, {})
             for child in node.children.values():
                 for charge, count in self._below(child).charges.items():
                     _add(known.charges, charge, count)
@@ -385,30 +387,44 @@ def _whole(charges: Mapping[int, int]) -> int:
     return sum(charge * count for charge, count in charges.items())
 
 
-def _below(node: Node, change: Change) -> Iterator[Held]:
+def _taken(runs: Iterable[Held], left: int, smallest: int) -> int:
+    """How much charge of the runs, none of which is smaller than that, fits into what is left, in their order."""
+    before = left
+    for held in runs:
+        if held.charge <= left:
+            left -= held.charge
+        elif left < smallest:
+            break
+    return before - left
+
+
+def _below(node: Node, change: Change) -> list[Held]:
     """All that runs below `node` after `change`."""
+    found: list[Held] = []
     if node.children:
         for child in node.children.values():
-            yield from _below(child, change)
-        return
-    for _, held in node.runs:
-        if held.id not in change.gone:
-            yield held
+            if child.running or child.runs or change is not NONE:
+                found += _below(child, change)
+        return found
+    gone = change.gone
+    found = (
+        [held for _, held in node.runs if held.id not in gone] if gone else [held for _, held in node.runs]
+    )
     if change.more is not None and change.more.leaf is node:
-        yield change.more
+        found.append(change.more)
+    return found
 
 
 def _of_band(leaf: Node, change: Change, band: _Band) -> Iterator[Held]:
     """The runs of one band after `change`, in their order; the new one is the last."""
-    runs = leaf.runs
+    runs, gone = leaf.runs, change.gone
+    unpinned, lower = band
     at = bisect_left(runs, ((*band, -1, -1),))  # no two keys are equal: never compares a run
-    while at < len(runs):
-        held = runs[at][1]
-        if band_of(held) != band:
+    for _, held in islice(runs, at, None):
+        if (not held.pinned_us) is not unpinned or -held.priority != lower:
             break
-        if held.id not in change.gone:
+        if held.id not in gone:
             yield held
-        at += 1
     more = change.more
     if more is not None and more.leaf is leaf and band_of(more) == band:
         yield more

@@ -52,6 +52,12 @@ class Yielding(NamedTuple):
         return "+" in self.run
 
     @property
+    def positions(self) -> Iterable[int]:
+        """Its nodes, each once."""
+        places = self.places
+        return (places[0][0],) if len(places) == 1 else dict.fromkeys([position for position, _ in places])
+
+    @property
     def cost(self) -> tuple[int, int, str]:
         """The lower the sooner it goes."""
         return self.lost, self.charge, self.run

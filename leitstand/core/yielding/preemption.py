@@ -104,13 +104,17 @@ class Scene:
         return found
 
     def _takeable(self, held: Held) -> Yielding | None:
-        if held not in self._known:
-            run = None if held.pinned_us else self._run_of(held)
-            young = run is not None and run.placed_us > self.now - self.sharing.protected_us
-            self._known[held] = run = None if run is None or run.stopping or young else run
-            if run is not None:
+        known = self._known
+        if held in known:
+            return known[held]
+        run = None if held.pinned_us else self._run_of(held)
+        if run is not None:
+            if run.stopping or run.placed_us > self.now - self.sharing.protected_us:
+                run = None
+            else:
                 self.held[run.run] = held
-        return self._known[held]
+        known[held] = run
+        return run
 
     def closed(self, victims: Iterable[Yielding]) -> list[Yielding]:
         """With a run its units go."""
@@ -246,8 +250,8 @@ class Scene:
 
     def _gather(self, node: Node, most: int, leaves: dict[Node, int]) -> None:
         """Leaves at or below `node` with more than what is covered at any node down to them."""
-        if not node.running:
-            return
+        if not node.running or (not node.children and node.running <= self.cover.share(node)):
+            return  # in a leaf within its share everybody is covered
         most = min(most, node.running - sum(self.cover.amount(node).values()))
         if most <= 0:
             return

@@ -6,7 +6,7 @@ back no more than it holds. Only the nodes that are left need to be looked at on
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +24,6 @@ _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
 
-class _Row(NamedTuple):
-    """A run on a node. `slot`: the number of the node, `leaf`: of its leaf; `amount`: what it holds there."""
-
-    slot: int
-    run: Yielding
-    leaf: int
-    priority: int
-    amount: Amount
-
-
 class Takeable:
     """The runs of all leaves that were open in one scene. Nodes have numbers (*slots*) in the order in which they were
     met."""
@@ -44,12 +34,16 @@ class Takeable:
         self.grown: list[int] = []  # slots, in the order in which they got rows
         self._slots: dict[int, int] = {}
         self._leaves: dict[Node, int] = {}  # numbered
-        self._rows: list[_Row] = []
+        # by row, which is a run on a node: the run; the slot, the number of its leaf, its priority and charge; and what
+        # it holds there
+        self._runs: list[Yielding] = []
+        self._keys: list[tuple[int, int, int, int]] = []
+        self._held: list[Amount] = []
         self._on: list[list[int]] = []  # by slot, the rows of the node
         self._of: dict[str, list[int]] = {}  # run → its rows
         self._mask = 0  # of the nodes
-        self._charges = np.zeros(0, np.int64)
-        self._lay()
+        self._slot = self._leaf = self._priorities = self._charges = np.zeros(0, np.int64)
+        self._amounts = np.zeros((0, 3), np.int64)
 
     def forget(self, run: Yielding) -> None:
         """It was taken."""
@@ -76,16 +70,14 @@ class Takeable:
     def without(self, able: _Bools, covered: Mapping[Node, Mapping[str, object]]) -> _Bools:
         """The same but for those who are covered, said by leaf."""
         runs = {self._leaves[leaf]: runs for leaf, runs in covered.items()}
-        rows = self._rows
+        every, leaf = self._runs, self._leaf.tolist()
         able = able.copy()
-        able[[row for row in np.flatnonzero(able).tolist() if rows[row].run.job in runs[rows[row].leaf]]] = (
-            False
-        )
+        able[[row for row in np.flatnonzero(able).tolist() if every[row].job in runs[leaf[row]]]] = False
         return able
 
     def runs(self, able: _Bools) -> list[Yielding]:
         """Who they are."""
-        runs = (self._rows[row].run for row in np.flatnonzero(able).tolist())
+        runs = (self._runs[row] for row in np.flatnonzero(able).tolist())
         return list({run.run: run for run in runs}.values())
 
     def host(self, room: Room, need: Amount, able: _Bools) -> bool:
@@ -96,11 +88,11 @@ class Takeable:
         ) & (count > 0)
         for slot in np.flatnonzero(may).tolist():
             on = self._on[slot]
-            there = [self._rows[row].run for row in on if able[row]]
+            there = [self._runs[row] for row in on if able[row]]
             position = self.positions[slot]
             if room.serves(position) and room.fits(position, there, need):
                 return True
-            room.note_best(slot, position, [self._rows[row].run for row in on])
+            room.note_best(slot, position, [self._runs[row] for row in on])
         return False
 
     def alone(self, room: Room, need: Amount, able: _Bools) -> Iterator[Yielding]:
@@ -109,7 +101,7 @@ class Takeable:
             room.columns(self.positions, self.grown)[self._slot] + self._amounts, room.bests[self._slot]
         )
         for row in np.flatnonzero(able & (have >= need).all(axis=1)).tolist():
-            yield self._rows[row].run
+            yield self._runs[row]
 
     def tasks(self, room: Room, need: Amount, able: _Bools) -> int:
         """How many tasks fit at most if all of these leave. `need`: at least one GPU."""
@@ -132,28 +124,37 @@ class Takeable:
     # ── columns ───────────────────────────────────────────────────────────────────────────────────────────────────
     def _learn(self, leaf: Node) -> None:
         number = self._leaves[leaf] = len(self._leaves)
-        for run in self.scene.of(leaf).values():
-            priority = self.scene.held[run.run].priority
+        runs, slots, on, held, row = self._runs, self._slots, self._on, self.scene.held, len(self._runs)
+        for id, run in self.scene.of(leaf).items():
+            priority, charge, rows = held[id].priority, run.charge, self._of.setdefault(id, [])
             for position, amount in _held(run):
-                slot = self._slots.get(position)
+                slot = slots.get(position)
                 if slot is None:
-                    slot = self._slots[position] = len(self.positions)
+                    slot = slots[position] = len(self.positions)
                     self.positions.append(position)
-                    self._on.append([])
+                    on.append([])
                     self._mask |= 1 << position
                 self.grown.append(slot)
-                self._on[slot].append(len(self._rows))
-                self._of.setdefault(run.run, []).append(len(self._rows))
-                self._rows.append(_Row(slot, run, number, priority, amount))
+                on[slot].append(row)
+                rows.append(row)
+                runs.append(run)
+                self._keys.append((slot, number, priority, charge))
+                self._held.append(amount)
+                row += 1
 
     def _lay(self) -> None:
-        rows = self._rows
-        self._slot = np.array([row.slot for row in rows], np.int64)
-        self._amounts = np.array([row.amount for row in rows], np.int64).reshape(-1, 3)
-        self._leaf = np.array([row.leaf for row in rows], np.int64)
-        self._priorities = np.array([row.priority for row in rows], np.int64)
-        charges = [row.run.charge for row in rows[len(self._charges) :]]
-        self._charges = np.concatenate([self._charges, np.array(charges, np.int64)])
+        """Bring the rows that are new into the columns."""
+        known = len(self._charges)
+        keys = np.array(self._keys[known:], np.int64).reshape(-1, 4)
+        self._amounts = _below(self._amounts, np.array(self._held[known:], np.int64).reshape(-1, 3))
+        self._slot = _below(self._slot, keys[:, 0])
+        self._leaf = _below(self._leaf, keys[:, 1])
+        self._priorities = _below(self._priorities, keys[:, 2])
+        self._charges = _below(self._charges, keys[:, 3])
+
+
+def _below(above: _Ints, new: _Ints) -> _Ints:
+    return np.concatenate([above, new]) if len(above) else np.ascontiguousarray(new)
 
 
 def _held(run: Yielding) -> Iterable[tuple[int, Amount]]:

@@ -6,6 +6,7 @@ which says what is legal.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import product
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from leitstand.core.facts import Resources
@@ -62,6 +63,7 @@ class Case(NamedTuple):
 
 
 _NOBODY: Final[Mapping[str, object]] = {}
+_COST: Final = attrgetter("cost")
 _Key = tuple[Scope, Window, tuple[int, int, int], int, bool, str]  # of offers
 _Field = dict[int, list[Yielding]]
 
@@ -271,12 +273,15 @@ class Search:
         for leaf in new:
             covered = self._covered(scope, leaf) if scope.settled else _NOBODY
             for run in self.scene.of(leaf).values():
-                if run.job not in covered and self.scene.may_go(scope, run):
-                    for position in dict.fromkeys(position for position, _ in run.places):
+                if covered and run.job in covered:
+                    continue
+                if self.scene.may_go(scope, run):
+                    for position in run.positions:
                         field.setdefault(position, []).append(run)
                         changed[position] = None
         for position in changed:
-            field[position].sort(key=lambda run: run.cost)
+            if len(field[position]) > 1:
+                field[position].sort(key=_COST)
         for key, offers in self._offers.items():
             if key[0] == scope:
                 offers.touch(changed)
