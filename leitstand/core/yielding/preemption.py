@@ -72,6 +72,7 @@ class Scene:
         self._of: dict[Node, dict[str, Yielding]] = {}
         self._units: dict[str, dict[str, Yielding]] = {}  # of runs of elastic jobs
         self._opened: dict[Scope, dict[Node, int]] = {}
+        self._gathered: dict[Node, dict[Node, int]] = {}  # leaves at or below nodes, whoever asks
         self._ahead: dict[
             Node, dict[Node, None]
         ] = {}  # by `covered`, leaves that are ahead enough to give units, not runs
@@ -175,6 +176,7 @@ class Scene:
             changes.append((claim, True))
         self.cover.note(changes)
         self._opened.clear()
+        self._gathered.clear()
         self.touch(positions)
 
     def moved(self, runs: Iterable[Yielding], job: str, positions: Iterable[int]) -> None:
@@ -189,6 +191,7 @@ class Scene:
             changed.update(dict.fromkeys(position for position, _ in run.places))
         self.cover.note([(self.tree.held[job], True)])
         self._opened.clear()
+        self._gathered.clear()
         self.touch(changed)
 
     def touch(self, positions: Iterable[int]) -> None:
@@ -233,7 +236,7 @@ class Scene:
                         if child is side:
                             continue
                         if not scope.fair or side.is_behind(child, self.sharing.ahead_s):
-                            self._gather(child, child.running, leaves)
+                            leaves.update(self._below(child))
                         elif side.is_behind(child, 0):
                             self._gather_units(scope, child, leaves)
                 side = node
@@ -241,12 +244,18 @@ class Scene:
 
     def _gather_units(self, scope: Scope, node: Node, leaves: dict[Node, int]) -> None:
         """The same at or below `node`, of which only units may go."""
-        found: dict[Node, int] = {}
-        self._gather(node, node.running, found)
-        for leaf, most in found.items():
+        for leaf, most in self._below(node).items():
             if any(run.is_unit for run in self.of(leaf).values()):
                 leaves[leaf] = most
                 self._ahead.setdefault(scope.covered, {})[leaf] = None
+
+    def _below(self, node: Node) -> dict[Node, int]:
+        """Leaves at or below `node` with more than what is covered; not to be changed."""
+        found = self._gathered.get(node)
+        if found is None:
+            found = self._gathered[node] = {}
+            self._gather(node, node.running, found)
+        return found
 
     def _gather(self, node: Node, most: int, leaves: dict[Node, int]) -> None:
         """Leaves at or below `node` with more than what is covered at any node down to them."""

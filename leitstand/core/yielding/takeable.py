@@ -37,6 +37,7 @@ class Takeable:
         # by row, which is a run on a node: the run; the slot, the number of its leaf, its priority and charge; and what
         # it holds there
         self._runs: list[Yielding] = []
+        self._names: list[str] = []  # by which the tree knows them
         self._keys: list[tuple[int, int, int, int]] = []
         self._held: list[Amount] = []
         self._on: list[list[int]] = []  # by slot, the rows of the node
@@ -70,9 +71,9 @@ class Takeable:
     def without(self, able: _Bools, covered: Mapping[Node, Mapping[str, object]]) -> _Bools:
         """The same but for those who are covered, said by leaf."""
         runs = {self._leaves[leaf]: runs for leaf, runs in covered.items()}
-        every, leaf = self._runs, self._leaf.tolist()
+        names, leaf = self._names, self._leaf.tolist()
         able = able.copy()
-        able[[row for row in np.flatnonzero(able).tolist() if every[row].job in runs[leaf[row]]]] = False
+        able[[row for row in np.flatnonzero(able).tolist() if names[row] in runs[leaf[row]]]] = False
         return able
 
     def runs(self, able: _Bools) -> list[Yielding]:
@@ -126,7 +127,7 @@ class Takeable:
         number = self._leaves[leaf] = len(self._leaves)
         runs, slots, on, held, row = self._runs, self._slots, self._on, self.scene.held, len(self._runs)
         for id, run in self.scene.of(leaf).items():
-            priority, charge, rows = held[id].priority, run.charge, self._of.setdefault(id, [])
+            stands, charge, rows = held[id], run.charge, self._of.setdefault(id, [])
             for position, amount in _held(run):
                 slot = slots.get(position)
                 if slot is None:
@@ -138,7 +139,8 @@ class Takeable:
                 on[slot].append(row)
                 rows.append(row)
                 runs.append(run)
-                self._keys.append((slot, number, priority, charge))
+                self._names.append(stands.id)
+                self._keys.append((slot, number, stands.priority, charge))
                 self._held.append(amount)
                 row += 1
 

@@ -5,7 +5,7 @@ which says what is legal.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
-from itertools import product
+from itertools import islice, product
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,6 +23,7 @@ CANDIDATES_MAX: Final = 64  # runs above which nobody looks whether they form fe
 SETS_MAX: Final = 4096  # of victims that are tried one by one: 12 runs, or groups of equal ones
 ALONE_MAX: Final = 64  # runs tried one by one where the cheapest nodes gave nothing good
 PUT_BACKS_MAX: Final = 256  # searches for places to see who need not go
+SOON_MAX: Final = 256  # runs tried before all are laid out in columns
 OFFERS_MAX: Final = 16  # kept for other jobs of the same shape
 
 Found = tuple[Sequence[Yielding], list[Place]]
@@ -200,6 +201,8 @@ class Search:
         often than not it does not, and this is known sooner than whom to take."""
         asked, room, takeable = case.wanted.asked, case.room, self.takeable
         need, nodes = need_of(asked, room.size)
+        if nodes == 1 and not asked.gpu_milli and not scope.settled and self._hosts_soon(case, leaves):
+            return True
         able = takeable.able(scope, leaves)
         if scope.settled:
             able = takeable.without(able, {leaf: self._covered(scope, leaf) for leaf in leaves})
@@ -210,6 +213,21 @@ class Search:
         if room.find((), asked, self.scene.find) is not None:
             return True
         return takeable.host(room, need, able)
+
+    def _hosts_soon(self, case: Case, leaves: Mapping[Node, int]) -> bool:
+        """Whether a task fits on a node once some of the first few left who may go: often one of them is enough."""
+        room, there = case.room, dict[int, list[Yielding]]()
+        need, _ = need_of(case.wanted.asked, room.size)
+        every = ((leaf, run) for leaf in leaves for run in self.scene.of(leaf).values())
+        for leaf, run in islice(every, SOON_MAX):
+            if run.charge > leaves[leaf] or not self.scene.may_go(case.scope, run):
+                continue
+            for position in run.positions:
+                on = there.setdefault(position, [])
+                on.append(run)
+                if room.serves(position) and room.fits(position, on, need):
+                    return True
+        return False
 
     def _alone(self, case: Case, leaves: Iterable[Node]) -> Found | None:
         """A victim that is enough by itself: one of the cheapest, first of those that nobody covers."""
@@ -273,7 +291,7 @@ class Search:
         for leaf in new:
             covered = self._covered(scope, leaf) if scope.settled else _NOBODY
             for run in self.scene.of(leaf).values():
-                if covered and run.job in covered:
+                if covered and self.scene.held[run.run].id in covered:
                     continue
                 if self.scene.may_go(scope, run):
                     for position in run.positions:
