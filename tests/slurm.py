@@ -236,6 +236,7 @@ class Cluster:
             NodeName={names} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports} Sockets=2 \
                 CoresPerSocket={self.cores // 2} ThreadsPerCore=1 RealMemory=512000 Gres=gpu:h100:{GPUS} State=UNKNOWN
             PartitionName={PARTITION} Nodes={names} Default=YES MaxTime=INFINITE State=UP
+            {self._parts()}
         """
         self.conf.write_text("\n".join(line.strip() for line in lines.splitlines() if line.strip()) + "\n")
         for number in range(GPUS):  # a device: of a plain file Slurm makes no index
@@ -247,6 +248,15 @@ class Cluster:
         )
         if self.leaf:
             (base / "etc/topology.conf").write_text(self._topology())
+
+    def _parts(self) -> str:
+        """A partition for each leaf."""
+        every = self.names()
+        leaves = [every[start : start + self.leaf] for start in range(0, self.nodes, self.leaf or self.nodes)]
+        parts = enumerate(leaves if self.leaf else [])
+        return "\n".join(
+            f"PartitionName=leaf{n} Nodes={','.join(nodes)} MaxTime=INFINITE State=UP" for n, nodes in parts
+        )
 
     def _topology(self) -> str:
         every, lines, spines = self.names(), [], []

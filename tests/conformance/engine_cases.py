@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from leitstand.core.facts import Observation, Resources, RunEnded, RunStarted, Task
+from leitstand.core.facts import Observation, Resources, RunEnded, RunStarted, SiteAdded, Task
 from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.folder import RunFolders
 from leitstand.engines.local.gpus import LocalNode, LocalSite
@@ -219,9 +219,11 @@ class LocalCase(Case):
 class SlurmCase(Case):
     """A real Slurm, each run a job of it; runs of a length are a `sleep` on one of its nodes in turn."""
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, parts: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.cluster = cluster
+        self.parts = parts
+        self.site_added: SiteAdded | None = None
         self.folder = folder / "runs"
         self.specs: dict[str, RunSpec] = {}
         self.secrets: dict[tuple[str, str, str], str] = {}  # by tenant, project and name
@@ -242,7 +244,11 @@ class SlurmCase(Case):
             read_secret=lambda *name: self.secrets.get(name),
         )
         slurm = SlurmSite(
-            conf=self.cluster.conf, rest=self.cluster.rest, folder=self.folder, partition=PARTITION
+            conf=self.cluster.conf,
+            rest=self.cluster.rest,
+            folder=self.folder,
+            partition=PARTITION,
+            parts=self.parts,
         )
         place = Place(self.site, DIRECTED, slurm, around, grace_us=2 * SECOND)
         return SlurmEngine(place, Pace(jobs=0.1, nodes=1.0))
@@ -271,7 +277,11 @@ class SlurmCase(Case):
         deadline = time.monotonic() + PATIENCE_S
         while True:
             self.woken.clear()
-            self.seen.extend(one for one in self.engine.take(0) if isinstance(one, RunStarted | RunEnded))
+            for one in self.engine.take(0):
+                if isinstance(one, RunStarted | RunEnded):
+                    self.seen.append(one)
+                elif isinstance(one, SiteAdded):
+                    self.site_added = one
             if condition():
                 return
             assert self.woken.wait(deadline - time.monotonic()), (

@@ -266,6 +266,25 @@ def test_without_slurmrestd_runs_wait_and_nothing_is_lost(
     assert file.read_text() == "began\n"
 
 
+# ── switches and parts ────────────────────────────────────────────────────────────────────────────────────────────────
+def test_runs_go_to_the_smallest_partition_that_has_their_nodes_and_switches_become_domains(
+    tmp_path: Path,
+) -> None:
+    with running(leaf=2) as switched:
+        case = SlurmCase(switched, tmp_path, parts=("leaf*",))
+        try:
+            case.script("a.1", "sleep 2")  # n0001
+            case.script("b.1", "sleep 2", tasks=2)  # n0002, n0003
+            eventually(lambda: len(case.jobs()) == 2, "both are there")
+            parts = dict(line.split() for line in switched.ask("squeue", "-h", "-o", "%j %P").splitlines())
+            assert {name[:3]: part for name, part in parts.items()} == {"a.1": "leaf0", "b.1": "main"}
+            assert case.end("a.1").outcome == case.end("b.1").outcome == "exited"
+            assert case.site_added is not None
+            assert case.site_added.levels == ("rack",)
+        finally:
+            case.close()
+
+
 # ── the site ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 def engine_of(case: SlurmCase, **changes: object) -> SlurmEngine:
     """Another engine, beside that of the case."""
@@ -314,7 +333,8 @@ def test_nodes_are_discovered_and_their_drains_and_failures_seen(case: SlurmCase
     [
         ({"conf": Path("/nonexistent/slurm.conf")}, "slurm.conf"),
         ({"rest": "unix:/nonexistent/rest.sock"}, "slurmrestd does not answer"),
-        ({"partition": "nowhere"}, "partition nowhere"),
+        ({"partition": "nowhere"}, "no partition nowhere; it has main"),
+        ({"parts": ("leaf*",)}, "no partition leaf*"),
         ({"folder": Path("/proc/nowhere")}, "/proc/nowhere"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -83,10 +83,10 @@ class Commands:
             raise SlurmAway(said[-1] if said else f"{argv[0]} ended with {done.returncode}")
         return done.stdout
 
-    def jobs(self, partition: str) -> list[Listed]:
-        """Every job of the partition that has not ended."""
+    def jobs(self, partitions: Sequence[str]) -> list[Listed]:
+        """Every job of the partitions that has not ended."""
         found = []
-        for line in self.run("squeue", "-h", "-p", partition, "-o", "%i|%T|%r|%j").splitlines():
+        for line in self.run("squeue", "-h", "-p", ",".join(partitions), "-o", "%i|%T|%r|%j").splitlines():
             job, state, reason, name = line.split("|", 3)
             if job.isdigit():  # not a member of somebody's array
                 found.append(Listed(int(job), state, reason, name))
@@ -131,9 +131,14 @@ class Commands:
                 if "Invalid job id" not in str(error) and "already" not in str(error):
                     raise
 
-    def has(self, partition: str) -> bool:
-        """Whether the cluster has a partition of this name."""
-        return bool(self.run("sinfo", "-h", "-p", partition, "-o", "%R").strip())
+    def partitions(self) -> dict[str, str]:
+        """The nodes of every partition, as host lists."""
+        lines = self.run("sinfo", "-h", "-a", "-o", "%R|%N").splitlines()
+        found: dict[str, str] = {}
+        for line in lines:  # one for each state of its nodes
+            name, _, nodes = line.partition("|")
+            found[name] = f"{found[name]},{nodes}" if found.get(name) and nodes else found.get(name) or nodes
+        return found
 
     def nodes(self, partition: str) -> list[SlurmNode]:
         """The nodes of the partition, in the cluster's order."""

@@ -30,7 +30,7 @@ from leitstand.engines.slurm.folder import Claim, Ended, RunFolder, RunFolders
 from leitstand.engines.slurm.nodes import Nodes
 from leitstand.engines.slurm.rest import Refused, Rest, Submission
 from leitstand.engines.slurm.site import DIRECTED, Place
-from leitstand.engines.slurm.topology import domains_of
+from leitstand.engines.slurm.topology import Partitions, domains_of
 from leitstand.engines.surroundings import NotYet, work_of
 from leitstand.runtime.ports import Engine, Order, ResizeRun, StartRun, StopRun
 
@@ -104,6 +104,7 @@ class SlurmEngine(Engine):
         self._commands = Commands(slurm.conf)
         self._rest = Rest(slurm.rest, slurm.user, slurm.token_file, SUBMITTERS)
         self._nodes = Nodes(place)
+        self._partitions: Partitions | None = None
         self._domains: dict[str, tuple[str, ...]] | None = None
         self._orders: deque[Order | tuple[StartRun, ...]] = deque()
         self._reports: deque[Observation] = deque()
@@ -193,8 +194,7 @@ class SlurmEngine(Engine):
         slurm = self._place.slurm
         if not slurm.conf.is_file():
             raise FileNotFoundError(f"{slurm.conf} is not there: it is to be the cluster's slurm.conf")
-        if not self._commands.has(slurm.partition):
-            raise ValueError(f"the cluster has no partition {slurm.partition}")
+        self._partitions = Partitions(self._commands, slurm.partition, slurm.parts)
         self._folders.open()
         return NEVER_S
 
@@ -302,7 +302,8 @@ class SlurmEngine(Engine):
         count = len(order.tasks)
         gpus = max(len(task.gpus) for task in order.tasks)
         cpus_milli, memory_mib = order.resources.part(gpus)
-        directed = place.mode == DIRECTED
+        nodes = tuple(place.slurm_node(task.node) for task in order.tasks) if place.mode == DIRECTED else ()
+        assert self._partitions is not None, "the site is open"
         return self._rest.submit(
             Submission(
                 name=live.name,
@@ -311,14 +312,14 @@ class SlurmEngine(Engine):
                 output=str(live.folder.path / "slurm.log"),
                 count=count,
                 gpus=gpus,
-                gpu_type="" if directed else order.resources.gpu_type,
+                gpu_type="" if nodes else order.resources.gpu_type,
                 cpus=max(1, -(-cpus_milli // 1000)),
                 memory_mib=memory_mib,
                 minutes=-(-(order.max_duration_us + script.grace_us(written)) // (60 * SECOND_US))
                 + MARGIN_MINUTES,
-                partition=slurm.partition,
+                partition=self._partitions.of(nodes),
                 account=slurm.account,
-                nodes=tuple(place.slurm_node(task.node) for task in order.tasks) if directed else (),
+                nodes=nodes,
             ),
             user,
         )
@@ -379,7 +380,8 @@ class SlurmEngine(Engine):
         if all(live.job for live in self._live.values()):
             self._well(SUBMISSION)
         asked_s = time.monotonic()
-        listed = self._commands.jobs(self._place.slurm.partition)
+        assert self._partitions is not None, "the site is open"
+        listed = self._commands.jobs(self._partitions.names)
         took_s = time.monotonic() - asked_s
         named: dict[str, list[Listed]] = {}
         for job in listed:

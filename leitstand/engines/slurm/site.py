@@ -15,14 +15,17 @@ MODES: Final = (DIRECTED, DELEGATED)
 
 class SlurmSite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`conf`: its slurm.conf, for squeue, scontrol, sinfo and scancel. `rest`: where slurmrestd listens, a URL or
-    `unix:/path`; `token_file`: the JWT for it, read anew for every call. `partition`: ours; `account`: what runs are
-    charged to where slurmdbd is. `folder`: on a file system that control plane and nodes share, for runs. `users`: as
+    `unix:/path`; `token_file`: the JWT for it, read anew for every call. `partition`: ours; `parts`: names or patterns
+    (`leaf*`) of smaller partitions of the same nodes, of a switch or rack: a run goes to the smallest that has its
+    nodes, since for each job Slurm looks at every node of its partition. `account`: what runs are charged to where
+    slurmdbd is. `folder`: on a file system that control plane and nodes share, for runs. `users`: as
     which user of the cluster the runs of a tenant execute; of others as the one of the token, `user`."""
 
     conf: Path
     rest: str
     folder: Path
     partition: str
+    parts: tuple[str, ...] = ()
     token_file: Path | None = None
     account: str = ""
     user: str = "root"
