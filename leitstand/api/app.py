@@ -25,6 +25,7 @@ from leitstand.api.jobs import (
     maintenance,
     nodes,
     plan,
+    sites,
     usage,
 )
 from leitstand.api.onboarding import agreement, applications, reviews
@@ -63,7 +64,11 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     plan.plan,
     blobs.upload,
     nodes.list_nodes,
-    nodes.list_sites,
+    sites.list_sites,
+    sites.read_site,
+    sites.put_site,
+    sites.remove_site,
+    sites.test_site,
     maintenance.list_maintenance,
     maintenance.plan_maintenance,
     maintenance.cancel_maintenance,

@@ -22,6 +22,9 @@ from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
 from leitstand.core.rules import Rules
 from leitstand.core.units import MINUTE_US, SECOND_US
+from leitstand.engines.book import SiteBook
+from leitstand.engines.sitefile import SiteFile
+from leitstand.engines.slurm import checks
 from leitstand.runtime.follower import Follower
 from leitstand.runtime.link import TooManyAsked, WriterAway
 from leitstand.runtime.wire import Settled
@@ -43,6 +46,9 @@ FILINGS_PER_SOURCE: Final = Rate(5, 10 * MINUTE_US)
 FILINGS_IN_ALL: Final = Rate(100, 30 * SECOND_US)
 
 ReadLog = Callable[[str, int, int, int], bytes]  # run, task, offset, limit; as `Engine.read_log`
+
+
+TestSite = Callable[[SiteFile], list[checks.Check]]
 
 
 class Leftovers(Protocol):
@@ -139,6 +145,8 @@ class Faces(msgspec.Struct):
     devices: Devices = msgspec.field(default_factory=Devices)
     provider: Provider | None = None
     forecasts: Latest = msgspec.field(default_factory=Latest)
+    sites: SiteBook = msgspec.field(default_factory=lambda: SiteBook(None))
+    test_site: TestSite = lambda file: checks.run(file, "")
     twin: Twin | None = None
 
     def begin_life(self, digest: str, life_us: int) -> int:

@@ -40,6 +40,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "example": "a3",
     },
     "invitation_id": {"description": "as i5", "schema": {"type": "string", "maxLength": 40}, "example": "i5"},
+    "site_id": {"description": "name of a site", "schema": _ID, "example": "aachen"},
     "name": {
         "description": "name of a secret",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,63}$"},
@@ -146,6 +147,25 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         },
         "an emergency": {"value": {"nodes": ["n7"], "reason": "power", "emergency": True}},
     },
+    "SiteRequest": {
+        "a Slurm cluster of our own": {
+            "value": {
+                "name": "aachen",
+                "engine": "slurm",
+                "mode": "directed",
+                "jurisdiction": "de",
+                "operator": "RWTH Aachen",
+                "slurm": {
+                    "conf": "/etc/leitstand/aachen/slurm.conf",
+                    "rest": "http://slurm.aachen.example.org:6820",
+                    "token_file": "/etc/leitstand/aachen/token",
+                    "folder": "/shared/leitstand",
+                    "partition": "leitstand",
+                },
+                "expect": {"nodes": 128, "gpus": 1024},
+            }
+        }
+    },
     "BookingRequest": {
         "course": {
             "summary": "A rack for a day, to see first whether it can be had",
@@ -234,6 +254,20 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
             "budgets": [{"budget": "b1", "amount": 28_800_000_000, "unit": "gpu_us"}],
             "changes": [],
             "expected": "9f86d081884c7d65",
+        }
+    ),
+    "SiteTest": _one(
+        {
+            "well": False,
+            "checks": [
+                {"name": "tools", "outcome": "ok", "said": "Slurm 22.05"},
+                {
+                    "name": "partition",
+                    "outcome": "failed",
+                    "said": "there is no partition leitstnd; there are leitstand, debug",
+                },
+                {"name": "nodes", "outcome": "skipped", "said": "partition has to be well first"},
+            ],
         }
     ),
     "BlobAnswer": _one({"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}),

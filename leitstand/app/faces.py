@@ -38,6 +38,7 @@ from leitstand.api.lives import Lives, WorldLives
 from leitstand.app import chores
 from leitstand.app.admin_token import AdminTokenFile
 from leitstand.app.forwarded import forwarded
+from leitstand.app.logs import Logs
 from leitstand.app.protocol import Protocol
 from leitstand.app.serving import (
     CannotServe,
@@ -49,8 +50,9 @@ from leitstand.app.serving import (
     saying_why,
 )
 from leitstand.app.settings import Settings
-from leitstand.engines.local.folder import RunFolders
+from leitstand.engines.book import SiteBook
 from leitstand.engines.local.leftovers import Leftovers
+from leitstand.engines.slurm import checks
 from leitstand.journal import heads, snapshots
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.place import Reader, open_reader
@@ -133,7 +135,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         follower.catch_up()
         gc.collect()
         gc.freeze()  # what was restored lives long: the collector need not walk it again
-        faces = _faces(settings, follower, views)
+        faces = _faces(settings, follower, views, tail.journal_id)
         server = _server(settings, api.build(faces, PAGES))
         tasks = [
             asyncio.create_task(follower.run(), name="follower"),
@@ -212,13 +214,14 @@ def _say_lost_end(settings: Settings, last: int, views: Database) -> None:
         )  # fmt: skip
 
 
-def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
+def _faces(settings: Settings, follower: Follower, views: Database, journal: str) -> Faces:
     records = Records(settings.records)
     try:
         admin = AdminTokenFile(settings.admin_token)
     except (OSError, ValueError) as error:
         raise CannotServe("unusable", f"no admin token: {error}") from error
     now, lives, twin = _times(settings)
+    book = SiteBook(settings.sites if settings.twin is None else None)
     return Faces(
         follower=follower,
         reading=Reading(views, follower.show),
@@ -234,13 +237,15 @@ def _faces(settings: Settings, follower: Follower, views: Database) -> Faces:
         now=now,
         wall=now_us,
         lives=lives,
-        read_log=RunFolders(settings.runs).read_log if twin is None else read_log,
+        read_log=Logs(settings.runs, book, journal).read_log if twin is None else read_log,
         leftovers=Leftovers(settings.runs),
         disk_low=DiskLow(settings.data, settings.disk_reserve_bytes),
         loopback=is_loopback(settings.host) and not settings.behind_proxy,
         limits=Limits(),
         closing=asyncio.Event(),
         forecasts=Latest(settings.data if settings.forecast_cpu else None),
+        sites=book,
+        test_site=lambda file: checks.run(file, journal),
         twin=twin,
     )
 

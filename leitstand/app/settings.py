@@ -78,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data / "runs"
 
     @property
+    def sites(self) -> Path:
+        return self.data / "sites"
+
+    @property
     def keys(self) -> Path:
         return self.data / "keys"
 

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from leitstand import __version__
+from leitstand.app.added_sites import AddedSites, Around, Cluster
 from leitstand.app.isolation import tenants
 from leitstand.app.serving import CannotServe, DiskLow, lock, saying_why
 from leitstand.app.settings import Settings
@@ -30,15 +31,20 @@ from leitstand.core.facts import NodeRemoved, Observation, RulesSet, SiteAdded, 
 from leitstand.core.rules import Rules
 from leitstand.core.state import State
 from leitstand.core.units import SECOND_US
+from leitstand.engines.book import SiteBook, health_path
 from leitstand.engines.local.engine import Limits, LocalEngine
-from leitstand.engines.local.gpus import LocalSite, discover
+from leitstand.engines.local.gpus import SITE, LocalSite, discover
 from leitstand.engines.local.orders import Surroundings
+from leitstand.engines.sitefile import SiteFile
+from leitstand.engines.slurm.engine import SlurmEngine
+from leitstand.engines.slurm.site import Place
 from leitstand.journal import snapshots
 from leitstand.journal.place import Writer, open_writer
 from leitstand.runtime import collector
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
+from leitstand.runtime.sites import Sites
 from leitstand.runtime.spec import OPERATOR, RunSpec
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.keys import Damaged
@@ -101,7 +107,7 @@ def _machine(
     state: State,
     closing: contextlib.ExitStack,
 ) -> World:
-    """This machine: the wall clock and the local engine. `closing` lets go of the stores at the end."""
+    """The wall clock, this machine and the sites of the book. `closing` lets go of the stores at the end."""
     clock = LiveClock(journal.head.at)
     now = clock.wait(0)
     if clock.lag_us > LAG_MAX_US:
@@ -115,21 +121,30 @@ def _machine(
     closing.callback(records.close)
     secrets = Secrets(settings.secrets)
     closing.callback(secrets.close)
-    engine = LocalEngine(
-        settings.runs,
-        site,
-        Surroundings(
-            read_spec=lambda ref: read_spec(records, ref),
-            open_blob=Blobs(settings.blobs).open,
-            wake=clock.wake,
-            journal=journal.journal_id,
-            read_secret=lambda *name: read_secret(secrets, *name),
-            tenants=tenants(settings),
-            python=(settings.python or Path(sys.executable)).absolute(),
-        ),
-        Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US),
+    around = Surroundings(
+        read_spec=lambda ref: read_spec(records, ref),
+        open_blob=Blobs(settings.blobs).open,
+        wake=clock.wake,
+        journal=journal.journal_id,
+        read_secret=lambda *name: read_secret(secrets, *name),
+        tenants=tenants(settings),
+        python=(settings.python or Path(sys.executable)).absolute(),
     )
-    return World(clock, now, engine, opening(state, settings, site), [])
+    limits = Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US)
+    local = LocalEngine(settings.runs, site, around, limits)
+    sites = Sites({SITE: local}, lambda node: state.nodes[node].site)
+
+    def open_site(file: SiteFile, known: frozenset[str]) -> Cluster:
+        place = Place(
+            file.name, file.mode, file.slurm, around, known, file.jurisdiction, settings.grace_s * SECOND_US
+        )
+        return SlurmEngine(place)
+
+    added = AddedSites(
+        SiteBook(settings.sites), sites, state, Around(open_site, clock.wake, health_path(settings.sites))
+    )
+    closing.callback(added.close)
+    return World(clock, now, sites, opening(state, settings, site), [added])
 
 
 def read_spec(records: Records, ref: str) -> RunSpec | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands about the cloud itself: `nodes`, `sites`, `usage`. Loaded by `leitstand.cli.root`."""
+"""The commands about the cloud itself: `nodes`, `usage`. Loaded by `leitstand.cli.root`."""
 
 from typing import Any, Final
 
@@ -32,23 +32,11 @@ def nodes(json_wanted: bool) -> None:
         t("RUNS"),
     ]
     print_table(headers, [_node_row(node) for node in rows], t("No nodes."))
-    _say_logical(rows)
+    say_logical(rows)
     for node in rows:
         if node.get("mig"):
             fit = ", ".join(f"{name}: {count}" for name, count in node["mig"].items())
             click.echo(t("{node}: MIG instances that fit, each alone: {fit}", node=node["id"], fit=fit))
-
-
-@click.command(help=t("List the sites."))
-@as_json
-def sites(json_wanted: bool) -> None:
-    rows = connect().get("/v1/sites")["items"]
-    if json_wanted:
-        print_json(rows)
-        return
-    headers = [t("SITE"), t("ENGINE"), t("JURISDICTION"), t("NODES"), t("GPU TYPE"), t("GPUS"), t("FREE")]
-    print_table(headers, [_site_row(site) for site in rows], t("No sites."))
-    _say_logical(rows)
 
 
 @click.command(help=t("Show what was used, in GPU-hours and CPU-hours."))
@@ -87,13 +75,8 @@ def _node_row(node: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _site_row(site: dict[str, Any]) -> tuple[Any, ...]:
-    kind = t("logical") if site["logical"] else t("real")
-    place = (site["id"], site["engine"], site["jurisdiction"] or None)
-    return (*place, site["nodes"], kind, site["gpus"], site["gpus_free"])
-
-
-def _say_logical(rows: list[dict[str, Any]]) -> None:
+def say_logical(rows: list[dict[str, Any]]) -> None:
+    """Say that GPUs are counted, if some are."""
     if any(row["logical"] for row in rows):
         click.echo(t("Logical GPUs are counted, not real: jobs get their numbers, no device."), err=True)
 

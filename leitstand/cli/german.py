@@ -10,6 +10,7 @@ from leitstand.cli.german_generate import GENERATE
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
+from leitstand.cli.german_sites import SITES
 from leitstand.cli.german_studies import STUDIES
 from leitstand.cli.german_twin import TWIN
 from leitstand.cli.german_watched import WATCHED
@@ -408,6 +409,7 @@ GERMAN: Final[dict[str, str]] = {
     **ACCESS,
     # entitlements, commitments, quota
     **SHARES,
+    **SITES,
     # maintenance
     **MAINTENANCE,
     # bookings

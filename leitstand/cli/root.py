@@ -37,7 +37,7 @@ COMMANDS: dict[str, Lazy] = {
     "release": Lazy("leitstand.cli.jobs:release", "Release jobs that are held."),
     "secrets": Lazy("leitstand.cli.secrets:secrets", "List, set and delete secrets of a project."),
     "nodes": Lazy("leitstand.cli.fleet:nodes", "List the nodes and what is free on them."),
-    "sites": Lazy("leitstand.cli.fleet:sites", "List the sites."),
+    "sites": Lazy("leitstand.cli.sites:sites", "List, show, add, test and remove sites."),
     "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
     "quota": Lazy(
         "leitstand.cli.entitlements:quota",

@@ -2,7 +2,7 @@
 """The loop, shared by every mode: wait, take, cycle, append, send. Called by the writer process and by the twin."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from msgspec import UNSET
@@ -148,6 +148,12 @@ def _expected_us(state: State, job: Job) -> int:
 
 def resume(engine: Engine, state: State) -> None:
     """After a restart: tell the engine which runs should exist, and again which of them should end."""
-    engine.resume([start_order(state, run) for run in state.runs.values()])
-    engine.send([order for run in state.runs.values() for order in resize_orders(run)])
-    engine.send([StopRun(run.id, run.stopping) for run in state.runs.values() if run.stopping])
+    runs = state.runs.values()
+    engine.resume([start_order(state, run) for run in runs])
+    engine.send(standing_orders(runs))
+
+
+def standing_orders(runs: Collection[Run]) -> list[Order]:
+    """What is ordered of runs that exist: to go on with other nodes, to end."""
+    resizes = [order for run in runs for order in resize_orders(run)]
+    return [*resizes, *(StopRun(run.id, run.stopping) for run in runs if run.stopping)]

@@ -17,7 +17,7 @@ from leitstand.core.units import MINUTE_US, SECOND_US
 from leitstand.journal.memory import MemoryJournal
 from leitstand.runtime.clock import VirtualClock
 from leitstand.runtime.loop import Loop, resume
-from leitstand.runtime.ports import Head, Order, StartRun
+from leitstand.runtime.ports import Head, Order, StartRun, StopRun
 from leitstand.runtime.sites import RETRY_US, Sites
 
 SEEDS = range(10)
@@ -329,3 +329,24 @@ def test_a_run_at_two_sites_is_a_defect() -> None:
     _, _, sites = two()
     with pytest.raises(AssertionError, match=r"j-1\.1 is placed at several sites"):
         sites.send([order("j-1.1", "a1", "b1")])
+
+
+def test_what_is_ordered_at_a_site_without_an_engine_waits_until_it_has_one() -> None:
+    a, b, sites = two()
+    assert sites.remove("b") is b
+    sites.send([order("j-1.1", "b1"), order("j-2.1", "a1")])
+    assert (a.heard, b.heard) == (["j-2.1"], [])
+    assert sites.next_time() is None  # nobody waits for a site that is not there
+    again = Site()
+    sites.add("b", again, [order("j-1.1", "b1")], [StopRun("j-1.1", "cancel")])
+    assert again.heard == [["j-1.1"], "j-1.1"]
+    again.says = [f.RunEnded("j-1.1", 2, "stopped")]
+    assert len(sites.take(1)) == 1
+
+
+def test_a_site_that_is_to_go_brings_no_node_into_service_and_its_runs_are_still_heard() -> None:
+    a, _, sites = two()
+    sites.send([order("j-1.1", "a1")])
+    sites.retire("a")
+    a.says = [f.NodeAdded("a1", "a", 1, 1000, 1024), f.RunEnded("j-1.1", 2, "exited", 0)]
+    assert sites.take(1) == [f.RunEnded("j-1.1", 2, "exited", 0)]

@@ -31,6 +31,14 @@ JOB = {"run": ["true"], "resources": {"gpus": 1}}
 LEGAL = {"name": "X GmbH", "street": "Weg 1", "postcode": "10115", "city": "Berlin", "country": "DE",
          "size_class": "large"}  # fmt: skip
 
+SLURM = {
+    "conf": "/nowhere/slurm.conf",
+    "rest": "unix:/nowhere/rest",
+    "folder": "/nowhere/runs",
+    "partition": "main",
+}
+SITE = {"name": "aachen", "engine": "slurm", "mode": "directed", "slurm": SLURM}
+
 
 def of_jobs(path: str, query: str = "", body: Any = None) -> Make:
     def make(things: Things) -> Iterator[Ask]:
@@ -183,6 +191,10 @@ CASES: dict[str, Make] = {
     "GET /v1/entitlements": of_tenant("/v1/entitlements", "tenant={}"),
     "GET /v1/shares": of_tenant("/v1/shares", "tenant={}"),
     "POST /v1/entitlements": of_platform("/v1/entitlements", "", {"entitlements": [{"node": "public"}]}),
+    "GET /v1/sites/{}": of_platform("/v1/sites/here"),
+    "PUT /v1/sites/{}": of_platform("/v1/sites/aachen", "", SITE),
+    "DELETE /v1/sites/{}": of_platform("/v1/sites/here"),
+    "POST /v1/sites/test": of_platform("/v1/sites/test", "", SITE),
     "GET /v1/maintenance": of_platform("/v1/maintenance"),
     "POST /v1/maintenance": of_platform("/v1/maintenance", "", {"nodes": ["node-2"], "dry_run": True}),
     "POST /v1/maintenance/{}/cancel": of_platform("/v1/maintenance/m1/cancel"),

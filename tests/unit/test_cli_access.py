@@ -412,6 +412,7 @@ def test_every_reading_command_takes_json() -> None:
         "invitations withdraw",
         "roles revoke",
         "secrets delete",
+        "sites remove",
         "tenant legal set",
         "tenants export",
         "tokens revoke",

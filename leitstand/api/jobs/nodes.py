@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fleet: nodes and sites as they are now."""
+"""The nodes as they are now."""
 
 from typing import Any
 
 import msgspec
 from litestar import Request, get
 
-from leitstand.api.context import faces_of
+from leitstand.api.context import Faces, faces_of
 from leitstand.api.permission import PLATFORM, inside, permit
 from leitstand.core.fleet import Node
 from leitstand.core.state import State
+from leitstand.engines.sitefile import SLURM
 
 
 class NodeAnswer(msgspec.Struct, frozen=True):
@@ -34,23 +35,6 @@ class Nodes(msgspec.Struct, frozen=True):
     items: list[NodeAnswer]
 
 
-class SiteAnswer(msgspec.Struct, frozen=True):
-    """A site. `colocate`: tasks of one job may share a node."""
-
-    id: str
-    engine: str
-    jurisdiction: str
-    logical: bool
-    colocate: bool
-    nodes: int
-    gpus: int
-    gpus_free: int
-
-
-class Sites(msgspec.Struct, frozen=True):
-    items: list[SiteAnswer]
-
-
 @get("/nodes", opt={"action": "node:list"}, summary="List nodes")
 async def list_nodes(request: Request[Any, Any, Any]) -> Nodes:
     """All nodes with what is free on them; of the runs on them those that the asker may see."""
@@ -63,30 +47,26 @@ async def list_nodes(request: Request[Any, Any, Any]) -> Nodes:
         for run in state.runs.values()
         if inside(where, state.jobs[run.job].tenant, state.jobs[run.job].project)
     }
+    gone = removed_sites(faces)
     return Nodes(
         [
             msgspec.structs.replace(node, runs=[run for run in node.runs if run in visible])
             for node in nodes_of(state)
+            if node.site not in gone
         ]
     )
 
 
-@get("/sites", opt={"action": "site:list"}, summary="List sites")
-async def list_sites(request: Request[Any, Any, Any]) -> Sites:
-    """All sites with their capacity in service."""
-    permit(request, PLATFORM)
-    state = faces_of(request).follower.state
-    nodes = [node for node in nodes_of(state) if node.in_service]
-    items = []
-    for site in state.sites.values():
-        own = [node for node in nodes if node.site == site.id]
-        gpus, free = sum(node.gpus for node in own), sum(node.gpus_free for node in own)
-        items.append(
-            SiteAnswer(
-                site.id, site.engine, site.jurisdiction, site.logical, site.colocate, len(own), gpus, free
-            )
-        )
-    return Sites(items)
+def removed_sites(faces: Faces) -> set[str]:
+    """Sites of the journal that were added once and are in no use any more: nobody wants to see them."""
+    state = faces.follower.state
+    added = [site.id for site in state.sites.values() if site.engine == SLURM]
+    if not added or not faces.sites.writable:
+        return set()
+    kept = {name for name, *_ in faces.sites.mark()}
+    kept |= {node.site for node in state.nodes.values() if node.in_service}
+    kept |= {state.nodes[run.tasks[0].node].site for run in state.runs.values()}
+    return {site for site in added if site not in kept}
 
 
 def nodes_of(state: State) -> list[NodeAnswer]:

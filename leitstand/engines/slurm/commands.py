@@ -140,6 +140,21 @@ class Commands:
             found[name] = f"{found[name]},{nodes}" if found.get(name) and nodes else found.get(name) or nodes
         return found
 
+    def config(self) -> dict[str, str]:
+        """What the controller runs with: by key, as scontrol prints it."""
+        found: dict[str, str] = {}
+        for line in self.run("scontrol", "show", "config").splitlines():
+            key, equals, value = line.partition("=")
+            if equals:
+                found.setdefault(key.strip(), value.strip())
+        return found
+
+    def has_account(self, account: str) -> bool:
+        """Whether slurmdbd knows the account. SlurmAway: it does not answer, or there is none."""
+        return bool(
+            self.run("sacctmgr", "-n", "-P", "show", "account", f"name={account}", "format=account").strip()
+        )
+
     def nodes(self, partition: str) -> list[SlurmNode]:
         """The nodes of the partition, in the cluster's order."""
         form = "%N|%G|%c|%m|%T|%E"

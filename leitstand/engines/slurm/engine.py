@@ -23,6 +23,7 @@ import msgspec
 
 from leitstand.core.facts import Observation, RunEnded, RunStarted
 from leitstand.core.units import SECOND_US
+from leitstand.engines.health import Health
 from leitstand.engines.refused import CannotStart
 from leitstand.engines.slurm import ending, script
 from leitstand.engines.slurm.commands import Commands, Finished, Listed, SlurmAway
@@ -52,24 +53,14 @@ _log = logging.getLogger(__name__)
 
 class Pace(msgspec.Struct, frozen=True):
     """How often the cluster is asked, in seconds. `jobs`: while runs live, at least ten times as long as it takes to
-    answer; `idle`: while none does; `nodes`; `away`: after which a site that does not answer takes nothing new."""
+    answer; `idle`: while none does; `nodes`; `check`: whether it would take a job, since tokens expire; `away`: after
+    which a site that does not answer takes nothing new."""
 
     jobs: float = 1.0
     idle: float = 10.0
     nodes: float = 10.0
+    check: float = 60.0
     away: float = 60.0
-
-
-class Health(msgspec.Struct, frozen=True):
-    """How the site is. `error` '': well; `since_us`: since when it is so; `asked_us`: when it last answered."""
-
-    error: str
-    since_us: int
-    asked_us: int
-    version: str = ""
-    nodes: int = 0
-    in_service: int = 0
-    gpus: int = 0
 
 
 class _Live:
@@ -199,13 +190,13 @@ class SlurmEngine(Engine):
         return NEVER_S
 
     def _check(self) -> float:
-        """It would take a job. Looked at once, and after each that it did not take."""
+        """It would take a job. Looked at now and then, and after each that it did not take."""
         try:
             version = self._rest.check()
         except Refused as refusal:
             raise ValueError(str(refusal)) from None
         self.health = msgspec.structs.replace(self.health, version=version)
-        return NEVER_S
+        return self._pace.check
 
     def _fail(self, part: str, line: str) -> None:
         """The site is not well; once it has not been for long, it takes nothing new."""

@@ -115,17 +115,21 @@ class RunFolders:
     def open(self) -> None:
         """Make the folder ours. OSError; ValueError if it is another control plane's."""
         self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        owner = self.path / OWNER
         try:
-            with owner.open("x") as file:
+            with (self.path / OWNER).open("x") as file:
                 file.write(self._journal)
         except FileExistsError:
-            found = owner.read_text()
+            self.check_owner()
+
+    def check_owner(self) -> None:
+        """OSError; ValueError if the folder is another control plane's. Who owns none yet may have it."""
+        with contextlib.suppress(FileNotFoundError):
+            found = (self.path / OWNER).read_text()
             if found != self._journal:
                 raise ValueError(
                     f"{self.path} belongs to another control plane (journal {found[:8]}, not {self._journal}): "
                     "two cannot place runs on the same nodes; give each its own partition and folder"
-                ) from None
+                )
 
     def name(self, order: StartRun) -> str:
         """What only this placement of this run is called in Slurm."""

@@ -50,9 +50,17 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class Rest:
-    """slurmrestd at `address`, a URL or `unix:/path`. `token_file`: see `SlurmSite`; `user`: whose token it is."""
+    """slurmrestd at `address`, a URL or `unix:/path`. `token_file`: see `SlurmSite`; `user`: whose token it is. Every
+    answer is waited for `timeout_s`."""
 
-    def __init__(self, address: str, user: str, token_file: Path | None, connections: int = 4) -> None:
+    def __init__(
+        self,
+        address: str,
+        user: str,
+        token_file: Path | None,
+        connections: int = 4,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         unix = address.removeprefix("unix:") if address.startswith("unix:") else None
         self._client = httpx2.Client(
             base_url="http://slurmrestd" if unix else address,
@@ -60,7 +68,7 @@ class Rest:
                 uds=unix,
                 limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             ),
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
         )
         self._user = user
         self._token_file = token_file
