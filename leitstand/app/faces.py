@@ -38,6 +38,7 @@ from leitstand.api.lives import Lives, WorldLives
 from leitstand.app import chores
 from leitstand.app.admin_token import AdminTokenFile
 from leitstand.app.forwarded import forwarded
+from leitstand.app.left import Left
 from leitstand.app.logs import Logs
 from leitstand.app.protocol import Protocol
 from leitstand.app.serving import (
@@ -51,7 +52,6 @@ from leitstand.app.serving import (
 )
 from leitstand.app.settings import Settings
 from leitstand.engines.book import SiteBook
-from leitstand.engines.local.leftovers import Leftovers
 from leitstand.engines.slurm import checks
 from leitstand.journal import heads, snapshots
 from leitstand.journal.codec import JournalUnusable
@@ -238,7 +238,7 @@ def _faces(settings: Settings, follower: Follower, views: Database, journal: str
         wall=now_us,
         lives=lives,
         read_log=Logs(settings.runs, book, journal).read_log if twin is None else read_log,
-        leftovers=Leftovers(settings.runs),
+        leftovers=Left(settings.runs, book),
         disk_low=DiskLow(settings.data, settings.disk_reserve_bytes),
         loopback=is_loopback(settings.host) and not settings.behind_proxy,
         limits=Limits(),
