@@ -36,7 +36,7 @@ test: setup  ## every test that this machine can run; SYSTEM=1 first installs wh
 	@if [ -n "$${SYSTEM:-}" ]; then .ci/system-packages; fi
 	@failed=0; \
 	$(PYTEST) $(FAST) || failed=1; \
-	$(PYTEST) -m "system and not soak" || failed=1; \
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "system and not soak" || failed=1; \
 	exit $$failed
 
 check: lint  ## format, lint, types, import directions, unit and property tests (about two minutes)

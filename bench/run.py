@@ -21,6 +21,7 @@ LONG = {
     "forecast": 6 * 3600,
     "scale": SECONDS_MAX,
     "shares": SECONDS_MAX,
+    "slurm": 2 * SECONDS_MAX,
     "months": 6 * 3600,
     "simulators": SECONDS_MAX,
     "speed": 2 * SECONDS_MAX,

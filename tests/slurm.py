@@ -125,6 +125,14 @@ class Cluster:
         process.kill()
         process.wait()
 
+    def is_up(self, name: str) -> bool:
+        """Whether a daemon was started and not killed."""
+        return name in self._processes
+
+    def start_daemon(self, name: str) -> None:
+        """slurmctld or slurmrestd, once more."""
+        {"slurmctld": self.start_controller, "slurmrestd": self.start_rest}[name]()
+
     def close(self) -> None:
         """Ended for good, with everything that it started."""
         if "slurmctld" in self._processes:

@@ -2,14 +2,16 @@
 """What the Slurm engine promises beyond the suite for all engines, on a real cluster: how runs end, gangs, GPUs, and
 what remains true when daemons are killed."""
 
+import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from leitstand.core.facts import NodeAdded, NodeRemoved, Resources, SiteAdded, Task
+from leitstand.engines.slurm.commands import Commands, Listed
 from leitstand.engines.slurm.engine import Pace, SlurmEngine
 from leitstand.engines.slurm.site import DIRECTED, Place, SlurmSite
 from leitstand.engines.surroundings import Surroundings
@@ -189,8 +191,10 @@ def test_a_job_that_slurm_acknowledged_and_lost_is_submitted_again_and_runs_once
     eventually(lambda: case.jobs(), "the first was taken")
     cluster.kill("slurmctld")
     cluster.start_controller()
-    for n, file in enumerate(files):
-        assert case.end(f"a-{n}.1").outcome == "exited"
+    for n, file in enumerate(
+        files
+    ):  # what began and was not saved is killed by Slurm, when it does not know it
+        assert case.end(f"a-{n}.1").outcome in ("exited", "lost")
         assert file.read_text() == "began\n"
 
 
@@ -209,6 +213,36 @@ def test_a_job_submitted_twice_begins_once(case: SlurmCase, tmp_path: Path) -> N
     eventually(lambda: not case.jobs(), "the copy is over, too")
     assert file.read_text() == "began\n"
     assert folder.exists()
+
+
+def test_a_node_that_slurm_drained_for_a_job_id_of_its_own_serves_again(case: SlurmCase) -> None:
+    case.cluster.ask("scontrol", "update", "NodeName=n0001", "State=DRAIN", "Reason=Duplicate jobid")
+    case.cluster.until(
+        lambda: "idle" in case.cluster.ask("sinfo", "-h", "-n", "n0001", "-o", "%T"), "n0001 serves again"
+    )
+
+
+def test_found_a_list_that_is_older_than_the_start_of_a_run_does_not_fence_it(
+    case: SlurmCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine: it was listed as pending, and had begun when the answer came."""
+    jobs, late = Commands.jobs, []
+
+    def answer(self: Commands, partitions: Sequence[str]) -> list[Listed]:
+        listed = jobs(self, partitions)
+        if listed and not late:
+            eventually(
+                lambda: any(os.path.islink(one / "claim") for one in (case.folder / "a.1").iterdir()),
+                "it begins",
+            )
+            late.extend(Listed(one.job, "PENDING", one.reason, one.name) for one in listed)
+            return late
+        return listed
+
+    monkeypatch.setattr(Commands, "jobs", answer)
+    case.script("a.1", "sleep 2")
+    assert case.end("a.1").outcome == "exited"
+    assert late
 
 
 def test_a_run_that_was_stopped_before_slurm_started_it_never_begins(case: SlurmCase, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ RETRY_S: Final = (1.0, 60.0)  # between tries to submit a run: first, longest
 TRIES_MAX: Final = 3  # of a run that Slurm takes and cannot launch
 FENCE_S: Final = 4.0 * script.LOOK_S  # from when on a run that was fenced is over, if it does not say so
 BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
+# Why slurmctld drains a node to which it sent a job with an id that it had given before it crashed. Nothing is wrong
+# with the node, and what both jobs do is settled by their folders.
+DUPLICATE: Final = "Duplicate jobid"
 PARTS: Final = ("site", "slurmrestd", "nodes", "jobs")
 SUBMISSION: Final = "submission"  # wrong while Slurm takes none of ours
 NEVER_S: Final = 1e9
@@ -76,11 +79,21 @@ class _Live:
         self.due_s = 0.0  # monotonic: when to try again to submit it
         self.pause_s = RETRY_S[0]
         self.launches = 0  # that Slurm took and that came to nothing
-        self.started = False  # and that was reported
+        self.begun_s = 0.0  # monotonic: when its start was seen, and reported
         self.stopping = ""
         self.told_s = 0.0  # monotonic: when its script was told to end
         self.grace_s = 0.0
         self.fenced_s = 0.0  # monotonic
+
+
+class _Look:
+    """One look at all jobs: when it was asked for, and what is to be done then."""
+
+    def __init__(self, asked_s: float) -> None:
+        self.asked_s = asked_s
+        self.kill: list[int] = []  # jobs in Slurm
+        self.tell: list[int] = []
+        self.doubtful: list[_Live] = []
 
 
 class SlurmEngine(Engine):
@@ -360,6 +373,10 @@ class SlurmEngine(Engine):
         if self._domains is None:
             self._domains = domains_of(self._commands)
         listed = self._commands.nodes(self._place.slurm.partition)
+        for node in listed:
+            if node.state == "drained" and node.reason == DUPLICATE:
+                _log.warning("site %s: node %s serves again: %s", self._place.name, node.name, node.reason)
+                self._commands.resume(node.name)
         if not self._away:
             self._report(*self._nodes.news(listed, self._domains))
         return self._pace.nodes
@@ -370,58 +387,60 @@ class SlurmEngine(Engine):
             return self._pace.idle
         if all(live.job for live in self._live.values()):
             self._well(SUBMISSION)
-        asked_s = time.monotonic()
+        look = _Look(time.monotonic())
         assert self._partitions is not None, "the site is open"
         listed = self._commands.jobs(self._partitions.names)
-        took_s = time.monotonic() - asked_s
+        took_s = time.monotonic() - look.asked_s
         named: dict[str, list[Listed]] = {}
         for job in listed:
             named.setdefault(job.name, []).append(job)
-        doubtful: list[_Live] = []
-        kill: list[int] = []
-        tell: list[int] = []
         for live in list(self._live.values()):
             jobs = named.pop(live.name, [])
             if jobs:
-                self._look_at(live, jobs, kill, tell)
-            elif not live.submitting and live.known_s < asked_s and self._is_doubtful(live):
-                doubtful.append(live)
+                self._look_at(live, jobs, look)
+            elif not live.submitting and live.known_s < look.asked_s and self._is_doubtful(live):
+                look.doubtful.append(live)
         if self._resumed:
-            kill += [job.job for name, jobs in named.items() if self._folders.is_ours(name) for job in jobs]
-        if kill:
-            self._commands.cancel(kill)
-        if tell:
-            self._commands.tell(tell)
-        if doubtful:
-            found = self._commands.finished([live.job for live in doubtful if live.job])
-            for live in doubtful:
+            look.kill += [
+                job.job for name, jobs in named.items() if self._folders.is_ours(name) for job in jobs
+            ]
+        if look.kill:
+            self._commands.cancel(look.kill)
+        if look.tell:
+            self._commands.tell(look.tell)
+        if look.doubtful:
+            found = self._commands.finished([live.job for live in look.doubtful if live.job])
+            for live in look.doubtful:
                 self._settle(live, found.get(live.job))
         return max(self._pace.jobs, 10 * took_s) if self._live else self._pace.idle
 
-    def _look_at(self, live: _Live, jobs: list[Listed], kill: list[int], tell: list[int]) -> None:
+    def _look_at(self, live: _Live, jobs: list[Listed], look: _Look) -> None:
         """Slurm lists it: once, or more often if it was submitted without an answer."""
         job = next((one for one in jobs if one.state != "PENDING"), jobs[0])
-        live.job, live.launches = job.job, 0
+        live.job = job.job
         claim = live.folder.claim()
         if claim is not None and claim.job:
-            kill += [one.job for one in jobs if one.job != claim.job]
+            look.kill += [one.job for one in jobs if one.job != claim.job]
+            began_before = (
+                live.begun_s and live.begun_s < look.asked_s
+            )  # else the list may be older than the claim
             self._begun(live, claim.at_us)
-            if job.state == "PENDING" and claim.job == job.job:  # it began there, and Slurm queued it again
-                kill.append(job.job)
+            if job.state == "PENDING" and claim.job == job.job and began_before:  # Slurm queued it again
+                look.kill.append(job.job)
                 self._lose(live, claim, 0)
                 return
         if not live.stopping:
             return
         if job.state == "PENDING":
-            kill += [one.job for one in jobs]
+            look.kill += [one.job for one in jobs]
             if live.folder.prevent():
                 self._conclude(RunEnded(live.order.run, _now_us(), "stopped"))
         elif not live.told_s:
             live.told_s = time.monotonic()
-            tell.append(job.job)
+            look.tell.append(job.job)
         elif time.monotonic() >= live.told_s + live.grace_s + BACKSTOP_S:
             live.told_s = time.monotonic()
-            kill.append(job.job)
+            look.kill.append(job.job)
 
     def _is_doubtful(self, live: _Live) -> bool:
         """Slurm does not list it. Whether only Slurm can tell what became of it; otherwise that is seen to here."""
@@ -499,19 +518,18 @@ class SlurmEngine(Engine):
         if found is None:
             _log.warning("run %s: Slurm lost what it had acknowledged; submitted again", run)
             self._submit(live)
-        elif found.state == "CANCELLED":
-            if live.folder.prevent():
-                self._conclude(RunEnded(run, _now_us(), "stopped", detail=ending.SIGNALLED))
-        else:
+        else:  # also what was cancelled: after a crash Slurm takes the end of a run for that of the next with its id
             live.launches += 1
-            if live.launches >= TRIES_MAX:
-                self._refuse(live, "launch_failed", f"Slurm could not launch it: {found.state}")
-            else:
+            if live.launches < TRIES_MAX:
                 self._postpone(live, f"Slurm could not launch it: {found.state}")
+            elif found.state != "CANCELLED":
+                self._refuse(live, "launch_failed", f"Slurm could not launch it: {found.state}")
+            elif live.folder.prevent():
+                self._conclude(RunEnded(run, _now_us(), "stopped", detail=ending.SIGNALLED))
 
     def _begun(self, live: _Live, at_us: int) -> None:
-        if not live.started:
-            live.started = True
+        if not live.begun_s:
+            live.begun_s = time.monotonic()
             self._report(RunStarted(live.order.run, at_us))
 
     def _conclude(self, end: RunEnded) -> None:

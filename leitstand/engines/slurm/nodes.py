@@ -70,7 +70,7 @@ class Nodes:
             cpus_milli=node.cpus * 1000,
             memory_mib=node.memory_mib,
             gpu_type=node.gpu_type,
-            pool="",
+            pool=self._place.pool,
             domains=domains,
         )
 

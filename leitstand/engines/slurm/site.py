@@ -42,6 +42,7 @@ class Place(msgspec.Struct, frozen=True):
     known: frozenset[str] = frozenset()
     jurisdiction: str = ""
     grace_us: int = 10_000_000  # between TERM and KILL, where a job names none
+    pool: str = ""  # the queue that its nodes serve, '': one for each of its GPU types
 
     def node(self, name: str) -> str:
         """The id of a node of the cluster: names of two clusters may be the same."""
