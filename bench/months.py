@@ -123,8 +123,12 @@ def played(record: Record, way: str) -> Played:
 class YoungestFirst(Fair):
     """The same plan, but of those who may go the youngest goes first, whatever it loses."""
 
-    def _yielding(self, run: Any, job: Any) -> Yielding:
-        return super()._yielding(run, job)._replace(lost=self.now - run.placed_us)
+    def run_of(self, held: Any) -> Yielding | None:
+        found = super().run_of(held)
+        run = self.state.runs.get(found.run) if found is not None else None
+        if found is None or run is None:  # a unit of an elastic run
+            return found
+        return found._replace(lost=self.now - run.placed_us)
 
 
 @contextmanager

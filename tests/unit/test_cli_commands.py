@@ -620,6 +620,11 @@ def test_sites_are_listed() -> None:
         "nodes": 1,
         "gpus": 4,
         "gpus_free": 4,
+        "mode": "",
+        "operator": "",
+        "levels": [],
+        "status": "ok",
+        "health": None,
     }
     assert "local  local   DE" in Plane(**{"GET /v1/sites": {"items": [site]}}).run("sites").stdout
 
