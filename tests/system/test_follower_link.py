@@ -69,6 +69,8 @@ async def linked(path: Path) -> AsyncIterator[tuple[Link, Server, asyncio.Queue[
     link = Link(path, heads.put_nowait)
     task = asyncio.create_task(link.run())
     await until(link, True)
+    while not server.writers:  # the link may know first
+        await asyncio.sleep(0.001)
     try:
         yield link, server, heads
     finally:

@@ -347,7 +347,7 @@ def _until(planted: Planted, job: str, state: str) -> None:
 def reading(planted: Planted) -> list[str]:
     """Every GET of the API, filled in with what is acme's."""
     ids = {"job_id": planted.ids["job"], "tenant_id": "acme", "application_id": planted.ids["application"],
-           "user_id": planted.ids["member"], "user_code": "BCDF-GHJK"}  # fmt: skip
+           "user_id": planted.ids["member"], "user_code": "BCDF-GHJK", "site_id": "local"}  # fmt: skip
     query = {"/v1/events": "?after=0", "/v1/can-i": "?action=job:read&kind=job&job=" + planted.ids["job"]}
     query |= dict.fromkeys(("/v1/users", "/v1/invitations", "/v1/acts", "/v1/secrets"), "?tenant=acme")
     found = []
