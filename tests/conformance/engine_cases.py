@@ -104,7 +104,26 @@ class SimulatedCase(Case):
         self.engine.close()
 
 
-class LocalCase(Case):
+class LoggingCase(Case):
+    """An engine that executes and keeps logs."""
+
+    def log(self, run: str, task: int = 0) -> str:
+        raise NotImplementedError
+
+    def says(self, run: str, text: str, task: int = 0) -> str:
+        """Waits until the log of a task holds `text`; the log."""
+
+        def look() -> str:
+            try:
+                log = self.log(run, task)
+            except KeyError:
+                return ""
+            return log if text in log else ""
+
+        return eventually(look, f"{text!r} in the log of {run}, task {task}")
+
+
+class LocalCase(LoggingCase):
     """Real processes; a run of a length is a `sleep`. Orders are of the journal `journal`, placed at `placed_us`;
     `fault`: what the next tries to read a record or a secret raise. `secrets`: by tenant, project and name."""
 
@@ -187,18 +206,6 @@ class LocalCase(Case):
     def log(self, run: str, task: int = 0) -> str:
         return self.folders.read_log(run, task, 0, 1 << 20).decode()
 
-    def says(self, run: str, text: str, task: int = 0) -> str:
-        """Waits until the log of a task holds `text`; the log."""
-
-        def look() -> str:
-            try:
-                log = self.log(run, task)
-            except KeyError:
-                return ""
-            return log if text in log else ""
-
-        return eventually(look, f"{text!r} in the log of {run}, task {task}")
-
     def processes(self, run: str) -> list[int]:
         """Pids of the run's processes, those that hide their environment, the supervisor and zombies left out. Looked
         up here and not by the engine's own means."""
@@ -216,7 +223,7 @@ class LocalCase(Case):
                     continue
 
 
-class SlurmCase(Case):
+class SlurmCase(LoggingCase):
     """A real Slurm, each run a job of it; runs of a length are a `sleep` on one of its nodes in turn."""
 
     def __init__(self, cluster: Cluster, folder: Path, parts: tuple[str, ...] = ()) -> None:
@@ -297,18 +304,6 @@ class SlurmCase(Case):
 
     def log(self, run: str, task: int = 0) -> str:
         return self.engine.read_log(run, task, 0, 1 << 20).decode()
-
-    def says(self, run: str, text: str, task: int = 0) -> str:
-        """Waits until the log of a task holds `text`; the log."""
-
-        def look() -> str:
-            try:
-                log = self.log(run, task)
-            except KeyError:
-                return ""
-            return log if text in log else ""
-
-        return eventually(look, f"{text!r} in the log of {run}, task {task}")
 
     def jobs(self) -> list[str]:
         """The names of all jobs that Slurm lists."""

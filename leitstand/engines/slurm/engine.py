@@ -114,7 +114,7 @@ class SlurmEngine(Engine):
         self._reports: deque[Observation] = deque()
         self._handed: deque[tuple[_Live, int | Exception]] = deque()
         self._live: dict[str, _Live] = {}
-        self._over: deque[str] = deque(maxlen=OVER_KEPT)  # names of runs whose end was reported
+        self._over: dict[str, None] = {}  # names of runs whose end was reported, the latest
         self._resumed = False
         self._due_s = dict.fromkeys(PARTS, 0.0)  # monotonic: when to look at each next
         self._wrong: dict[str, str] = {}  # by part
@@ -257,9 +257,8 @@ class SlurmEngine(Engine):
                 case runs:
                     for order in runs:
                         if order.run not in self._live:
-                            self._take_on(
-                                order
-                            )  # what became of it, or that it was never sent, the next list says
+                            # what became of it, or that it was never sent, the next list says
+                            self._take_on(order)
                     self._resumed = True
                     self._due_s["jobs"] = 0.0
 
@@ -337,7 +336,8 @@ class SlurmEngine(Engine):
             match came:
                 case int():
                     live.job = came
-                    self._well(SUBMISSION)
+                    if SUBMISSION in self._wrong:
+                        self._well(SUBMISSION)
                 case SlurmAway():  # it may have been taken or not
                     self._postpone(live, str(came))
                     self._due_s["slurmrestd"] = 0.0
@@ -385,7 +385,7 @@ class SlurmEngine(Engine):
         """One list of all jobs, and of those that it misses one more."""
         if not self._live and not self._resumed:
             return self._pace.idle
-        if all(live.job for live in self._live.values()):
+        if SUBMISSION in self._wrong and all(live.job for live in self._live.values()):
             self._well(SUBMISSION)
         look = _Look(time.monotonic())
         assert self._partitions is not None, "the site is open"
@@ -421,9 +421,8 @@ class SlurmEngine(Engine):
         claim = live.folder.claim()
         if claim is not None and claim.job:
             look.kill += [one.job for one in jobs if one.job != claim.job]
-            began_before = (
-                live.begun_s and live.begun_s < look.asked_s
-            )  # else the list may be older than the claim
+            # else the list may be older than the claim
+            began_before = live.begun_s and live.begun_s < look.asked_s
             self._begun(live, claim.at_us)
             if job.state == "PENDING" and claim.job == job.job and began_before:  # Slurm queued it again
                 look.kill.append(job.job)
@@ -535,7 +534,9 @@ class SlurmEngine(Engine):
     def _conclude(self, end: RunEnded) -> None:
         """The run is over: reported, forgotten."""
         live = self._live.pop(end.run)
-        self._over.append(live.name)
+        self._over[live.name] = None
+        if len(self._over) > OVER_KEPT:
+            del self._over[next(iter(self._over))]
         if end.started_us:
             self._begun(live, end.started_us)
         self._report(end)
