@@ -28,6 +28,7 @@ class Server:
         self.folder = Path(self._made.name) / "data"
         self.port = _free_port()
         self.url = f"postgresql://leitstand@127.0.0.1:{self.port}/postgres"
+        self._databases = [self.url]
         self.user = "postgres" if os.getuid() == 0 else None
         self.folder.mkdir(mode=0o700)
         if self.user:
@@ -42,7 +43,7 @@ class Server:
         """Up and answering; a crash before is recovered from."""
         log = (self.folder / "log").open("ab")
         listening = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.folder)]
-        small = ["-c", "max_connections=40", "-c", "shared_buffers=16MB"]
+        small = ["-c", "max_connections=80", "-c", "shared_buffers=16MB"]
         self.process = subprocess.Popen(
             [str(self.binaries / "postgres"), "-D", str(self.folder), *listening, *small],
             stdout=log,
@@ -70,9 +71,21 @@ class Server:
         self._made.cleanup()
 
     def empty(self) -> None:
-        """No journal is there any more."""
+        """Nothing of ours is there any more."""
+        for url in self._databases:
+            with psycopg.connect(url, autocommit=True) as db:
+                for name in ("leitstand", "leitstand_lease", "leitstand_stores", "leitstand_keys"):
+                    db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE".encode())
+
+    def add_database(self, name: str) -> None:
+        """One more beside that of `url`."""
         with psycopg.connect(self.url, autocommit=True) as db:
-            db.execute("DROP SCHEMA IF EXISTS leitstand CASCADE")
+            db.execute(f"CREATE DATABASE {name}".encode())
+        self._databases.append(self.url_of(name))
+
+    def url_of(self, name: str) -> str:
+        """The URL of another database of this server."""
+        return self.url.removesuffix("postgres") + name
 
     def _end(self, number: int) -> None:
         if self.process is not None:

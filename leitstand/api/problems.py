@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException, InternalServerException, MethodNo
 
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import ViewBroken
+from leitstand.stores.tables import StoreAway
 
 MEDIA_TYPE: Final = "application/problem+json"
 DETAIL_MAX: Final = 2000  # characters of a sentence that goes back
@@ -145,9 +146,10 @@ def _problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
             return Problem(error.status_code, "invalid-request", error.detail)
     if is_full(error) or is_full(error.__cause__):
         return disk_full()
-    if isinstance(error, sqlite3.OperationalError | ViewBroken):
+    if isinstance(error, sqlite3.OperationalError | ViewBroken | StoreAway):
         print(f"{request.scope['method']} {path} met: {error}", file=sys.stderr, flush=True)
-        detail = "what the data folder holds cannot be read or written now"
+        where = "its database" if isinstance(error, StoreAway) else "the data folder"
+        detail = f"what {where} holds cannot be read or written now"
         return Problem(503, "storage-away", detail, hint="try again", retry_after_s=1)
     trace = "".join(traceback.format_exception(error))
     return Problem(

@@ -9,6 +9,9 @@ from leitstand.app import admin_token
 from leitstand.app.settings import Settings
 from leitstand.cli.text import t
 from leitstand.journal import place
+from leitstand.stores import place as stores
+from leitstand.stores.agreement import Agreement
+from leitstand.stores.tables import StoreAway
 
 
 @click.group(help=t("Administer the data folder of a control plane."))
@@ -37,5 +40,11 @@ def reset_token(data: Path) -> None:
         message = t("{folder} is no data folder of a control plane", folder=settings.data)
         raise click.BadParameter(message, param_hint="--data")
     admin_token.reset(settings.admin_token)
+    if stores.are_in_databases(settings.data):
+        try:
+            Agreement(settings.data).replace(settings.admin_token.name, settings.admin_token)
+        except (StoreAway, PermissionError) as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(t("Copy it to the other machines of this control plane."), err=True)
     click.echo(t("{file} holds a new token.", file=settings.admin_token))
     click.echo(t("Tokens that it issued to others stay: `leitstand audit` shows them."), err=True)

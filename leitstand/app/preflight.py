@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -19,14 +19,29 @@ from leitstand.app.settings import Settings
 from leitstand.cli.text import t
 from leitstand.journal import place
 from leitstand.journal.codec import JournalUnusable
+from leitstand.stores import place as stores
+from leitstand.stores.agreement import Agreement, Disagreement
+from leitstand.stores.secrets import make_master
+from leitstand.stores.tables import StoreAway
 
 if TYPE_CHECKING:
     from leitstand.twin.live.scenario import Scenario
 
 SIZE_MAX: Final = 1 << 50
 POLL_S: Final = 0.05
+FAILED: Final = EXIT_CODES["failed"]
 BUSY: Final = EXIT_CODES["busy"]
 LOCKED: Final = EXIT_CODES["locked"]
+
+
+class Urls(NamedTuple):
+    """Of databases, as they were given at this start. They may hold passwords and are no part of the settings."""
+
+    journal: str | None = None
+    keys: str | None = None
+
+
+NO_URLS: Final = Urls()
 
 
 class CannotStart(click.ClickException):
@@ -156,9 +171,9 @@ def mark_folder(settings: Settings, scenario: "Scenario | None") -> None:
 
 
 # ── the data folder ───────────────────────────────────────────────────────────────────────────────────────────────
-def prepare_folder(settings: Settings, journal: str | None = None) -> None:
-    """Make DIR (0700), DIR/log and DIR/admin.token (0600; kept if there is one), and note where the `journal` is, if
-    that is said. BadParameter if it cannot be used."""
+def prepare_folder(settings: Settings, urls: Urls = NO_URLS) -> None:
+    """Make DIR (0700), DIR/log and DIR/admin.token (0600; kept if there is one), and note where journal and keys are,
+    if that is said. BadParameter if it cannot be used."""
     data = settings.data
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -166,7 +181,10 @@ def prepare_folder(settings: Settings, journal: str | None = None) -> None:
         if any(data.iterdir()) and not (known or place.exists(settings.journal)):
             raise _bad("--data", t("{folder} holds other things; name a new or empty folder", folder=data))
         data.chmod(0o700)
+        _settle(settings, urls)
         (data / "log").mkdir(mode=0o700, exist_ok=True)
+        if stores.are_in_databases(data):
+            _agree(settings)
         admin_token(settings.admin_token)
     except FileExistsError as error:
         raise _bad("--data", t("{folder} is not a folder", folder=error.filename)) from error
@@ -175,11 +193,58 @@ def prepare_folder(settings: Settings, journal: str | None = None) -> None:
         raise _bad("--data", message) from error
     except ValueError as error:
         raise _bad("--data", str(error)) from error
-    if journal is not None:
-        try:
-            place.settle(settings.journal, journal)
-        except JournalUnusable as error:
-            raise _bad("--journal", str(error)) from error
+
+
+def _settle(settings: Settings, urls: Urls) -> None:
+    """Note where the journal is, and the stores, if that is said."""
+    try:
+        if urls.journal is not None:
+            place.settle(settings.journal, urls.journal)
+        journal = place.url_of(settings.journal)
+    except JournalUnusable as error:
+        raise _bad("--journal", str(error)) from error
+    keys = urls.keys or stores.url_of(settings.data / stores.KEYS)
+    if keys is None:
+        return
+    if journal is None:
+        raise _bad("--keys", t("the stores are in a database only if the journal is; give --journal, too"))
+    try:
+        stores.settle(settings.data, journal, keys)
+    except stores.StoresElsewhere as error:
+        raise _bad("--keys", str(error)) from error
+
+
+def _agree(settings: Settings) -> None:
+    """This machine has what others of this control plane have, and makes what none has yet."""
+    try:
+        _check_apart(settings)
+        agreement = Agreement(settings.data)
+        files = {path.name: path for path in (settings.admin_token, settings.master_key)}
+        agreement.check_there(files)
+        admin_token(settings.admin_token)
+        if not settings.master_key.exists():
+            make_master(settings.master_key)
+        agreement.check_alike(files)
+    except Disagreement as error:
+        raise _bad("--data", str(error)) from error
+    except (StoreAway, PermissionError) as error:
+        raise CannotStart(str(error), FAILED) from error
+
+
+def _check_apart(settings: Settings) -> None:
+    from leitstand.stores.server import archived_together
+
+    journal, keys = (stores.url_of(settings.data / name) for name in (stores.STORES, stores.KEYS))
+    assert journal is not None
+    assert keys is not None
+    if archived_together(journal, keys):
+        raise _bad(
+            "--keys",
+            t(
+                "this database is of the server of the journal, which archives its log: keys that an erasure destroys "
+                "would lie on there; name one of another server"
+            ),
+        )
 
 
 def await_lock(path: Path, deadline: float) -> None:

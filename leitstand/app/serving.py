@@ -22,6 +22,7 @@ from leitstand.journal.codec import JournalUnusable
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import JournalAway, JournalFull, StaleHead
 from leitstand.stores.records import NewerRecords
+from leitstand.stores.tables import StoreAway
 
 EXIT_CODES: Final = {
     "failed": 1, "insecure": 2, "busy": 3, "locked": 4, "unusable": 5, "fenced": 6, "full": 7, "clock": 8, "away": 9,
@@ -53,7 +54,7 @@ def saying_why(settings: Settings) -> Iterator[None]:
         _end(EXIT_CODES["unusable"], str(error))
     except StaleHead:
         _end(EXIT_CODES["fenced"], f"another writer took over the journal of {settings.data}; this one ends")
-    except JournalAway as error:
+    except (JournalAway, StoreAway) as error:
         _end(EXIT_CODES["away"], f"{error}; it goes on when the server is back")
     except (JournalFull, OSError, sqlite3.Error) as error:
         if isinstance(error, JournalFull) or is_full(error):

@@ -86,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data / "keys"
 
     @property
+    def master_key(self) -> Path:
+        return self.keys / "secrets.key"
+
+    @property
     def heads(self) -> Path:
         return self.data / "heads.jsonl"
 

@@ -28,6 +28,8 @@ from leitstand.app.isolation import check_python, here, lines, parse_uids
 from leitstand.app.preflight import (
     BUSY,
     LOCKED,
+    NO_URLS,
+    Urls,
     await_lock,
     await_port,
     check,
@@ -62,6 +64,7 @@ SPEED: Final = 1000.0
 TWINS: Final = Path("~/.local/share/leitstand-twins")  # a folder for each scenario
 OF_MACHINE: Final = (
     "gpus", "nodes", "discipline", "uids", "python", "forecast_cpu", "log_bytes_max", "journal",
+    "keys",
 )  # fmt: skip
 
 
@@ -79,6 +82,15 @@ OF_MACHINE: Final = (
     envvar="LEITSTAND_JOURNAL",
     metavar="URL",
     help=t("The PostgreSQL database that holds the journal.  [default: a file in the data folder]"),
+)
+@click.option(
+    "--keys",
+    envvar="LEITSTAND_KEYS",
+    metavar="URL",
+    help=t(
+        "The PostgreSQL database, of another server, that holds the keys of people and tenants; names, commands and "
+        "secrets are then in that of the journal.  [default: files in the data folder]"
+    ),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help=t("The address to listen on."))
 @click.option("--port", type=click.IntRange(1, 65535), default=8640, show_default=True, help=t("The port."))
@@ -168,6 +180,7 @@ def up(
     verbose: bool,
     data: Path,
     journal: str | None,
+    keys: str | None,
     speed: float | None,
     **options: Any,
 ) -> None:
@@ -176,7 +189,7 @@ def up(
     elif speed is not None:
         raise click.UsageError(t("--speed is for a twin: name its scenario with --twin"))
     settings = Settings(data=data.expanduser().absolute(), speed=speed or SPEED, **options)
-    ctx.exit(start(settings, verbose=verbose, journal=journal))
+    ctx.exit(start(settings, verbose=verbose, urls=Urls(journal, keys)))
 
 
 def _of_twin(ctx: click.Context, data: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -203,13 +216,13 @@ def start(
     next_lines: Sequence[str] | None = None,
     *,
     verbose: bool = False,
-    journal: str | None = None,
+    urls: Urls = NO_URLS,
 ) -> int:
     """Run a control plane until a signal ends it; the exit code.
 
     `on_ready` is called once it answers, before the start-up text, which ends with `next_lines` (default: how to run a
-    first job). A wrong setting or a folder that cannot be used is a ClickException. `journal`: the URL of the database
-    that holds it, from now on; it may hold a password and is no part of the settings, which others may see.
+    first job). A wrong setting or a folder that cannot be used is a ClickException. `urls`: of the databases that hold
+    journal and keys, from now on; they may hold passwords and are no part of the settings, which others may see.
     """
     check(settings)
     scenario = scenario_of(settings)
@@ -218,7 +231,7 @@ def start(
     if isolation.users and not isolation.namespaces:
         os.umask(0o077)  # tenants pass through the data folder on their way to what is theirs
     mark_folder(settings, scenario)
-    prepare_folder(settings, journal)
+    prepare_folder(settings, urls)
     await_lock(settings.lock, time.monotonic() + PREDECESSOR_S)
     await_lock(settings.faces_lock, time.monotonic() + DRAIN_S)
     await_port(settings, time.monotonic() + PREDECESSOR_S)

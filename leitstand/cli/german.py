@@ -283,6 +283,16 @@ GERMAN: Final[dict[str, str]] = {
     "The data folder.": "Der Datenordner.",
     "The PostgreSQL database that holds the journal.  [default: a file in the data folder]": "Die Datenbank "
     "(PostgreSQL), in der das Journal liegt.  [Vorgabe: eine Datei im Datenordner]",
+    "The PostgreSQL database, of another server, that holds the keys of people and tenants; names, commands and "
+    "secrets are then in that of the journal.  [default: files in the data folder]": "Die Datenbank (PostgreSQL), auf "
+    "einem anderen Server, in der die Schlüssel von Personen und Mandanten liegen; Namen, Kommandos und Geheimnisse "
+    "liegen dann in der des Journals.  [Vorgabe: Dateien im Datenordner]",
+    "the stores are in a database only if the journal is; give --journal, too": "In einer Datenbank kann das nur "
+    "liegen, wenn auch das Journal in einer liegt; --journal mit angeben.",
+    "this database is of the server of the journal, which archives its log: keys that an erasure destroys would lie on "
+    "there; name one of another server": "Diese Datenbank gehört zum Server des Journals, der sein Protokoll "
+    "archiviert: Schlüssel, die eine Löschung vernichtet, lägen dort weiter; eine auf einem anderen Server nennen.",
+    "Copy it to the other machines of this control plane.": "Auf die anderen Rechner dieser Leitstelle kopieren.",
     "Administer the data folder of a control plane.": "Den Datenordner einer Leitstelle verwalten.",
     "Replace the administrator's token. The old one opens nothing more, at once and also while the control plane runs; "
     "neither do the tokens and sessions that the administrator got by it.": "Das Token des Verwalters ersetzen. Das "

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
-import psycopg
 from psycopg import errors
 
 from leitstand.core.facts import Fact
@@ -35,6 +34,7 @@ from leitstand.journal.server import (
     write_file,
 )
 from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
+from leitstand.runtime.postgres import Connection, first_line
 
 _APPEND: Final = """
 WITH fence AS (UPDATE leitstand.head SET seq = %s, at = %s, hash = %s WHERE seq = %s AND hash = %s RETURNING one)
@@ -120,7 +120,7 @@ class PostgresReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self) -> "psycopg.Connection[Any]":
+    def _open(self) -> Connection:
         """The connection, made again if it was lost."""
         if self._db.closed:
             db = connect(self._url)
@@ -217,7 +217,7 @@ class PostgresJournal(PostgresReader):
         except errors.InsufficientResources as error:
             pending.drop()
             raise JournalFull(
-                f"no room for {self.path} ({_line(error)}): free disk space of its server"
+                f"no room for {self.path} ({first_line(error)}): free disk space of its server"
             ) from error
         except BaseException:
             pending.drop()
@@ -239,10 +239,6 @@ class PostgresJournal(PostgresReader):
         self.commit()
         return super()._select(query, after, limit)
 
-    def _open(self) -> "psycopg.Connection[Any]":
+    def _open(self) -> Connection:
         """The connection as it is: a writer that lost it ends, and another one folds."""
         return self._db
-
-
-def _line(error: psycopg.Error) -> str:
-    return str(error).strip().partition("\n")[0]

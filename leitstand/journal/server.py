@@ -12,20 +12,21 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from errno import ENOSPC
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
-from psycopg import conninfo, errors
+from psycopg import errors
 
 from leitstand.core.units import INT64_MAX
 from leitstand.journal import chain, database
 from leitstand.journal.codec import JournalUnusable
 from leitstand.journal.pages import FORMAT, check_head, checked_id
+from leitstand.runtime import postgres
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.ports import Head, JournalAway
+from leitstand.runtime.postgres import Connection, first_line
 
 LOCK_S: Final = 5  # how long to wait for the head's row if another session holds it
-CONNECT_S: Final = 5
 SCHEMA: Final = """
 CREATE SCHEMA IF NOT EXISTS leitstand;
 CREATE TABLE leitstand.facts (seq bigint PRIMARY KEY, at bigint NOT NULL, body bytea NOT NULL, hash bytea NOT NULL);
@@ -39,21 +40,13 @@ _COLUMNS: Final = {
 }  # fmt: skip
 _MAKING: Final = 0x4C535444  # the advisory lock under which a journal is made
 
-Connection = psycopg.Connection[Any]
-
 
 def shown(url: str) -> str:
     """The URL for people: without its password. JournalUnusable if it is none."""
     try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise JournalUnusable(
-            f"{url.partition('://')[0]}://… is no PostgreSQL URL ({_line(error)}): "
-            "write postgresql://USER@HOST:PORT/DATABASE"
-        ) from error
-    user = f"{parts['user']}@" if parts.get("user") else ""
-    port = f":{parts['port']}" if parts.get("port") else ""
-    return f"postgresql://{user}{parts.get('host', '')}{port}/{parts.get('dbname', '')}"
+        return postgres.shown(url)
+    except postgres.NoUrl as error:
+        raise JournalUnusable(str(error)) from error
 
 
 def connect(url: str, *, writes: bool = False, synced: bool = True) -> Connection:
@@ -61,27 +54,16 @@ def connect(url: str, *, writes: bool = False, synced: bool = True) -> Connectio
     `synced`.
 
     JournalAway if no server answers, JournalUnusable if it lets us not in."""
-    name = shown(url)
     durable = f"-c synchronous_commit={'on' if synced else 'off'} -c lock_timeout={LOCK_S}s"
     settings = durable if writes else "-c default_transaction_read_only=on"
     try:
-        return psycopg.connect(
-            url,
-            autocommit=True,
-            connect_timeout=CONNECT_S,
-            options=settings,
-            application_name=f"leitstand {'writer' if writes else 'reader'}",
-            keepalives_idle=5,  # a host that is gone without a word is noticed within some ten seconds
-            keepalives_interval=2,
-            keepalives_count=3,
-            tcp_user_timeout=10_000,
-        )
-    except psycopg.OperationalError as error:
-        if isinstance(
-            error, errors.InvalidAuthorizationSpecification | errors.InvalidCatalogName
-        ) or _refused(error):
-            raise JournalUnusable(f"cannot open the journal {name}: {_line(error)}") from error
-        raise JournalAway(f"no PostgreSQL server answers for {name}: {_line(error)}") from error
+        return postgres.connect(url, "writer" if writes else "reader", settings)
+    except postgres.NoUrl as error:
+        raise JournalUnusable(str(error)) from error
+    except postgres.ServerRefuses as error:
+        raise JournalUnusable(f"cannot open the journal {error}") from error
+    except postgres.ServerAway as error:
+        raise JournalAway(str(error)) from error
 
 
 def create_if_empty(db: Connection, name: str, journal_id: str | None) -> None:
@@ -169,18 +151,6 @@ def naming(name: str) -> Iterator[None]:
     except (errors.LockNotAvailable, errors.InsufficientResources):
         raise
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise JournalAway(f"the server of {name} does not answer: {_line(error)}") from error
+        raise JournalAway(f"the server of {name} does not answer: {first_line(error)}") from error
     except psycopg.Error as error:
-        raise JournalUnusable(f"cannot read the journal {name}: {_line(error)}") from error
-
-
-def _refused(error: psycopg.OperationalError) -> bool:
-    """Whether a server answered, and said no: without a code libpq says so in words alone."""
-    text = str(error)
-    return "FATAL:" in text and not any(
-        word in text for word in ("starting up", "shutting down", "recovery mode")
-    )
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+        raise JournalUnusable(f"cannot read the journal {name}: {first_line(error)}") from error

@@ -4,7 +4,8 @@
 A *subject* is whom stored things are about: a user, an application, an invitation, a tenant. Whatever a store keeps
 of it is sealed under its key, and digests that name it are made with its key. Destroying the key erases all of it:
 here, in backups of the stores' files, and in what digests in the journal mean. So this file is backed up apart from the
-others, and only its latest copy is kept. Used by the other stores of this room.
+others, and only its latest copy is kept. With a standby they are in a database of their own (`keys.url`), for which the
+same holds. Used by the other stores of this room.
 """
 
 import hmac
@@ -17,15 +18,20 @@ from typing import Final, NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from leitstand.stores.tables import Tables
+from leitstand.stores import place
+from leitstand.stores.tables import Forms, open_tables
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12  # NIST SP 800-38D; random: up to 2^32 messages under one key
 FOLDER: Final = "keys"  # of the data folder
 
 # ids are random, so that a file restored from an older copy never gives one of them to somebody else
-_FORMS: Final = (
-    "CREATE TABLE keys(subject TEXT PRIMARY KEY, id INTEGER NOT NULL UNIQUE, key BLOB NOT NULL)",
+_FORMS: Final = Forms(
+    "keys",
+    ("CREATE TABLE keys(subject TEXT PRIMARY KEY, id INTEGER NOT NULL UNIQUE, key BLOB NOT NULL)",),
+    (
+        'CREATE TABLE keys(subject text COLLATE "C" PRIMARY KEY, id bigint NOT NULL UNIQUE, key bytea NOT NULL)',
+    ),
 )
 
 
@@ -47,7 +53,8 @@ class Keys:
     """The keys of one data folder. Nothing is cached: a key destroyed by one process is gone for all."""
 
     def __init__(self, path: Path) -> None:
-        self._tables = Tables(path, _FORMS)
+        """`path`: `subjects.db` in the folder `keys` of a data folder."""
+        self._tables = open_tables(path, _FORMS, path.parent.parent, place.KEYS)
 
     def of(self, subject: str, make: Callable[[], bytes] = lambda: secrets.token_bytes(KEY_BYTES)) -> Key:
         """The key of `subject`; made, durably, at first need. `make()` runs with all other writers kept out."""

@@ -12,23 +12,33 @@ from typing import Any, Final
 
 import msgspec
 
+from leitstand.stores import place
 from leitstand.stores.keys import Damaged, Seal, beside, keyed_digest
 from leitstand.stores.legal import LegalIdentity
-from leitstand.stores.tables import Tables
+from leitstand.stores.tables import Forms, open_tables
 
 NOTE_CHARS_MAX: Final = 4000
 _LOGINS: Final = "/logins"  # whose key makes the digests of logins; no id has a slash
 
-_FORMS: Final = (
-    """
+_FORM_1: Final = """
 CREATE TABLE bodies(
   kind TEXT NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, key INTEGER NOT NULL, body BLOB NOT NULL,
   PRIMARY KEY(kind, id)) WITHOUT ROWID;;
 CREATE INDEX bodies_by_subject ON bodies(subject);;
 CREATE TABLE logins(login BLOB PRIMARY KEY, user TEXT NOT NULL UNIQUE) WITHOUT ROWID
-""",
-)
-_PUT: Final = "INSERT OR REPLACE INTO bodies VALUES(?,?,?,?,?)"
+"""
+_SERVER_1: Final = """
+CREATE TABLE bodies(
+  kind text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL, subject text COLLATE "C" NOT NULL,
+  key bigint NOT NULL, body bytea NOT NULL, PRIMARY KEY(kind, id));;
+CREATE INDEX bodies_by_subject ON bodies(subject);;
+CREATE TABLE logins(login bytea PRIMARY KEY, "user" text COLLATE "C" NOT NULL UNIQUE)
+"""
+_FORMS: Final = Forms("people", (_FORM_1,), (_SERVER_1,))
+_PUT: Final = """
+INSERT INTO bodies VALUES(?,?,?,?,?) ON CONFLICT(kind, id) DO UPDATE
+SET subject = excluded.subject, key = excluded.key, body = excluded.body
+"""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -56,7 +66,7 @@ class People:
     def __init__(self, path: Path) -> None:
         """Keys lie beside `path`, see `leitstand.stores.keys`."""
         self._keys = beside(path)
-        self._tables = Tables(path, _FORMS)
+        self._tables = open_tables(path, _FORMS, path.parent, place.STORES)
 
     # ── persons ───────────────────────────────────────────────────────────────────────────────────────────────────
     def put_person(self, user: str, person: Person) -> None:
@@ -64,7 +74,7 @@ class People:
         row = self._sealed("person", user, user, _encode(person))
         login = self._login(person.issuer, person.subject) if person.subject else None
         with self._tables.writing() as connection:
-            connection.execute("DELETE FROM logins WHERE user = ?", (user,))
+            connection.execute('DELETE FROM logins WHERE "user" = ?', (user,))
             if login is not None:
                 if connection.execute("SELECT 1 FROM logins WHERE login = ?", (login,)).fetchone():
                     raise LoginTaken("this login belongs to another user already; sign in with it instead")
@@ -81,7 +91,7 @@ class People:
 
     def find_login(self, issuer: str, subject: str) -> str | None:
         """The user with that login, if there is one."""
-        rows = self._tables.read("SELECT user FROM logins WHERE login = ?", (self._login(issuer, subject),))
+        rows = self._tables.read('SELECT "user" FROM logins WHERE login = ?', (self._login(issuer, subject),))
         return str(rows[0][0]) if rows else None
 
     # ── legal identities ──────────────────────────────────────────────────────────────────────────────────────────
@@ -128,7 +138,7 @@ class People:
             return False
         row = self._sealed("person", user, user, _encode(person))
         with self._tables.writing() as connection:
-            connection.execute("INSERT OR IGNORE INTO bodies VALUES(?,?,?,?,?)", row)
+            connection.execute("INSERT INTO bodies VALUES(?,?,?,?,?) ON CONFLICT DO NOTHING", row)
             connection.execute("DELETE FROM bodies WHERE kind = 'person' AND id = ?", (application,))
         return True
 
@@ -167,7 +177,7 @@ class People:
         TimeoutError if a reader holds old pages for long: try again."""
         with self._tables.writing() as connection:
             deleted = connection.execute("DELETE FROM bodies WHERE subject = ?", (subject,)).rowcount
-            connection.execute("DELETE FROM logins WHERE user = ?", (subject,))
+            connection.execute('DELETE FROM logins WHERE "user" = ?', (subject,))
         self._tables.forget()
         self._keys.destroy(subject)  # last: an erasure that was cut short can be done again
         return deleted

@@ -18,8 +18,9 @@ from typing import Final
 import msgspec
 
 from leitstand.runtime.spec import RunSpec
+from leitstand.stores import place
 from leitstand.stores.keys import Damaged, Key, Keys, Seal, beside, keyed_digest
-from leitstand.stores.tables import NewerFile, Tables, run_script
+from leitstand.stores.tables import Forms, NewerFile, open_tables, run_script
 
 NewerRecords = NewerFile
 
@@ -41,11 +42,17 @@ CREATE TABLE records(
   ref TEXT PRIMARY KEY, subject INTEGER NOT NULL, tenant INTEGER NOT NULL, day INTEGER NOT NULL,
   name BLOB NOT NULL, spec BLOB NOT NULL) WITHOUT ROWID
 """
+_SERVER_1: Final = """
+CREATE TABLE records(
+  ref text COLLATE "C" PRIMARY KEY, subject bigint NOT NULL, tenant bigint NOT NULL, day bigint NOT NULL,
+  name bytea NOT NULL, spec bytea NOT NULL);;
+ALTER TABLE records ALTER COLUMN spec SET STORAGE EXTERNAL
+"""
 # an equal record stays as it is, unless it is older, or its tenant was erased meanwhile
 _PUT: Final = """
 INSERT INTO records VALUES(?,?,?,?,?,?) ON CONFLICT(ref) DO UPDATE
 SET day = excluded.day, tenant = excluded.tenant, name = excluded.name, spec = excluded.spec
-WHERE day < excluded.day OR tenant <> excluded.tenant
+WHERE records.day < excluded.day OR records.tenant <> excluded.tenant
 """
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -81,7 +88,8 @@ class Records:
         """`clock`: seconds since 1970. Keys lie beside `path`, see `leitstand.stores.keys`."""
         self._clock = clock
         self._keys = beside(path)
-        self._tables = Tables(path, (_FORM_1, lambda connection: _seal_all(connection, self)))
+        forms = Forms("records", (_FORM_1, lambda connection: _seal_all(connection, self)), (_SERVER_1,))
+        self._tables = open_tables(path, forms, path.parent, place.STORES)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
     def put(self, tenant: str, subject: str, spec: RunSpec) -> str:
@@ -198,7 +206,7 @@ class Records:
         after = ""
         while True:
             (end,) = self._tables.read(
-                "SELECT max(ref) FROM (SELECT ref FROM records WHERE ref > ? ORDER BY ref LIMIT ?)",
+                "SELECT max(ref) FROM (SELECT ref FROM records WHERE ref > ? ORDER BY ref LIMIT ?) AS page",
                 (after, PAGE),
             )[0]
             if end is None:

@@ -9,7 +9,6 @@ records name a secret `name@version`; values are nowhere but here and in the env
 import os
 import re
 import secrets as random
-import sqlite3
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any, Final
 import msgspec
 
 from leitstand.runtime.disk import write_whole
+from leitstand.stores import place
 from leitstand.stores.keys import FOLDER, KEY_BYTES, Damaged, Key, Seal, beside
-from leitstand.stores.tables import Tables
+from leitstand.stores.tables import Connection, Forms, open_tables
 
 VALUE_BYTES_MAX: Final = 64 * 1024
 NAMES_MAX: Final = 1000  # secrets of one project
@@ -34,8 +34,7 @@ REFERENCE: Final = re.compile(rf"({NAME.pattern})(?:@([1-9][0-9]{{0,8}}))?")  # 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _OF_JOB: Final = re.compile(rf"({JOB_PREFIX}[0-9a-f]{{24}})@(1)")
 
-_FORMS: Final = (
-    """
+_FORM_1: Final = """
 CREATE TABLE names(
   tenant TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, live INTEGER NOT NULL,
   PRIMARY KEY(tenant, project, name)) WITHOUT ROWID;;
@@ -51,8 +50,28 @@ END;;
 CREATE TRIGGER less AFTER DELETE ON secrets BEGIN
   UPDATE tenants SET bytes = bytes - length(old.value) WHERE tenant = old.tenant;
 END
-""",
-)
+"""
+_SERVER_1: Final = """
+CREATE TABLE names(
+  tenant text COLLATE "C" NOT NULL, project text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL,
+  version bigint NOT NULL, live bigint NOT NULL, PRIMARY KEY(tenant, project, name));;
+CREATE TABLE secrets(
+  tenant text COLLATE "C" NOT NULL, project text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL,
+  version bigint NOT NULL, created_us bigint NOT NULL, author text NOT NULL, key bigint NOT NULL, value bytea NOT NULL,
+  PRIMARY KEY(tenant, project, name, version));;
+CREATE TABLE tenants(tenant text COLLATE "C" PRIMARY KEY, bytes bigint NOT NULL);;
+CREATE FUNCTION count_bytes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO tenants VALUES(NEW.tenant, length(NEW.value))
+    ON CONFLICT(tenant) DO UPDATE SET bytes = tenants.bytes + excluded.bytes;
+  ELSE
+    UPDATE tenants SET bytes = bytes - length(OLD.value) WHERE tenant = OLD.tenant;
+  END IF;
+  RETURN NULL;
+END $$;;
+CREATE TRIGGER counted AFTER INSERT OR DELETE ON secrets FOR EACH ROW EXECUTE FUNCTION count_bytes()
+"""
+_FORMS: Final = Forms("secrets", (_FORM_1,), (_SERVER_1,))
 _OF: Final = "tenant = ? AND project = ? AND name = ?"
 
 
@@ -84,9 +103,9 @@ class Secrets:
     def __init__(self, path: Path, clock: Callable[[], int] = time.time_ns) -> None:
         """`clock`: nanoseconds since 1970. Keys lie beside `path`."""
         self._clock = clock
-        self._master_path = path.parent / FOLDER / "secrets.key"
+        self._master_path = master_of(path.parent)
         self._keys = beside(path)
-        self._tables = Tables(path, _FORMS)
+        self._tables = open_tables(path, _FORMS, path.parent, place.STORES)
 
     # ── secrets of a project ──────────────────────────────────────────────────────────────────────────────────────
     def put(self, tenant: str, project: str, name: str, value: str, by: str = "") -> int:
@@ -142,7 +161,7 @@ class Secrets:
         """The secrets of a project by name, without those of single jobs; never a value."""
         rows = self._tables.read(
             "SELECT name, version, created_us, author FROM secrets JOIN names USING(tenant, project, name, version) "
-            "WHERE tenant = ? AND project = ? AND live ORDER BY name",
+            "WHERE tenant = ? AND project = ? AND live = 1 ORDER BY name",
             (tenant, project),
         )
         return [Listed(*row) for row in rows]
@@ -150,7 +169,7 @@ class Secrets:
     def projects(self, tenant: str) -> Names:
         """The projects of a tenant that have secrets."""
         rows = self._tables.read(
-            "SELECT DISTINCT project FROM names WHERE tenant = ? AND live ORDER BY project", (tenant,)
+            "SELECT DISTINCT project FROM names WHERE tenant = ? AND live = 1 ORDER BY project", (tenant,)
         )
         return [project for (project,) in rows]
 
@@ -211,7 +230,7 @@ class Secrets:
     # ── below ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _insert(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         place: tuple[str, str, str, int],
         by: str,
         key: Key,
@@ -246,7 +265,7 @@ class Secrets:
         if not self._master_path.exists():
             if self._keys.any_like(_subject("")):
                 raise MasterKeyMissing(_missing(self._master_path))
-            write_whole(self._master_path, os.urandom(KEY_BYTES), replace=False)
+            make_master(self._master_path)
         return Seal(self._master()).close(os.urandom(KEY_BYTES), _subject(tenant).encode())
 
     def _unwrap(self, tenant: str, wrapped: Key) -> bytes:
@@ -267,6 +286,17 @@ class Secrets:
                 f"{self._master_path} has {len(master)} bytes, a master key {KEY_BYTES}; restore it from your backup"
             )
         return master
+
+
+def master_of(folder: Path) -> Path:
+    """Where the master key of a data folder lies."""
+    return folder / FOLDER / "secrets.key"
+
+
+def make_master(path: Path) -> None:
+    """A new master key; FileExistsError if there is one, OSError."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_whole(path, os.urandom(KEY_BYTES), replace=False)
 
 
 def _parts(reference: str) -> re.Match[str] | None:
@@ -294,12 +324,13 @@ def _plain(name: str, value: str) -> bytes:
     return plain
 
 
-def _next_version(connection: sqlite3.Connection, tenant: str, project: str, name: str) -> int:
-    place = (tenant, project, name)
-    row = connection.execute(f"SELECT version, live FROM names WHERE {_OF}", place).fetchone()
+def _next_version(connection: Connection, tenant: str, project: str, name: str) -> int:
+    of = (tenant, project, name)
+    row = connection.execute(f"SELECT version, live FROM names WHERE {_OF}", of).fetchone()
     if row is None or not row[1]:
         count: tuple[Any, ...] = connection.execute(
-            "SELECT count(*), total(live) FROM names WHERE tenant = ? AND project = ?", (tenant, project)
+            "SELECT count(*), coalesce(sum(live), 0) FROM names WHERE tenant = ? AND project = ?",
+            (tenant, project),
         ).fetchone()
         if count[1] >= NAMES_MAX:
             raise SecretRefused(
@@ -310,11 +341,15 @@ def _next_version(connection: sqlite3.Connection, tenant: str, project: str, nam
                 f"project {project!r} has had {NAMES_EVER_MAX} names of secrets, which is the limit; use old ones again"
             )
     version = row[0] + 1 if row else 1
-    connection.execute("INSERT OR REPLACE INTO names VALUES(?,?,?,?,1)", (*place, version))
+    connection.execute(
+        "INSERT INTO names VALUES(?,?,?,?,1) ON CONFLICT(tenant, project, name) DO UPDATE "
+        "SET version = excluded.version, live = 1",
+        (*of, version),
+    )
     return int(version)
 
 
-def _check_room(connection: sqlite3.Connection, tenant: str) -> None:
+def _check_room(connection: Connection, tenant: str) -> None:
     (used,) = connection.execute("SELECT bytes FROM tenants WHERE tenant = ?", (tenant,)).fetchone()
     if used > TENANT_BYTES_MAX:
         raise SecretRefused(

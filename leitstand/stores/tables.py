@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One SQLite file of a store: durable, private, erasing what it deletes, safe in several processes and threads.
+"""The tables of a store: in one SQLite file, durable, private, erasing what it deletes; or, where a control plane has a
+standby, in a database that both reach (`leitstand.stores.server`). Safe in several processes and threads.
 
-Every store of this room that keeps rows keeps them in `Tables`. A transaction serialises writers.
+Every store of this room that keeps rows keeps them in `Tables`, and asks for them in SQL that both take: `?` for
+values, `ON CONFLICT` for what is there already. A transaction serialises writers.
 """
 
 import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 from leitstand.runtime.disk import make_private
+from leitstand.stores import place
 
 BATCH_MAX: Final = 900  # values of one lookup; SQLite takes 999 parameters at least
 CHECKPOINT_TRIES: Final = 50
@@ -25,15 +29,90 @@ Migrate = Callable[[sqlite3.Connection], None]
 
 
 class NewerFile(Exception):
-    """The file was written by a newer release."""
+    """The file, or the database, was written by a newer release."""
 
 
-class Tables:
-    """The tables of one file. Calls are short and may come from any thread."""
+class StoreAway(ConnectionError):
+    """The server of the stores does not answer; whether what was under way was written is not known."""
+
+
+class Forms(NamedTuple):
+    """How the tables of the store `name` came to be as they are: `file[n]` (SQL, or a function) brings a file from
+    form n to n + 1, `server[n]` the tables of a database; the last ones are this release's. `;;` parts statements."""
+
+    name: str
+    file: Sequence[str | Migrate]
+    server: Sequence[str]
+
+
+class Found(Protocol):
+    """What a statement found or did."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Connection(Protocol):
+    """What may be done in a transaction."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Found: ...
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Found: ...
+
+
+class Tables(ABC):
+    """The tables of one store. Calls are short and may come from any thread."""
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[Connection]:
+        """One transaction, durable when it ends, nothing if it raises. sqlite3.Error if the disk refuses, StoreAway if
+        there is a server and it does not answer."""
+
+    @abstractmethod
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """The rows of one query, as they were committed last."""
+
+    def read_in(self, sql: str, values: Iterable[object], *before: object) -> Iterator[Row]:
+        """The rows of a query that ends before the list of an `IN`, for all `values` in batches; `before`: its other
+        parameters."""
+        wanted = list(dict.fromkeys(values))
+        for start in range(0, len(wanted), BATCH_MAX):
+            part = wanted[start : start + BATCH_MAX]
+            yield from self.read(f"{sql} ({','.join('?' * len(part))})", (*before, *part))
+
+    @abstractmethod
+    def forget(self) -> None:
+        """After a deletion: takes the old rows out of where they lie. TimeoutError if readers keep them for long."""
+
+    @abstractmethod
+    def checkpoint(self) -> None:
+        """Bring the log into the file, beside writers and readers. Who writes much calls it now and then from a
+        thread of its own, so that no writer has to wait for it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file, or let go of the server."""
+
+
+def open_tables(path: Path, forms: Forms, folder: Path, where: str) -> Tables:
+    """The tables of the store whose file is `path`, made if there are none: in the database that the file `where` of
+    the data `folder` names, if there is one. NewerFile for tables beyond this release's; StoreAway."""
+    url = place.url_of(folder / where)
+    if url is None:
+        return FileTables(path, forms.file)
+    from leitstand.stores.server import ServerTables
+
+    return ServerTables(url, forms)
+
+
+class FileTables(Tables):
+    """The tables of one SQLite file."""
 
     def __init__(self, path: Path, forms: Sequence[str | Migrate]) -> None:
-        """`forms[n]` (SQL, or a function) brings the file from form n to n + 1; the last one is this release's.
-        NewerFile for a file beyond it."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         make_private(path)
         self._path = path
@@ -44,8 +123,7 @@ class Tables:
         self._reads = _connect(path)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, durable when it ends, nothing if it raises. sqlite3.Error if the disk refuses."""
+    def writing(self) -> Iterator[Connection]:
         with self._lock:
             self._writes.execute("BEGIN IMMEDIATE")
             try:
@@ -57,20 +135,10 @@ class Tables:
                 raise
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """The rows of one query, as they were committed last."""
         with self._reads_lock:
             return self._reads.execute(sql, parameters).fetchall()
 
-    def read_in(self, sql: str, values: Iterable[object], *before: object) -> Iterator[Row]:
-        """The rows of a query that ends before the list of an `IN`, for all `values` in batches; `before`: its other
-        parameters."""
-        wanted = list(dict.fromkeys(values))
-        for start in range(0, len(wanted), BATCH_MAX):
-            part = wanted[start : start + BATCH_MAX]
-            yield from self.read(f"{sql} ({','.join('?' * len(part))})", (*before, *part))
-
     def forget(self) -> None:
-        """After a deletion: takes the old pages out of the log too. TimeoutError if readers keep them for long."""
         with self._lock:
             for _ in range(CHECKPOINT_TRIES):  # until nobody reads them
                 (busy, _, _) = self._writes.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -79,8 +147,6 @@ class Tables:
         raise TimeoutError(f"it is erased, but readers keep old pages in the log of {self._path}; try again")
 
     def checkpoint(self) -> None:
-        """Bring the log into the file, beside writers and readers. Who writes much calls it now and then from a
-        thread of its own, so that no writer has to wait for it."""
         connection = _connect(self._path)
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -88,7 +154,6 @@ class Tables:
             connection.close()
 
     def close(self) -> None:
-        """Close the file."""
         with self._lock, self._reads_lock:
             self._reads.close()
             self._writes.close()

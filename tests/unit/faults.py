@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the world, for tests: what SQLite says, files that take no more, no more files."""
+"""Faults of the world, for tests: what SQLite says, files that take no more, no more files; and which tests are
+about files alone."""
 
 import os
 import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import pytest
+
+ON_FILES = pytest.mark.parametrize("folder", ["files"], indirect=True)  # what is about files of a store alone
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:

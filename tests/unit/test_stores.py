@@ -16,19 +16,19 @@ from leitstand.stores import records as module
 from leitstand.stores.commit import GroupCommit
 from leitstand.stores.keys import Damaged, keyed_digest
 from leitstand.stores.records import DAY_S, FORM, NewerRecords, Record, Records, SpecTooLarge
-from tests.unit.faults import files_that_cannot_grow
+from tests.unit.faults import ON_FILES, files_that_cannot_grow
 
 SPEC = RunSpec(name="secret-project-name", argv=("python", "train.py"), envs={"B": "2", "A": "1"})
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "records.db")
+def records(folder: Path) -> Records:
+    return Records(folder / "records.db")
 
 
-def test_a_record_reads_back_in_another_process_view(records: Records, tmp_path: Path) -> None:
+def test_a_record_reads_back_in_another_process_view(records: Records, folder: Path) -> None:
     ref = records.put("acme", "u1", SPEC)
-    other = Records(tmp_path / "records.db")
+    other = Records(folder / "records.db")
     assert other.get(ref) == SPEC
     assert other.names([ref, "0" * 64]) == {ref: "secret-project-name"}
     assert other.get("0" * 64) is None
@@ -54,9 +54,9 @@ def test_a_ref_cannot_be_guessed_without_the_key(tmp_path: Path) -> None:
     assert one.put("acme", "u1", SPEC) != two.put("acme", "u1", SPEC)
 
 
-def test_digests_are_stable_and_parts_do_not_run_together(records: Records, tmp_path: Path) -> None:
+def test_digests_are_stable_and_parts_do_not_run_together(records: Records, folder: Path) -> None:
     first = records.digest("u1", b"request", b"ab", b"c")
-    assert Records(tmp_path / "records.db").digest("u1", b"request", b"ab", b"c") == first
+    assert Records(folder / "records.db").digest("u1", b"request", b"ab", b"c") == first
     assert records.digest("u1", b"request", b"a", b"bc") != first
     assert records.digest("u2", b"request", b"ab", b"c") != first
 
@@ -65,9 +65,10 @@ def test_records_are_sealed_and_a_damaged_one_is_told_but_breaks_no_listing(
     records: Records, tmp_path: Path
 ) -> None:
     ref, other = records.put("acme", "u1", SPEC), records.put("acme", "u1", RunSpec(name="other"))
-    assert b"secret-project-name" not in _all_bytes(tmp_path)
-    assert b"train.py" not in _all_bytes(tmp_path)
-    with sqlite3.connect(tmp_path / "records.db") as connection:  # moved from one row to another
+    stored = _all_bytes(tmp_path) + repr(records._tables.read("SELECT * FROM records")).encode()
+    assert b"secret-project-name" not in stored
+    assert b"train.py" not in stored
+    with records._tables.writing() as connection:  # moved from one row to another
         connection.execute(
             "UPDATE records SET (name, spec) = (SELECT name, spec FROM records WHERE ref = ?) WHERE ref = ?",
             (ref, other),
@@ -77,6 +78,7 @@ def test_records_are_sealed_and_a_damaged_one_is_told_but_breaks_no_listing(
     assert records.names([ref, other]) == {ref: "secret-project-name"}
 
 
+@ON_FILES
 def test_erasing_a_subject_destroys_its_key_and_rows_and_touches_nothing_else(
     records: Records, tmp_path: Path
 ) -> None:
@@ -124,9 +126,9 @@ def test_a_record_written_while_its_tenant_is_erased_can_be_written_again(record
     assert records.get(ref) == SPEC
 
 
-def test_old_records_are_pruned_unless_a_job_needs_them_or_they_were_submitted_again(tmp_path: Path) -> None:
+def test_old_records_are_pruned_unless_a_job_needs_them_or_they_were_submitted_again(folder: Path) -> None:
     now = [0.0]
-    records = Records(tmp_path / "records.db", lambda: now[0])
+    records = Records(folder / "records.db", lambda: now[0])
     old, again, live = (records.put("acme", "u1", RunSpec(name=name)) for name in ("old", "again", "live"))
     now[0] = 300 * DAY_S
     records.put("acme", "u1", RunSpec(name="again"))
@@ -135,7 +137,7 @@ def test_old_records_are_pruned_unless_a_job_needs_them_or_they_were_submitted_a
     now[0] = 401 * DAY_S
     assert records.prune(400, {live}) == 1
     assert sorted(records.names([old, again, live]).values()) == ["again", "live"]
-    assert old.encode() not in _all_bytes(tmp_path)
+    assert old.encode() not in _all_bytes(folder)
 
 
 def test_records_of_the_first_form_are_sealed_at_the_next_start_and_keep_their_refs(tmp_path: Path) -> None:
@@ -157,6 +159,7 @@ def test_records_of_the_first_form_are_sealed_at_the_next_start_and_keep_their_r
     assert key not in (tmp_path / "records.db").read_bytes()
 
 
+@ON_FILES
 def test_only_the_owner_may_read_the_file(records: Records, tmp_path: Path) -> None:
     records.put("acme", "u1", SPEC)
     files = list(tmp_path.rglob("*"))
@@ -185,6 +188,7 @@ def test_a_spec_over_the_limit_is_refused_before_it_can_harm_others(records: Rec
     assert records._tables.read("SELECT count(*) FROM records") == [(2,)]
 
 
+@ON_FILES
 def test_a_disk_without_room_is_told_as_such_and_records_go_on_when_there_is_some(records: Records) -> None:
     records.put("acme", "u1", RunSpec(name="before"))
     with files_that_cannot_grow(), pytest.raises(sqlite3.OperationalError) as refused:
@@ -195,6 +199,7 @@ def test_a_disk_without_room_is_told_as_such_and_records_go_on_when_there_is_som
     assert records._tables.read("SELECT count(*) FROM records") == [(2,)]
 
 
+@ON_FILES
 def test_a_file_of_a_newer_release_is_refused(records: Records, tmp_path: Path) -> None:
     records.close()
     with sqlite3.connect(tmp_path / "records.db") as connection:
@@ -226,6 +231,7 @@ def test_requests_of_one_tick_share_one_transaction(
     assert [records.get(ref).name for ref in refs] == [f"n{i}" for i in range(300)]  # type: ignore[union-attr]
 
 
+@ON_FILES
 def test_the_log_is_brought_into_the_file_by_a_thread_of_its_own(
     records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +250,7 @@ def test_the_log_is_brought_into_the_file_by_a_thread_of_its_own(
     assert ref.encode() in stored  # the file itself, without its log
 
 
+@ON_FILES
 def test_what_is_there_already_writes_nothing(records: Records, tmp_path: Path) -> None:
     records.put("acme", "u1", SPEC)
     size = (tmp_path / "records.db-wal").stat().st_size
@@ -283,8 +290,8 @@ def test_a_file_that_exists_is_opened_by_sqlite_alone(
 ) -> None:
     """To close it otherwise would drop the locks that SQLite holds on it in this process."""
     path = tmp_path / "some.db"
-    tables.Tables(path, ["CREATE TABLE one (a)"]).close()
+    tables.FileTables(path, ["CREATE TABLE one (a)"]).close()
     closed: list[int] = []
     monkeypatch.setattr(os, "close", closed.append)
-    tables.Tables(path, ["CREATE TABLE one (a)"]).close()
+    tables.FileTables(path, ["CREATE TABLE one (a)"]).close()
     assert closed == []

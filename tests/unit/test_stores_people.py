@@ -10,7 +10,7 @@ import pytest
 from leitstand.stores import people as module
 from leitstand.stores.legal import Contact, LegalIdentity
 from leitstand.stores.people import LoginTaken, NoteTooLong, People, Person
-from tests.unit.faults import files_that_cannot_grow
+from tests.unit.faults import ON_FILES, files_that_cannot_grow
 
 ADA = Person("Ada Lovelace", "ada@example.org", "https://id.example", "subject-4711")
 LEGAL = LegalIdentity(
@@ -31,21 +31,21 @@ WORDS = (
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> People:
-    return People(tmp_path / "people.db")
+def people(folder: Path) -> People:
+    return People(folder / "people.db")
 
 
 def stored(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def test_what_is_put_comes_back_in_another_process_view(people: People, tmp_path: Path) -> None:
+def test_what_is_put_comes_back_in_another_process_view(people: People, folder: Path) -> None:
     people.put_person("u1", ADA)
     people.put_person("u2", Person("Grace", "grace@example.org"))
     people.put_legal("a1", LEGAL)
     people.put_invitation("i1", "new@example.org")
     ref = people.note("a1", "refused: no such company")
-    other = People(tmp_path / "people.db")
+    other = People(folder / "people.db")
     assert other.person("u1") == ADA
     assert other.person("u3") is None
     assert other.people(["u2", "u3", "u1"]) == {"u1": ADA, "u2": Person("Grace", "grace@example.org")}
@@ -62,7 +62,7 @@ def test_no_file_shows_any_of_it_and_only_the_owner_may_read_them(people: People
     people.put_legal("a1", LEGAL)
     people.put_invitation("i1", ADA.email)
     people.note("a1", "refused")
-    found = stored(tmp_path)
+    found = stored(tmp_path) + repr(people._tables.read("SELECT * FROM bodies")).encode()
     assert [word for word in WORDS if word in found] == []
     for path in tmp_path.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
@@ -84,6 +84,7 @@ def test_a_login_finds_its_user_and_belongs_to_one(people: People) -> None:
     assert people.find_login(ADA.issuer, "another") is None
 
 
+@ON_FILES
 def test_erasing_destroys_key_rows_and_login_and_copies_tell_nothing(people: People, tmp_path: Path) -> None:
     people.put_person("u1", ADA)
     people.put_person("u2", Person("Grace", "grace@example.org"))
@@ -127,16 +128,17 @@ def test_a_legal_identity_goes_with_the_tenant_that_came_of_its_application(peop
     assert people.legal("acme") is None
 
 
-def test_a_body_that_was_moved_or_damaged_reads_as_absent(people: People, tmp_path: Path) -> None:
+def test_a_body_that_was_moved_or_damaged_reads_as_absent(people: People) -> None:
     people.put_person("u1", ADA)
     people.put_person("u2", Person("Grace", "grace@example.org"))
-    with sqlite3.connect(tmp_path / "people.db") as connection:
+    with people._tables.writing() as connection:
         connection.execute(
             "UPDATE bodies SET (key, body) = (SELECT key, body FROM bodies WHERE id = 'u1') WHERE id = 'u2'"
         )
     assert people.people(["u1", "u2"]) == {"u1": ADA}
 
 
+@ON_FILES
 def test_a_note_over_the_limit_and_a_full_disk_are_told(people: People) -> None:
     people.note("a1", "x" * module.NOTE_CHARS_MAX)
     with pytest.raises(NoteTooLong, match="4000 characters, this one 4001"):

@@ -3,7 +3,6 @@
 
 import logging
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,20 +12,20 @@ from leitstand.cli import jobfile
 from leitstand.stores import secrets as module
 from leitstand.stores.keys import Damaged
 from leitstand.stores.secrets import MasterKeyMissing, SecretRefused, Secrets
-from tests.unit.faults import files_that_cannot_grow
+from tests.unit.faults import ON_FILES, files_that_cannot_grow
 
 VALUE = "hunter2-correct-horse"
 
 
 @pytest.fixture
-def secrets(tmp_path: Path) -> Secrets:
-    return Secrets(tmp_path / "secrets.db", lambda: 7_000_000)
+def secrets(folder: Path) -> Secrets:
+    return Secrets(folder / "secrets.db", lambda: 7_000_000)
 
 
-def test_each_value_is_a_version_and_the_latest_needs_no_number(secrets: Secrets, tmp_path: Path) -> None:
+def test_each_value_is_a_version_and_the_latest_needs_no_number(secrets: Secrets, folder: Path) -> None:
     assert secrets.put("acme", "default", "token", VALUE, "u1") == 1
     assert secrets.put("acme", "default", "token", "second", "u2") == 2
-    other = Secrets(tmp_path / "secrets.db")
+    other = Secrets(folder / "secrets.db")
     assert other.read("acme", "default", "token@1") == VALUE
     assert other.read("acme", "default", "token") == other.read("acme", "default", "token@2") == "second"
     assert [(one.name, one.version, one.created_us, one.by) for one in other.list("acme", "default")] == [
@@ -73,6 +72,7 @@ def test_a_name_against_the_pattern_is_refused(secrets: Secrets, name: str) -> N
         secrets.put("acme", "default", name, VALUE)
 
 
+@ON_FILES
 def test_no_file_shows_a_value_and_only_the_owner_may_read_them(secrets: Secrets, tmp_path: Path) -> None:
     secrets.put("acme", "default", "token", VALUE)
     secrets.put_for_job("acme", "default", {"TOKEN": VALUE})
@@ -83,6 +83,7 @@ def test_no_file_shows_a_value_and_only_the_owner_may_read_them(secrets: Secrets
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+@ON_FILES
 def test_no_error_repr_or_log_shows_a_value(
     secrets: Secrets, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,10 +121,10 @@ def test_no_error_repr_or_log_shows_a_value(
     assert [line for line in said if VALUE in line] == []
 
 
-def test_a_row_that_was_moved_or_changed_opens_nothing(secrets: Secrets, tmp_path: Path) -> None:
+def test_a_row_that_was_moved_or_changed_opens_nothing(secrets: Secrets) -> None:
     secrets.put("acme", "default", "mine", "mine")
     secrets.put("acme", "default", "theirs", VALUE)
-    with sqlite3.connect(tmp_path / "secrets.db") as connection:
+    with secrets._tables.writing() as connection:
         connection.execute(
             "UPDATE secrets SET value = (SELECT value FROM secrets WHERE name = 'theirs') WHERE name = 'mine'"
         )
@@ -220,6 +221,7 @@ def test_values_of_one_job_are_listed_nowhere_and_go_with_it(secrets: Secrets) -
     assert secrets.read("acme", "default", "token") == VALUE
 
 
+@ON_FILES
 def test_erasing_a_tenant_destroys_its_data_key_so_that_copies_tell_nothing(
     secrets: Secrets, tmp_path: Path
 ) -> None:

@@ -22,13 +22,13 @@ LEGAL = LegalIdentity("Acme GmbH", "Straße 1", "1", "Bonn", "DE", "small")
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Stores:
+def stores(folder: Path) -> Stores:
     """Two tenants with the same of everything; u1 works for both."""
     stores = Stores(
-        People(tmp_path / "people.db"),
-        Records(tmp_path / "records.db"),
-        Secrets(tmp_path / "secrets.db", lambda: 5_000),
-        Blobs(tmp_path / "blobs"),
+        People(folder / "people.db"),
+        Records(folder / "records.db"),
+        Secrets(folder / "secrets.db", lambda: 5_000),
+        Blobs(folder / "blobs"),
     )
     for user in ("u1", "u2"):
         stores.people.put_person(user, Person(f"Person {user}", f"{user}@example.org", "https://id", user))
