@@ -9,6 +9,10 @@ import psycopg
 from psycopg import conninfo, errors
 
 CONNECT_S: Final = 5
+# What a server says that will let us in later (errors 57P03 and 53300 of its manual).
+PASSING: Final = (
+    "starting up", "shutting down", "in recovery mode", "accepting connections", "too many clients", "connection slots",
+)  # fmt: skip
 
 Connection = psycopg.Connection[Any]
 
@@ -70,8 +74,6 @@ def first_line(error: BaseException) -> str:
 
 
 def _refused(error: psycopg.OperationalError) -> bool:
-    """Whether a server answered, and said no: without a code libpq says so in words alone."""
+    """Whether a server answered, and said no for good: without a code libpq says so in words alone."""
     text = str(error)
-    return "FATAL:" in text and not any(
-        word in text for word in ("starting up", "shutting down", "recovery mode", "too many clients")
-    )
+    return "FATAL:" in text and not any(words in text for words in PASSING)
