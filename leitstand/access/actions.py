@@ -41,6 +41,8 @@ _LIST: Final = (
     Action("secret:set", "jobs", ("project",), "set the value of a secret"),
     Action("secret:delete", "jobs", ("project",), "delete a secret with all its versions"),
     Action("node:list", "read", ("platform",), "list nodes"),
+    Action("node:report", "admin", ("platform",), "report trouble of a node"),
+    Action("node:return", "admin", ("platform",), "say that a node is repaired"),
     Action("site:list", "read", ("platform",), "list sites"),
     Action("site:read", "read", ("platform",), "see how a site is, and how it is reached"),
     Action("site:add", "admin", ("platform",), "add or change a site"),

@@ -84,6 +84,7 @@ _CODES: Final = (
     Code("unknown-commitment", 404, "there is no such commitment, or no longer", ("commitment:end",)),
     Code("unknown-booking", 404, "there is no such booking, or no longer", ("booking:cancel",)),
     Code("unknown-maintenance", 404, "there is no such maintenance window, or no longer", ("maintenance:cancel",)),
+    Code("unknown-node", 404, "there is no such node", ("node:report", "node:return")),
     Code("unknown-site", 404, "there is no such site, or no longer", ("site:",), ("id",)),
     Code("unknown-legal", 404, "nothing is known of the legal identity", ("legal:", "tenant:")),
     Code("unknown-user", 404, "there is no such user", ("user:", "token:", "role:", "invitation:", "access:")),

@@ -22,6 +22,7 @@ from leitstand.api.problems import Problem, disk_full
 from leitstand.core.facts import Observation
 from leitstand.core.rules import Rules
 from leitstand.core.units import MINUTE_US, SECOND_US
+from leitstand.engines import burnin
 from leitstand.engines.book import SiteBook
 from leitstand.engines.sitefile import SiteFile
 from leitstand.engines.slurm import checks
@@ -116,7 +117,8 @@ class Faces(msgspec.Struct):
     `closing`: set when streams have to end; `filings`: applications of late, which are limited like sign-ins; `codes`:
     short codes that people who are signed in tried; `devices`: command lines that wait to be let in; `provider`: of
     identities, None without one; `forecasts`: the last one; `now`: the journal's time, `wall`: the world's, which is
-    another one in a twin; `lives`: of what opens doors; `twin`: what a twin says of itself, None in a real one."""
+    another one in a twin; `lives`: of what opens doors; `twin`: what a twin says of itself, None in a real one;
+    `burn_in`: the script that a repaired node has to pass; OSError, ValueError."""
 
     follower: Follower
     reading: Reading
@@ -148,6 +150,7 @@ class Faces(msgspec.Struct):
     sites: SiteBook = msgspec.field(default_factory=lambda: SiteBook(None))
     test_site: TestSite = lambda file: checks.run(file, "")
     twin: Twin | None = None
+    burn_in: Callable[[], str] = lambda: burnin.SCRIPT
 
     def begin_life(self, digest: str, life_us: int) -> int:
         """When what opens a door, and is new, ends: what the journal is told of it."""
@@ -228,6 +231,7 @@ def refusal(settled: Settled) -> Problem:
             | "unknown_commitment"
             | "unknown_maintenance"
             | "unknown_booking"
+            | "unknown_node"
         ):
             what = settled.refused.removeprefix("unknown_") + (f" {detail!r}" if detail else "")
             return Problem(404, settled.refused.replace("_", "-"), f"there is no {what}")

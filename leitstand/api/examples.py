@@ -135,6 +135,14 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
             }
         },
     },
+    "ReportRequest": {
+        "an Xid": {"value": {"kind": "xid", "code": 79, "gpu": 3, "at": "2026-03-01T08:00:00Z"}},
+        "somebody says so": {"value": {"kind": "operator"}},
+    },
+    "ReturnRequest": {
+        "after a burn-in": {"value": {"burn_in": True, "max_duration_s": 1800}},
+        "at once": {"value": {"burn_in": False}},
+    },
     "WindowRequest": {
         "a rack": {
             "value": {

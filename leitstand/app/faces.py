@@ -51,6 +51,7 @@ from leitstand.app.serving import (
     saying_why,
 )
 from leitstand.app.settings import Settings
+from leitstand.engines import burnin
 from leitstand.engines.book import SiteBook
 from leitstand.engines.slurm import checks
 from leitstand.journal import heads, snapshots
@@ -247,6 +248,7 @@ def _faces(settings: Settings, follower: Follower, views: Database, journal: str
         sites=book,
         test_site=lambda file: checks.run(file, journal),
         twin=twin,
+        burn_in=burnin.SCRIPT.strip if settings.burn_in is None else settings.burn_in.read_text,
     )
 
 

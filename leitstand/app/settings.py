@@ -12,7 +12,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     are refused so that reports of running work still fit. `uids`: first and last user id for runs of tenants, if root
     starts this; `python`: the interpreter that jobs find first, None: this one. `record_days`: how long names and
     commands of jobs are kept after their last submission; `oidc`: the file of the identity provider; `forecast_cpu`:
-    how much of a core forecasts may use, in percent, 0: there are none. `twin`: the scenario that is simulated in place
+    how much of a core forecasts may use, in percent, 0: there are none. `burn_in`: the script that a repaired node has
+    to pass, None: the one that comes with us. `twin`: the scenario that is simulated in place
     of this machine, `speed` times as fast as the world."""
 
     data: Path
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc: Path | None = None
     forecast_cpu: float = 10.0
     discipline: str | None = None  # None: the rules in force stay
+    burn_in: Path | None = None
     twin: Path | None = None
     speed: float = 1000.0
 

@@ -142,6 +142,13 @@ OF_MACHINE: Final = (
     help=t("How much of a core forecasts of starts may use, 0 for none."),
 )
 @click.option(
+    "--burn-in",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=lambda _ctx, _option, path: path and path.absolute(),
+    metavar="FILE",
+    help=t("The bash script that a repaired node has to pass.  [default: one that comes with Leitstand]"),
+)
+@click.option(
     "--disk-reserve",
     "disk_reserve_bytes",
     callback=reading(parse_bytes),

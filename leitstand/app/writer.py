@@ -35,6 +35,7 @@ from leitstand.engines.book import SiteBook, health_path
 from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.gpus import SITE, LocalSite, discover
 from leitstand.engines.local.orders import Surroundings
+from leitstand.engines.local.watch import watch
 from leitstand.engines.sitefile import SiteFile
 from leitstand.engines.slurm.engine import SlurmEngine
 from leitstand.engines.slurm.site import Place
@@ -131,7 +132,10 @@ def _machine(
         python=(settings.python or Path(sys.executable)).absolute(),
     )
     limits = Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US)
-    local = LocalEngine(settings.runs, site, around, limits)
+    gpus = watch(site, clock.wake)
+    if gpus is not None:
+        closing.callback(gpus.close)
+    local = LocalEngine(settings.runs, site, around, limits, gpus.take if gpus is not None else tuple)
     sites = Sites({SITE: local}, lambda node: state.nodes[node].site)
 
     def open_site(file: SiteFile, known: frozenset[str]) -> Cluster:

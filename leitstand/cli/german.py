@@ -7,6 +7,7 @@ from leitstand.cli.german_access import ACCESS
 from leitstand.cli.german_bookings import BOOKINGS
 from leitstand.cli.german_fork import FORK
 from leitstand.cli.german_generate import GENERATE
+from leitstand.cli.german_health import HEALTH
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
 from leitstand.cli.german_shares import SHARES
@@ -420,6 +421,7 @@ GERMAN: Final[dict[str, str]] = {
     # entitlements, commitments, quota
     **SHARES,
     **SITES,
+    **HEALTH,
     # maintenance
     **MAINTENANCE,
     # bookings

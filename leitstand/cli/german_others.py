@@ -107,6 +107,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "unknown-project": "Dieses Projekt gibt es nicht.",
     "unknown-application": "Diesen Antrag gibt es nicht.",
     "unknown-booking": "Diese Buchung gibt es nicht, oder nicht mehr.",
+    "unknown-node": "Diesen Knoten gibt es nicht.",
     "unknown-maintenance": "Dieses Wartungsfenster gibt es nicht, oder nicht mehr.",
     "unknown-commitment": "Diese Zusage gibt es nicht, oder nicht mehr.",
     "unknown-token": "Diesen Token gibt es nicht.",

@@ -36,7 +36,10 @@ COMMANDS: dict[str, Lazy] = {
     "hold": Lazy("leitstand.cli.jobs:hold", "Hold jobs that wait."),
     "release": Lazy("leitstand.cli.jobs:release", "Release jobs that are held."),
     "secrets": Lazy("leitstand.cli.secrets:secrets", "List, set and delete secrets of a project."),
-    "nodes": Lazy("leitstand.cli.fleet:nodes", "List the nodes and what is free on them."),
+    "nodes": Lazy(
+        "leitstand.cli.fleet:nodes",
+        "List the nodes and what is free on them; report trouble of one, return one to service.",
+    ),
     "sites": Lazy("leitstand.cli.sites:sites", "List, show, add, test and remove sites."),
     "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
     "quota": Lazy(

@@ -25,6 +25,7 @@ from leitstand.core.bookings import deciding as booking
 from leitstand.core.choosing import switching
 from leitstand.core.decision import DIGEST_MAX, ID_MAX, NOTED, Answer, Decision, is_id, record, refuse
 from leitstand.core.fleet import Node, Pool
+from leitstand.core.health import deciding as health
 from leitstand.core.jobs import Job, Run
 from leitstand.core.maintenance import deciding, windows
 from leitstand.core.metering import kept, lost, meter
@@ -481,6 +482,9 @@ class Core:
         else:
             self._emit(ended)
         self._freed(job.pool, tasks)
+        if job.burn_in is not UNSET:
+            self._emit(health.ended(job.id, job.burn_in, ended))
+            self._freed(job.pool)
         return NOTED
 
     def _requeue(self, job: Job, again: f.JobRequeued) -> None:
@@ -554,7 +558,7 @@ class Core:
                 return Answer(refused="invalid", detail=f"{fact.node}: {fault}")
         if node is not None and node.pool != fact.pool:
             return Answer(refused="invalid", detail=f"{fact.node} serves pool {node.pool}")
-        if node is None or _amounts(fact) != _amounts(node) or not node.in_service:
+        if node is None or _amounts(fact) != _amounts(node) or not health.is_there(node):
             self._emit(fact)
             self._freed(fact.pool)
             if node is not None:
@@ -581,10 +585,35 @@ class Core:
         node = self.state.nodes.get(fact.node)
         if node is None:
             return Answer(refused="invalid", detail=fact.node)
-        if node.in_service or (fact.failed and self._runs_on(node)):
+        if health.is_there(node) or (fact.failed and self._runs_on(node)):
             self._emit(fact)
             self._lose(node, fact.failed)
         return NOTED
+
+    def _node_reported(self, told: f.NodeReported) -> Answer:
+        decision = health.report(self.state, self._now, told)
+        for fact in decision.facts:
+            self._emit(fact)
+            if isinstance(fact, f.NodeDrained):
+                self._drain(self.state.nodes[fact.node])
+        return decision.answer
+
+    def _drain(self, node: Node) -> None:
+        """What runs on the node ends, with the time to save its work, and goes on elsewhere."""
+        self._lose(node, failed=True)
+        if self.state.rules.discipline == "fair":
+            return
+        for run in list(self.state.runs.values()):
+            if run.stopping in ("", *f.MADE_WAY) and any(task.node == node.id for task in run.tasks):
+                self._emit(f.RunStopOrdered(run.id, f.NODE_FAILED))
+
+    def _node_repaired(self, asked: f.NodeRepaired) -> Answer:
+        decision = health.repair(self.state, self._now, asked)
+        for fact in decision.facts:
+            self._emit(fact)
+        if decision.facts:
+            self._freed(self.state.nodes[asked.node].pool)
+        return decision.answer
 
 
 def _amounts(node: Any) -> tuple[object, ...]:
@@ -602,6 +631,8 @@ def _amounts(node: Any) -> tuple[object, ...]:
 def _again(job: Job, run: Run, ended: f.JobEnded, kept_us: int) -> str:
     """Why a job whose run ended so waits for another, '' if it does not: it made way, or lost a node; or it failed for
     a reason that it wants retried, nobody told it to end, and it has retries left."""
+    if job.burn_in is not UNSET:
+        return ""  # it has told enough
     if run.stopping == f.NODE_FAILED:
         return f.NODE_FAILED if repair.runs_again(job, ended, kept_us) else ""
     if run.stopping in f.MADE_WAY and ended.state == "cancelled":
@@ -659,7 +690,14 @@ def _erased(state: State, now: int, asked: a.RecordsErased) -> Decision:
     return record(asked) if is_id(asked.subject) else refuse("invalid", asked.subject[:ID_MAX])
 
 
-_FLEET: Final = (f.SiteAdded, f.NodeAdded, f.NodeRemoved, a.SiteDescribed)
+_FLEET: Final = (
+    f.SiteAdded,
+    f.NodeAdded,
+    f.NodeRemoved,
+    f.NodeDrained,
+    f.NodeReturned,
+    a.SiteDescribed,
+)
 DUE_MAX: Final = 10_000  # facts about waiting jobs that one cycle says
 _CANCELLED: Final = {
     "suspended": "tenant_suspended",
@@ -693,5 +731,7 @@ _OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
     f.SiteAdded: _authored(Core._site_added),
     f.NodeAdded: _authored(Core._node_added),
     f.NodeRemoved: _authored(Core._node_removed),
+    f.NodeReported: Core._node_reported,
+    f.NodeRepaired: _authored(Core._node_repaired),
     **dict.fromkeys(DECIDE, Core._act),
 }

@@ -16,7 +16,7 @@ class Answer(NamedTuple):
     """What one observation led to. `made`: the id of the job, user, token … that it made or had made. `refused`: '' or
     why nothing was recorded: busy, request_reused, exists, invalid, conflict, unknown_job, unknown_tenant,
     unknown_project, unknown_user, unknown_token, unknown_invitation, unknown_application, unknown_commitment,
-    unknown_maintenance, unknown_booking.
+    unknown_maintenance, unknown_booking, unknown_node.
     `detail`: the number or name that the message needs."""
 
     made: str = ""

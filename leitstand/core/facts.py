@@ -20,6 +20,11 @@ import msgspec
 from leitstand.core.acts import ACTS, Act
 from leitstand.core.acts import TenantAdded as TenantAdded
 from leitstand.core.fact import Fact as Fact
+from leitstand.core.health.told import BurnInFailed as BurnInFailed
+from leitstand.core.health.told import NodeDrained as NodeDrained
+from leitstand.core.health.told import NodeRepaired as NodeRepaired
+from leitstand.core.health.told import NodeReported as NodeReported
+from leitstand.core.health.told import NodeReturned as NodeReturned
 from leitstand.core.places.mig import Mig, Model
 from leitstand.core.rules import Rules
 
@@ -248,7 +253,8 @@ class NodeRemoved(Fact, frozen=True, gc=False):
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 class JobSubmitted(Fact, frozen=True, gc=False):
     """A job was asked for and has its id (`acme-42`). `array`: the id of the first job of its array, '' if it is of
-    none; `index` of `size`: which of the array's jobs it is, from 0."""
+    none; `index` of `size`: which of the array's jobs it is, from 0. `burn_in`: the node that it has to show to be
+    well, and where alone it runs, once."""
 
     job: str
     tenant: str
@@ -275,6 +281,7 @@ class JobSubmitted(Fact, frozen=True, gc=False):
     data_sites: tuple[str, ...] = ()
     elastic: bool = False
     booking: str = ""
+    burn_in: str = ""
 
 
 class JobAdmitted(Fact, frozen=True, gc=False):
@@ -602,6 +609,8 @@ Observation = (
     | SiteAdded
     | NodeAdded
     | NodeRemoved
+    | NodeReported
+    | NodeRepaired
 )
 
 FACTS: Final[tuple[type[Fact], ...]] = (
@@ -611,6 +620,11 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     SiteAdded,
     NodeAdded,
     NodeRemoved,
+    NodeReported,
+    NodeDrained,
+    NodeRepaired,
+    BurnInFailed,
+    NodeReturned,
     JobSubmitted,
     JobAdmitted,
     JobSwitched,

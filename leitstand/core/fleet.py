@@ -44,8 +44,34 @@ class Site(msgspec.Struct, gc=False):
     mig_models: tuple[Model, ...] | msgspec.UnsetType = msgspec.UNSET  # before it described any
 
 
+class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was reported of a node, as in `NodeReported`."""
+
+    kind: str
+    code: int
+    gpu: int
+    at_us: int
+
+    def is_of(self, kind: str, code: int, gpu: int) -> bool:
+        """Whether it is the same trouble of the same GPU."""
+        return (self.kind, self.code, self.gpu) == (kind, code, gpu)
+
+
+class Health(msgspec.Struct, gc=False):
+    """Of a node of which something was reported. `reports`: the last one of each trouble, the latest last. `cause`: for
+    what it is drained, since `since_us`; None: it is not. `is_there`: what its engine says of it meanwhile; `burn_in`:
+    the job that shows whether it is well."""
+
+    reports: list[Report] = []
+    cause: Report | None = None
+    since_us: int = 0
+    is_there: bool = True
+    burn_in: str = ""
+
+
 class Node(msgspec.Struct, gc=False):
-    """`position`: its index in its pool. Out of service, it takes no new run."""
+    """`position`: its index in its pool. Out of service, it takes no new run. `health`: unset as long as nothing was
+    reported."""
 
     id: str
     site: str
@@ -58,6 +84,7 @@ class Node(msgspec.Struct, gc=False):
     position: int
     domains: tuple[str, ...] = ()
     mig: Mig | msgspec.UnsetType = msgspec.UNSET  # without any GPU in MIG mode
+    health: Health | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def fixed(self) -> int:
@@ -248,6 +275,10 @@ def _node_added(state: "State", at: int, fact: f.NodeAdded) -> None:
         others = [one for one in state.nodes.values() if one.pool == fact.pool and one is not node]
         pool.sites = {one.site: state.sites[one.site].colocate for one in others}
     position = len(pool.names) if node is None else node.position
+    health = msgspec.UNSET if node is None else node.health
+    drained = health is not msgspec.UNSET and health.cause is not None
+    if health is not msgspec.UNSET:
+        health.is_there = True
     state.nodes[fact.node] = Node(
         fact.node,
         fact.site,
@@ -256,16 +287,19 @@ def _node_added(state: "State", at: int, fact: f.NodeAdded) -> None:
         fact.cpus_milli,
         fact.memory_mib,
         fact.gpu_type,
-        True,
+        not drained,
         position,
         fact.domains,
         fact.mig or msgspec.UNSET,
+        health,
     )
     serve(state, state.nodes[fact.node], held(state))
 
 
 def _node_removed(state: "State", at: int, fact: f.NodeRemoved) -> None:
     node = state.nodes[fact.node]
+    if node.health is not msgspec.UNSET and node.health.cause is not None:
+        node.health.is_there = False
     node.in_service = False
     state.pools[node.pool].withdraw(node.position)
 

@@ -55,6 +55,7 @@ class Job(msgspec.Struct, gc=False):
     )  # of an elastic job: the most nodes, for each shape
     booking: str | msgspec.UnsetType = msgspec.UNSET  # that in which alone it runs,
     ends_us: int | msgspec.UnsetType = msgspec.UNSET  # and when that ends
+    burn_in: str | msgspec.UnsetType = msgspec.UNSET  # the node that it has to show to be well
 
     @property
     def alternative(self) -> int:

@@ -19,6 +19,7 @@ from leitstand.core.bookings import booked
 from leitstand.core.bookings.booked import Bookings, Inside
 from leitstand.core.fact import Fact
 from leitstand.core.fleet import Node, Pool, Site
+from leitstand.core.health import deciding as health
 from leitstand.core.jobs import Job, Remembered, Reservation, Run, least
 from leitstand.core.maintenance import windows
 from leitstand.core.maintenance.windows import Maintenance
@@ -162,6 +163,7 @@ class State:
             data_sites=fact.data_sites,
             most=most,
             booking=fact.booking or msgspec.UNSET,
+            burn_in=fact.burn_in or msgspec.UNSET,
         )
         if fact.array:
             self.waiting.join(fact.array)
@@ -399,6 +401,9 @@ class State:
         booking = booked.of_job(self, job)
         if booking is not None:
             run.pinned_us = booking.until_us
+        if job.burn_in is not msgspec.UNSET:
+            run.pinned_us = at + job.max_duration_us  # nobody else could have its node
+            health.drained(self.nodes[job.burn_in]).burn_in = job.id
         standing = self.pools[job.pool].standing
         if standing is not None:
             standing.place(job, run, self.leaf(job), self.places(fact.tasks), run.pinned_us)
@@ -593,6 +598,7 @@ _ACTS: Final[dict[type[Fact], _Change]] = {
 _APPLY: Final[dict[type[Fact], _Change]] = {
     **{kind: _counted(change) for kind, change in _ACTS.items()},
     **fleet.APPLY,
+    **health.APPLY,
     **keeping.APPLY,
     **resizing.APPLY,
     **booked.APPLY,

@@ -18,7 +18,17 @@ import msgspec
 
 from leitstand.core.cycle import DECIDE
 from leitstand.core.decision import Answer
-from leitstand.core.facts import CancelJob, HoldJob, NodeRemoved, Observation, ReleaseJob, RulesSet, SubmitJob
+from leitstand.core.facts import (
+    CancelJob,
+    HoldJob,
+    NodeRemoved,
+    NodeRepaired,
+    NodeReported,
+    Observation,
+    ReleaseJob,
+    RulesSet,
+    SubmitJob,
+)
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.loop import Settling
 from leitstand.runtime.ports import Head
@@ -31,6 +41,8 @@ ASKED: Final = (
     HoldJob,
     ReleaseJob,
     NodeRemoved,
+    NodeRepaired,
+    NodeReported,
     RulesSet,
     *DECIDE,
 )  # reports come from engines alone

@@ -148,6 +148,8 @@ def _booked_behind(rest: Sequence[f.Fact]) -> f.Observation | None:
 def _submission(fact: f.JobSubmitted) -> f.SubmitJob | None:
     if fact.index:
         return None  # of an array: said with its first job
+    if fact.burn_in:
+        return None  # it follows from the repair
     return f.SubmitJob(
         fact.tenant,
         fact.project,
@@ -197,6 +199,7 @@ _TOLD: Final[dict[type, Callable[[Any], f.Observation | None]]] = {
     f.RunStarted: _reported,
     f.RunResized: _reported,
     f.RunEnded: _reported,
+    f.NodeReported: _reported,
     **dict.fromkeys(
         (
             f.WriterStarted,
@@ -204,6 +207,7 @@ _TOLD: Final[dict[type, Callable[[Any], f.Observation | None]]] = {
             f.SiteAdded,
             f.NodeAdded,
             f.NodeRemoved,
+            f.NodeRepaired,
             a.SiteDescribed,
             a.TenantAdded,
             a.TenantSuspended,

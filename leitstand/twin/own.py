@@ -25,8 +25,8 @@ from leitstand.twin.history import Moment
 UNIT: Final = 1000  # charges of a GPU or of a core
 # What is not told: whose the nodes are, and what was promised on them.
 UNTOLD: Final = (
-    f.NodeAdded, f.NodeRemoved, f.BookingMade, f.BookingCancelled, a.EntitlementsChanged, a.CommitmentMade,
-    a.CommitmentEnded, a.MaintenancePlanned, a.MaintenanceCancelled,
+    f.NodeAdded, f.NodeRemoved, f.NodeReported, f.NodeRepaired, f.BookingMade, f.BookingCancelled,
+    a.EntitlementsChanged, a.CommitmentMade, a.CommitmentEnded, a.MaintenancePlanned, a.MaintenanceCancelled,
 )  # fmt: skip
 
 

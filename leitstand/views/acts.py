@@ -56,6 +56,8 @@ _SUBJECTS: Final[dict[type[f.Fact], str]] = {
     f.RulesSet: "digest",
     f.NodeAdded: "node",
     f.NodeRemoved: "node",
+    f.NodeReported: "node",
+    f.NodeRepaired: "node",
 }
 ACTS: Final = frozenset(_SUBJECTS)
 # What somebody wishes to become is no tenant yet: its later namesake has no right to the row.

@@ -55,6 +55,11 @@ GOLDEN = {
         "1a8ac108049bc2093d62c51c070f2837f827b5f4c92afd67ab760c1560561375",
         "9565c251febb60abef69f486f8caf7c4a0f104bf25bd27d9a81c3a31f3ee7087",
     ),
+    "health.jsonl": (
+        6,
+        "7d3cb5b0efbc5ce965ff9ccabc5b7e42c74a72c5a29a07aade7188e892fd5960",
+        "655c59ab9ac45b776701b23336d2f8d2a2eaa276e8d8e80ca6f5965de7780ca7",
+    ),
     "maintenance.jsonl": (
         6,
         "65666080b1a68d9cd913439491700eb7ca94803b0b2b472a5478bf88d0fa4d10",

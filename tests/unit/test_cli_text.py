@@ -236,6 +236,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".german_bookings",
                 ".german_fork",
                 ".german_generate",
+                ".german_health",
                 ".german_jobfile",
                 ".german_maintenance",
                 ".german_others",

@@ -40,6 +40,8 @@ MAY = {
     "secret:set": "O A M",
     "secret:delete": "O A",
     "node:list": "O P S",
+    "node:report": "O",
+    "node:return": "O",
     "site:list": "O P S",
     "site:read": "O P",
     "site:add": "O",

@@ -330,7 +330,8 @@ def test_acts_show_no_digest_of_a_secret(views: Database, reading: Reading) -> N
 
 def test_every_administrative_fact_is_an_act_with_a_subject() -> None:
     booked = {f.BookingMade, f.BookingCancelled}
-    assert {*a.ACTS, *booked, f.RulesSet, f.NodeAdded, f.NodeRemoved} == ACTS
+    nodes = {f.NodeAdded, f.NodeRemoved, f.NodeReported, f.NodeRepaired}
+    assert {*a.ACTS, *booked, f.RulesSet, *nodes} == ACTS
 
 
 def test_acts_of_an_older_form_are_rebuilt(views: Database) -> None:

@@ -19,13 +19,13 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from leitstand.core.facts import Observation, RunEnded, RunStarted
+from leitstand.core.facts import NodeReported, Observation, RunEnded, RunStarted
 from leitstand.engines.local import environment, launch, orders, packages, process, record
 from leitstand.engines.local.checkpoints import Checkpoints
 from leitstand.engines.local.folder import UNKNOWN, Ended, Placement, RunFolders, Started
@@ -77,12 +77,19 @@ class _Live:
 class LocalEngine:
     """Implements `leitstand.runtime.ports.Engine` for one data folder; the writer's lock keeps a second one away.
 
-    `folder`: where the run folders are, made if missing. OSError if that cannot be.
+    `folder`: where the run folders are, made if missing. OSError if that cannot be. `troubles()`: what was seen of the
+    GPUs since it was asked last, said before the ends of runs.
     """
 
     def __init__(
-        self, folder: Path, site: LocalSite, around: Surroundings, limits: Limits | None = None
+        self,
+        folder: Path,
+        site: LocalSite,
+        around: Surroundings,
+        limits: Limits | None = None,
+        troubles: Callable[[], Sequence[NodeReported]] = tuple,
     ) -> None:
+        self._troubles = troubles
         self._folders = RunFolders(folder)
         self._checkpoints = Checkpoints(self._folders.path.parent / CHECKPOINTS)
         self._site = site
@@ -111,7 +118,8 @@ class LocalEngine:
         """What was reported since the last call. RuntimeError if the engine's thread has failed: restart heals."""
         if self._failure is not None:
             raise RuntimeError("the local engine has failed") from self._failure
-        return [self._reports.popleft() for _ in range(len(self._reports))]
+        reports = [self._reports.popleft() for _ in range(len(self._reports))]
+        return [*self._troubles(), *reports]  # asked later, said first: who died of a GPU is known to have
 
     def send(self, orders: Sequence[Order]) -> None:
         """RuntimeError beyond ORDERS_MAX orders that wait, which no placement can reach."""

@@ -28,6 +28,7 @@ from leitstand.engines.refused import CannotStart
 from leitstand.engines.slurm import ending, script
 from leitstand.engines.slurm.commands import Commands, Finished, Listed, SlurmAway
 from leitstand.engines.slurm.folder import Claim, Ended, RunFolder, RunFolders
+from leitstand.engines.slurm.nodehealth import NodeHealth
 from leitstand.engines.slurm.nodes import Nodes
 from leitstand.engines.slurm.rest import Refused, Rest, Submission
 from leitstand.engines.slurm.site import DIRECTED, Place
@@ -44,7 +45,7 @@ BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
 # Why slurmctld drains a node to which it sent a job with an id that it had given before it crashed. Nothing is wrong
 # with the node, and what both jobs do is settled by their folders.
 DUPLICATE: Final = "Duplicate jobid"
-PARTS: Final = ("site", "slurmrestd", "nodes", "jobs")
+PARTS: Final = ("site", "slurmrestd", "nodes", "health", "jobs")
 SUBMISSION: Final = "submission"  # wrong while Slurm takes none of ours
 NEVER_S: Final = 1e9
 PRUNE_EVERY: Final = 1_000  # ends
@@ -56,12 +57,13 @@ _log = logging.getLogger(__name__)
 
 class Pace(msgspec.Struct, frozen=True):
     """How often the cluster is asked, in seconds. `jobs`: while runs live, at least ten times as long as it takes to
-    answer; `idle`: while none does; `nodes`; `check`: whether it would take a job, since tokens expire; `away`: after
-    which a site that does not answer takes nothing new."""
+    answer; `idle`: while none does; `nodes`; `health`: what nodes say of their GPUs; `check`: whether it would take a
+    job, since tokens expire; `away`: after which a site that does not answer takes nothing new."""
 
     jobs: float = 1.0
     idle: float = 10.0
     nodes: float = 10.0
+    health: float = 5.0
     check: float = 60.0
     away: float = 60.0
 
@@ -108,6 +110,7 @@ class SlurmEngine(Engine):
         self._commands = Commands(slurm.conf)
         self._rest = Rest(slurm.rest, slurm.user, slurm.token_file, SUBMITTERS)
         self._nodes = Nodes(place)
+        self._node_health = NodeHealth(place)
         self._partitions: Partitions | None = None
         self._domains: dict[str, tuple[str, ...]] | None = None
         self._orders: deque[Order | tuple[StartRun, ...]] = deque()
@@ -173,6 +176,7 @@ class SlurmEngine(Engine):
                     self._take_back()
                     self._try("slurmrestd", self._check)
                     self._try("nodes", self._look_at_nodes)
+                    self._try("health", self._look_at_health)
                     self._try("jobs", self._look_at_jobs)
                 self._called.wait(max(0.0, min(self._due_s.values()) - time.monotonic()))
         except BaseException as error:
@@ -200,6 +204,7 @@ class SlurmEngine(Engine):
             raise FileNotFoundError(f"{slurm.conf} is not there: it is to be the cluster's slurm.conf")
         self._partitions = Partitions(self._commands, slurm.partition, slurm.parts)
         self._folders.open()
+        self._node_health.open()
         return NEVER_S
 
     def _check(self) -> float:
@@ -380,6 +385,11 @@ class SlurmEngine(Engine):
         if not self._away:
             self._report(*self._nodes.news(listed, self._domains))
         return self._pace.nodes
+
+    def _look_at_health(self) -> float:
+        """Before the ends of runs: who died of a GPU is known to have."""
+        self._report(*self._node_health.news(self._nodes.ids))
+        return self._pace.health
 
     def _look_at_jobs(self) -> float:
         """One list of all jobs, and of those that it misses one more."""

@@ -51,6 +51,11 @@ class Nodes:
         return [one for name in list(self._said) for one in self._leaves(name, False)]
 
     @property
+    def ids(self) -> frozenset[str]:
+        """Those that are listed."""
+        return frozenset(self._place.node(node.name) for node in self._listed)
+
+    @property
     def totals(self) -> tuple[int, int, int]:
         """(nodes, nodes in service, GPUs in service)."""
         return len(self._listed), len(self._said), sum(node.gpus for node in self._said.values())

@@ -19,6 +19,8 @@ from leitstand.twin.forking.terms import TERMS, Terms, terms_of
 FLEET: Final = (
     f.NodeAdded,
     f.NodeRemoved,
+    f.NodeDrained,
+    f.NodeReturned,
     a.MaintenancePlanned,
     a.MaintenanceCancelled,
     a.MaintenanceAdvanced,

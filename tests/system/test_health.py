@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A GPU fails under a gang on a real Slurm: its node is drained, the gang goes on with another of its rack from its
+checkpoint, and the repaired node serves once it has passed a real burn-in. What each step took is printed, and kept in
+build/health.json."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plane import Plane
+from tests.slurm import Cluster, running
+from tests.system.test_sites import FAIR, described, said, until
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+EVERY_S = 2  # HealthCheckInterval
+DRAINED_S = 60  # from the error to the drain, at most
+CHECK = """#!/bin/sh
+exec {base}/berlin-runs/health/check --kmsg {base}/kmsg-$SLURMD_NODENAME --smi {base}/nvidia-smi
+"""
+# eight GPUs that are well as far as nvidia-smi says
+SMI = """#!/bin/sh
+case "$1" in
+--query-gpu*) for n in 0 1 2 3 4 5 6 7; do echo "$n, 00000000:1$n:00.0, 0, No"; done ;;
+esac
+"""
+GANG = """name: train
+run: |
+  trap 'echo saved $step; echo $step >$LEITSTAND_CHECKPOINT_DIR/step; exit 0' TERM
+  mkdir -p $LEITSTAND_CHECKPOINT_DIR
+  step=$(cat $LEITSTAND_CHECKPOINT_DIR/step 2>/dev/null || echo 0)
+  echo "rank $RANK of $LEITSTAND_RUN_ID goes on from step $step on $LEITSTAND_NODE"
+  [ $RANK = 0 ] || trap 'exit 0' TERM
+  while :; do step=$((step + 1)); sleep 0.05; done
+num_nodes: 2
+resources: {accelerators: "H100:8", sites: [berlin]}
+checkpoint: {path: ckpt, every: 1m, grace: 10s}
+max_duration: 1h
+"""
+BURN_IN = 'echo "burn-in on $LEITSTAND_NODE with $CUDA_VISIBLE_DEVICES"; [ ! -e {base}/still-bad ]\n'
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A folder that slurmd may enter, with what the health check of a node finds there."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    for name, text in (("check", CHECK), ("nvidia-smi", SMI)):
+        (tmp_path / name).write_text(text.format(base=tmp_path) if name == "check" else text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "burn-in.sh").write_text(BURN_IN.format(base=tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def cluster(base: Path) -> Iterator[Cluster]:
+    health = f"HealthCheckProgram={base}/check\nHealthCheckInterval={EVERY_S}\nHealthCheckNodeState=ANY"
+    with running(nodes=6, leaf=3, extra=f"JobRequeue=0\nMinJobAge=300\n{health}") as made:
+        yield made
+
+
+@pytest.fixture
+def plane(base: Path) -> Iterator[Plane]:
+    with Plane(base / "data", gpus=1, command=(*FAIR, "--burn-in", str(base / "burn-in.sh"))) as made:
+        yield made
+
+
+def node(plane: Plane, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in plane.json("nodes") if one["id"] == name)
+    return found
+
+
+def inject(base: Path, slurm_node: str, code: int, gpu: int) -> float:
+    """The kernel of the node logs an Xid now; the time, s."""
+    now_us = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e6)
+    with (base / f"kmsg-{slurm_node}").open("a") as log:
+        log.write(f"3,1,{now_us},-;NVRM: Xid (PCI:0000:1{gpu}:00): {code}, pid=1, name=python\n")
+    return time.time()
+
+
+def stamps(plane: Plane, since: float) -> list[tuple[float, dict[str, Any]]]:
+    """The facts since then, with how many seconds after it they were recorded."""
+    found = []
+    for line in said(plane.cli("journal", "show", "--data", str(plane.data), "--json")).splitlines():
+        entry = json.loads(line)
+        found.append((_seconds(entry["at"]) - since, entry.get("fact", entry)))
+    return found
+
+
+def _seconds(at: Any) -> float:
+    return at / 1e6 if isinstance(at, int) else datetime.fromisoformat(at).timestamp()
+
+
+def test_a_gpu_that_fails_under_a_gang(plane: Plane, cluster: Cluster, base: Path) -> None:
+    said(plane.cli("sites", "add", str(described(base, cluster, "berlin"))))
+    job_file = base / "gang.yaml"
+    job_file.write_text(GANG)
+    job = said(plane.cli("submit", str(job_file))).split()[0]
+    until(plane, lambda: "goes on from step 0" in plane.cli("logs", job).stdout, "the gang runs")
+    until(
+        plane,
+        lambda: len(list((base / "berlin-runs/health").glob("n*.json"))) == 6,
+        "all nodes are looked at",
+    )
+    first = plane.json("job", job)["runs"][0]
+    places = [task["node"] for task in first["tasks"]]
+    bad, other = places[1], places[0]
+
+    clock = {"error": 0.0}
+    began = inject(base, bad.removeprefix("berlin."), 79, 3)
+    until(plane, lambda: not node(plane, bad)["in_service"], "the node is drained")
+    until(
+        plane,
+        lambda: len((one := plane.json("job", job))["runs"]) == 2 and one["runs"][1]["started_at"],
+        "the gang goes on",
+    )
+    until(plane, lambda: "goes on from step" in plane.cli("logs", job).stdout, "it says so")
+    shown = plane.json("job", job)
+    second = [task["node"] for task in shown["runs"][1]["tasks"]]
+    assert bad not in second
+    assert other in second, "the rest of the gang keeps its node"
+    assert len({_leaf(name) for name in (*places, *second)}) == 1, "the other is of its rack"
+    log = plane.cli("logs", job).stdout
+    step = int(log.split("goes on from step ")[1].split()[0])
+    assert step > 0, log
+    health = node(plane, bad)["health"]
+    assert (health["state"], health["cause"]["code"], health["cause"]["gpu"]) == ("drained", 79, 3)
+    assert "drained since" in plane.cli("nodes").stderr
+    assert "the GPU fell off the bus" in plane.cli("nodes").stderr
+
+    (base / "still-bad").touch()
+    burn_in = plane.json("nodes", "return", bad, "--yes")["job"]
+    until(plane, lambda: plane.json("job", burn_in)["state"] == "failed", "the burn-in fails")
+    assert f"burn-in on {bad} with 0,1,2,3,4,5,6,7" in plane.cli("logs", burn_in).stdout
+    assert not node(plane, bad)["in_service"]
+    (base / "still-bad").unlink()
+    burn_in = plane.json("nodes", "return", bad, "--yes")["job"]
+    until(plane, lambda: plane.json("job", burn_in)["state"] == "succeeded", "the burn-in passes")
+    until(plane, lambda: node(plane, bad)["in_service"], "the node serves again")
+    said(plane.cli("cancel", job))
+
+    clock |= _clock(plane, began)
+    kept = Path("build/health.json")
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(clock, indent=2) + "\n")
+    print(json.dumps(clock, indent=2))
+    assert clock["drained"] < DRAINED_S
+
+
+def _leaf(name: str) -> int:
+    return (int(name[-4:]) - 1) // 3
+
+
+def _clock(plane: Plane, began: float) -> dict[str, float]:
+    """What happened how many seconds after the error, as the journal says."""
+    names = {
+        "NodeReported": "reported",
+        "NodeDrained": "drained",
+        "RunStopOrdered": "told to end",
+        "JobRequeued": "saved and ended",
+        "BurnInFailed": "burn-in failed",
+        "NodeReturned": "returned",
+    }
+    found: dict[str, float] = {}
+    runs = 0
+    for after, fact in stamps(plane, began):
+        kind = fact["fact"]
+        if kind == "RunPlaced" and after > 0 and "placed again" not in found:
+            found["placed again"] = round(after, 3)
+        runs += kind == "RunStarted"
+        if kind == "RunStarted" and runs == 2:
+            found["started again"] = round(after, 3)
+        if kind in names and after > 0:
+            found.setdefault(names[kind], round(after, 3))
+    return found
