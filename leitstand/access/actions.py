@@ -43,6 +43,8 @@ _LIST: Final = (
     Action("node:list", "read", ("platform",), "list nodes"),
     Action("node:report", "admin", ("platform",), "report trouble of a node"),
     Action("node:return", "admin", ("platform",), "say that a node is repaired"),
+    Action("alert:list", "read", ("platform",), "see alerts, and who was told"),
+    Action("alert:test", "admin", ("platform",), "send a test to all who are alerted"),
     Action("site:list", "read", ("platform",), "list sites"),
     Action("site:read", "read", ("platform",), "see how a site is, and how it is reached"),
     Action("site:add", "admin", ("platform",), "add or change a site"),

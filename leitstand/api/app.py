@@ -15,6 +15,7 @@ from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header
 from leitstand.api.context import Faces, Shown, Twin
 from leitstand.api.identity import routes as identity
 from leitstand.api.jobs import (
+    alerts,
     blobs,
     bookings,
     events,
@@ -64,6 +65,8 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     events.events,
     plan.plan,
     blobs.upload,
+    alerts.list_alerts,
+    alerts.test_alerts,
     nodes.list_nodes,
     nodehealth.report_node,
     nodehealth.return_node,

@@ -14,6 +14,7 @@ from litestar import Request
 from leitstand.access.oidc import Provider
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import Rate, SignIns
+from leitstand.alerts.store import Store
 from leitstand.api.auth import Identity, Tokens
 from leitstand.api.identity.devices import Devices
 from leitstand.api.identity.names import Names, PersonAnswer
@@ -67,6 +68,15 @@ class Now(Protocol):
     def __call__(self) -> int: ...
 
 
+class Alerts(Protocol):
+    """What was alerted, and an alert that is a test; its id."""
+
+    @property
+    def store(self) -> Store: ...
+
+    def test(self) -> str: ...
+
+
 class Shown(msgspec.Struct, frozen=True):
     """A twin at one moment. `scenario`: what it is called; `speed`: times as fast as the world, as asked for,
     `reached`: of late; `now`: its own time."""
@@ -118,7 +128,7 @@ class Faces(msgspec.Struct):
     short codes that people who are signed in tried; `devices`: command lines that wait to be let in; `provider`: of
     identities, None without one; `forecasts`: the last one; `now`: the journal's time, `wall`: the world's, which is
     another one in a twin; `lives`: of what opens doors; `twin`: what a twin says of itself, None in a real one;
-    `burn_in`: the script that a repaired node has to pass; OSError, ValueError."""
+    `burn_in`: the script that a repaired node has to pass; OSError, ValueError. `alerts`: None in a twin."""
 
     follower: Follower
     reading: Reading
@@ -151,6 +161,7 @@ class Faces(msgspec.Struct):
     test_site: TestSite = lambda file: checks.run(file, "")
     twin: Twin | None = None
     burn_in: Callable[[], str] = lambda: burnin.SCRIPT
+    alerts: Alerts | None = None
 
     def begin_life(self, digest: str, life_us: int) -> int:
         """When what opens a door, and is new, ends: what the journal is told of it."""

@@ -17,6 +17,7 @@ from leitstand.api.auth import ROOT
 from leitstand.api.context import Faces
 from leitstand.api.onboarding.retention import Applications, erase_addresses
 from leitstand.api.tenancy.leftovers import erase_of_the_gone
+from leitstand.app.alerting import DERIVE_EVERY_S, TELL_EVERY_S, Alerting
 from leitstand.app.settings import Settings
 from leitstand.core.acts import TokenRevoked
 from leitstand.core.people import ADMIN
@@ -36,6 +37,7 @@ JOB_SECRET_MIN_US: Final = (
 )  # how long a job's own secrets stay at least: it may not be submitted yet
 FORECASTER_S: Final = 1.0  # after the start
 FORECASTER_AGAIN_S: Final = 60.0  # after it ended
+ALERT_AGAIN_S: Final = 5.0
 _log = logging.getLogger("leitstand.chores")
 
 
@@ -48,7 +50,7 @@ class Chore(NamedTuple):
     again_s: float
 
 
-def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
+def start(settings: Settings, faces: Faces, alerting: Alerting | None = None) -> list[asyncio.Task[None]]:
     """The chores as tasks that never end."""
     applications = Applications()
     chores: tuple[Chore, ...] = (
@@ -91,6 +93,9 @@ def start(settings: Settings, faces: Faces) -> list[asyncio.Task[None]]:
             PRUNE_EVERY_S,
         ),
     )
+    if alerting is not None:
+        derive = Chore("deriving alerts", alerting.derive, DERIVE_EVERY_S, ALERT_AGAIN_S)
+        chores = (*chores, derive, Chore("telling alerts", alerting.tell, TELL_EVERY_S, ALERT_AGAIN_S))
     if settings.forecast_cpu:
         run = Chore("forecasting", lambda: run_forecaster(settings), FORECASTER_S, FORECASTER_AGAIN_S)
         chores = (*chores, run)

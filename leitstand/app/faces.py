@@ -30,6 +30,9 @@ from leitstand.access import oidc_settings
 from leitstand.access.oidc import Provider
 from leitstand.access.policy import Authorizer
 from leitstand.access.signin import SignIns
+from leitstand.alerts import settings as alerts
+from leitstand.alerts.settings import AlertSettings
+from leitstand.alerts.store import Store
 from leitstand.api import app as api
 from leitstand.api.amounts import moment
 from leitstand.api.auth import Tokens
@@ -37,6 +40,7 @@ from leitstand.api.context import Faces, Limits, Shown, Twin
 from leitstand.api.lives import Lives, WorldLives
 from leitstand.app import chores
 from leitstand.app.admin_token import AdminTokenFile
+from leitstand.app.alerting import Alerting, Surroundings, look_of
 from leitstand.app.forwarded import forwarded
 from leitstand.app.left import Left
 from leitstand.app.logs import Logs
@@ -60,6 +64,7 @@ from leitstand.journal.place import Reader, open_reader
 from leitstand.runtime.dial import Dial
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import Follower, ViewBroken
+from leitstand.runtime.yamlfile import YamlWrong
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.commit import GroupCommit
 from leitstand.stores.ends import Ends
@@ -137,12 +142,13 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         gc.collect()
         gc.freeze()  # what was restored lives long: the collector need not walk it again
         faces = _faces(settings, follower, views, tail.journal_id)
+        alerting = faces.alerts = _alerting(settings, faces, tail)
         server = _server(settings, api.build(faces, PAGES))
         tasks = [
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(server.serve(sockets=[listener]), name="server"),
             asyncio.create_task(_say_ready(server, follower), name="ready"),
-            *chores.start(settings, faces),
+            *chores.start(settings, faces, alerting),
         ]
         try:
             await _until(ending, tasks)
@@ -160,6 +166,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             with contextlib.suppress(sqlite3.Error):  # they are droppable
                 views.close()
             chores.sign_last(settings, tail)
+            if alerting is not None:
+                alerting.close()
 
 
 async def _until(ending: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
@@ -250,6 +258,19 @@ def _faces(settings: Settings, follower: Follower, views: Database, journal: str
         twin=twin,
         burn_in=burnin.SCRIPT.strip if settings.burn_in is None else settings.burn_in.read_text,
     )
+
+
+def _alerting(settings: Settings, faces: Faces, tail: Reader) -> Alerting | None:
+    """None in a twin: nobody is told of what is simulated. CannotServe if the file is wrong by now."""
+    if settings.twin is not None:
+        return None
+    try:
+        told = AlertSettings() if settings.alerts is None else alerts.read(settings.alerts)
+    except YamlWrong as wrong:
+        raise CannotServe("unusable", str(wrong)) from wrong
+    store = Store(settings.alerted, tail.journal_id, tail.head.seq)
+    around = Surroundings(lambda: open_reader(settings.journal), now_us, look_of(faces))
+    return Alerting(store, told, tail.journal_id, around)
 
 
 def _times(settings: Settings) -> tuple[Callable[[], int], Lives, Twin | None]:

@@ -13,8 +13,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     starts this; `python`: the interpreter that jobs find first, None: this one. `record_days`: how long names and
     commands of jobs are kept after their last submission; `oidc`: the file of the identity provider; `forecast_cpu`:
     how much of a core forecasts may use, in percent, 0: there are none. `burn_in`: the script that a repaired node has
-    to pass, None: the one that comes with us. `twin`: the scenario that is simulated in place
-    of this machine, `speed` times as fast as the world."""
+    to pass, None: the one that comes with us; `alerts`: the file that says who is alerted. `twin`: the scenario that is
+    simulated in place of this machine, `speed` times as fast as the world."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     forecast_cpu: float = 10.0
     discipline: str | None = None  # None: the rules in force stay
     burn_in: Path | None = None
+    alerts: Path | None = None
     twin: Path | None = None
     speed: float = 1000.0
 
@@ -82,6 +83,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sites(self) -> Path:
         return self.data / "sites"
+
+    @property
+    def alerted(self) -> Path:
+        return self.data / "alerts.db"
 
     @property
     def keys(self) -> Path:

@@ -149,6 +149,13 @@ OF_MACHINE: Final = (
     help=t("The bash script that a repaired node has to pass.  [default: one that comes with Leitstand]"),
 )
 @click.option(
+    "--alerts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=lambda _ctx, _option, path: path and _alerts(path.absolute()),
+    metavar="FILE",
+    help=t("Who is told by webhook and mail what is wrong: the file that says so."),
+)
+@click.option(
     "--disk-reserve",
     "disk_reserve_bytes",
     callback=reading(parse_bytes),
@@ -211,6 +218,18 @@ def _of_twin(ctx: click.Context, data: Path, options: dict[str, Any]) -> tuple[P
     if not _is_given(ctx, "data"):
         data = TWINS / options["twin"].stem
     return data, {**options, "forecast_cpu": 0.0}
+
+
+def _alerts(path: Path) -> Path:
+    """The file, if it can be used; BadParameter."""
+    from leitstand.alerts import settings
+    from leitstand.runtime.yamlfile import YamlWrong
+
+    try:
+        settings.read(path)
+    except YamlWrong as wrong:
+        raise click.BadParameter(str(wrong)) from wrong
+    return path
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

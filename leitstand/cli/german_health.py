@@ -28,6 +28,27 @@ HEALTH: Final = {
     "well": "gut",
     "drained": "gesperrt",
     "burn-in": "Burn-in",
+    "List what people have to know, and who was told; test the way to them.": "Auflisten, was Menschen wissen müssen "
+    "und wem es gesagt wurde; den Weg zu ihnen prüfen.",
+    "List the alerts that are open; with --all the latest that are over, too.": "Die offenen Alarme auflisten; mit "
+    "--all auch die letzten, die vorbei sind.",
+    "Also those that are over.": "Auch die, die vorbei sind.",
+    "Tell every receiver an alert that says only that it is a test.": "Jedem Empfänger einen Alarm schicken, der nur "
+    "sagt, dass er ein Test ist.",
+    "test {id} is on its way; `leitstand alerts list --all` says who has it": "der Test {id} ist unterwegs; `leitstand "
+    "alerts list --all` sagt, wer ihn hat",
+    "No alerts.": "Keine Alarme.",
+    "SINCE": "SEIT",
+    "SEVERITY": "SCHWERE",
+    "ALERT": "ALARM",
+    "TOLD": "GESAGT",
+    "critical": "kritisch",
+    "over": "vorbei",
+    "open": "offen",
+    "{name}: not yet": "{name}: noch nicht",
+    "{name}: not yet ({tries} tries: {error})": "{name}: noch nicht ({tries} Versuche: {error})",
+    "Who is told by webhook and mail what is wrong: the file that says so.": "Wem per Webhook und Mail gesagt wird, "
+    "was nicht stimmt: die Datei, in der es steht.",
     "The bash script that a repaired node has to pass.  [default: one that comes with Leitstand]": "Das Bash-Skript, "
     "das ein reparierter Knoten bestehen muss.  [Vorgabe: eines, das Leitstand mitbringt]",
 }

@@ -41,6 +41,10 @@ COMMANDS: dict[str, Lazy] = {
         "List the nodes and what is free on them; report trouble of one, return one to service.",
     ),
     "sites": Lazy("leitstand.cli.sites:sites", "List, show, add, test and remove sites."),
+    "alerts": Lazy(
+        "leitstand.cli.alerts:alerts",
+        "List what people have to know, and who was told; test the way to them.",
+    ),
     "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
     "quota": Lazy(
         "leitstand.cli.entitlements:quota",

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from leitstand.alerts.sending import signature
+from tests import sinks
 from tests.plane import Plane
 from tests.slurm import Cluster, running
 from tests.system.test_sites import FAIR, described, said, until
@@ -42,6 +44,12 @@ resources: {accelerators: "H100:8", sites: [berlin]}
 checkpoint: {path: ckpt, every: 1m, grace: 10s}
 max_duration: 1h
 """
+ALERTS = """
+webhooks:
+  - {{name: hook, url: "http://127.0.0.1:{http}/", secret_file: {base}/key}}
+mail:
+  - {{name: ops, host: 127.0.0.1, port: {smtp}, tls: none, from: leitstand@example.org, to: [ops@example.org]}}
+"""
 BURN_IN = 'echo "burn-in on $LEITSTAND_NODE with $CUDA_VISIBLE_DEVICES"; [ ! -e {base}/still-bad ]\n'
 
 
@@ -65,8 +73,21 @@ def cluster(base: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def plane(base: Path) -> Iterator[Plane]:
-    with Plane(base / "data", gpus=1, command=(*FAIR, "--burn-in", str(base / "burn-in.sh"))) as made:
+def told() -> Iterator[tuple[sinks.Sink, sinks.Sink]]:
+    """A receiver of webhooks and a mail server."""
+    with sinks.http() as http, sinks.smtp() as smtp:
+        yield http, smtp
+
+
+@pytest.fixture
+def plane(base: Path, told: tuple[sinks.Sink, sinks.Sink]) -> Iterator[Plane]:
+    http, smtp = told
+    http.fails = 1  # it is told again
+    (base / "key").write_text("s3cret")
+    alerts = base / "alerts.yaml"
+    alerts.write_text(ALERTS.format(http=http.port, smtp=smtp.port, base=base))
+    options = ("--burn-in", str(base / "burn-in.sh"), "--alerts", str(alerts))
+    with Plane(base / "data", gpus=1, command=(*FAIR, *options)) as made:
         yield made
 
 
@@ -96,7 +117,10 @@ def _seconds(at: Any) -> float:
     return at / 1e6 if isinstance(at, int) else datetime.fromisoformat(at).timestamp()
 
 
-def test_a_gpu_that_fails_under_a_gang(plane: Plane, cluster: Cluster, base: Path) -> None:
+def test_a_gpu_that_fails_under_a_gang(
+    plane: Plane, cluster: Cluster, base: Path, told: tuple[sinks.Sink, sinks.Sink]
+) -> None:
+    http, smtp = told
     said(plane.cli("sites", "add", str(described(base, cluster, "berlin"))))
     job_file = base / "gang.yaml"
     job_file.write_text(GANG)
@@ -111,7 +135,6 @@ def test_a_gpu_that_fails_under_a_gang(plane: Plane, cluster: Cluster, base: Pat
     places = [task["node"] for task in first["tasks"]]
     bad, other = places[1], places[0]
 
-    clock = {"error": 0.0}
     began = inject(base, bad.removeprefix("berlin."), 79, 3)
     until(plane, lambda: not node(plane, bad)["in_service"], "the node is drained")
     until(
@@ -133,6 +156,20 @@ def test_a_gpu_that_fails_under_a_gang(plane: Plane, cluster: Cluster, base: Pat
     assert "drained since" in plane.cli("nodes").stderr
     assert "the GPU fell off the bus" in plane.cli("nodes").stderr
 
+    until(plane, lambda: http.posts and smtp.mails, "the alert was received")
+    headers, body = http.posts[0]
+    signed = headers["Leitstand-Signature"].partition(",")[0].removeprefix("t=")
+    assert headers["Leitstand-Signature"] == signature(b"s3cret", int(signed), body)
+    alert = json.loads(body)
+    assert (alert["kind"], alert["subject"], alert["severity"]) == ("node_drained", bad, "critical")
+    assert f"node {bad} is drained: GPU 3: Xid 79" in smtp.mails[0]["Subject"]
+    clock = {
+        "mailed": round(smtp.received[0] - began, 3),
+        "webhook, second try": round(http.received[0] - began, 3),
+    }
+    (shown_alert,) = plane.json("alerts")
+    assert (shown_alert["id"], len(shown_alert["told"])) == (alert["id"], 2)
+
     (base / "still-bad").touch()
     burn_in = plane.json("nodes", "return", bad, "--yes")["job"]
     until(plane, lambda: plane.json("job", burn_in)["state"] == "failed", "the burn-in fails")
@@ -143,6 +180,10 @@ def test_a_gpu_that_fails_under_a_gang(plane: Plane, cluster: Cluster, base: Pat
     until(plane, lambda: plane.json("job", burn_in)["state"] == "succeeded", "the burn-in passes")
     until(plane, lambda: node(plane, bad)["in_service"], "the node serves again")
     said(plane.cli("cancel", job))
+    until(
+        plane, lambda: [one for one in http.posts if b'"event":"closed"' in one[1]], "it is told to be over"
+    )
+    assert plane.json("alerts") == []
 
     clock |= _clock(plane, began)
     kept = Path("build/health.json")

@@ -195,6 +195,8 @@ CASES: dict[str, Make] = {
     "PUT /v1/sites/{}": of_platform("/v1/sites/aachen", "", SITE),
     "DELETE /v1/sites/{}": of_platform("/v1/sites/here"),
     "POST /v1/sites/test": of_platform("/v1/sites/test", "", SITE),
+    "GET /v1/alerts": of_platform("/v1/alerts"),
+    "POST /v1/alerts/test": of_platform("/v1/alerts/test", "", {}),
     "POST /v1/nodes/{}/report": of_platform("/v1/nodes/node-2/report", "", {"kind": "xid", "code": 63}),
     "POST /v1/nodes/{}/return": of_platform("/v1/nodes/node-2/return", "", {"burn_in": False}),
     "GET /v1/maintenance": of_platform("/v1/maintenance"),

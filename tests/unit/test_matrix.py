@@ -40,6 +40,8 @@ MAY = {
     "secret:set": "O A M",
     "secret:delete": "O A",
     "node:list": "O P S",
+    "alert:list": "O P",
+    "alert:test": "O",
     "node:report": "O",
     "node:return": "O",
     "site:list": "O P S",
