@@ -12,7 +12,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from bench.support.load import Load, Outcome
 from bench.support.plant import Plant, cpu_s, free_port
 from leitstand.app.settings import Settings
 from leitstand.core.facts import JobSubmitted
-from leitstand.journal.sqlite import SqliteReader
+from leitstand.journal.place import open_reader
 
 OPEN_CLIENTS = 64  # at a given rate: so many that none has to wait for the answer to another
 BODY = json.dumps({"name": "bench", "resources": {"gpus": 1}, "run": ["true"], "expected_duration": 2})
@@ -84,7 +84,7 @@ class Plane:
         return {f"{name}_cpu_us_per_request": round(seconds / count * 1e6) for name, seconds in used.items()}
 
     def lost(self) -> dict[str, Any]:
-        with SqliteReader(self.settings.journal) as journal:
+        with open_reader(self.settings.journal) as journal:
             recorded = sum(isinstance(entry.fact, JobSubmitted) for entry in journal.read(0))
         lost = self.acknowledged - recorded
         return {
@@ -112,10 +112,12 @@ def member(api: str, admin: str) -> str:
 
 
 @contextlib.contextmanager
-def control_plane(plant: Plant) -> Iterator[Plane]:
-    """Writer (simulated fleet) and faces on a fresh folder, ready; both end with the block."""
+def control_plane(plant: Plant, prepare: Callable[[Path], None] = lambda folder: None) -> Iterator[Plane]:
+    """Writer (simulated fleet) and faces on a fresh folder, ready; both end with the block. `prepare`: may say where
+    journal and stores are."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         settings = Settings(data=Path(folder), port=free_port())
+        prepare(settings.data)
         token = secrets.token_urlsafe(24)
         settings.admin_token.write_text(token)
         settings.admin_token.chmod(0o600)

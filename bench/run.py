@@ -18,11 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "build" / "bench.json"
 SECONDS_MAX = 1800
 LONG = {
+    "failover": SECONDS_MAX,
     "forecast": 6 * 3600,
     "scale": SECONDS_MAX,
     "shares": SECONDS_MAX,
     "slurm": 2 * SECONDS_MAX,
     "months": 6 * 3600,
+    "postgres": SECONDS_MAX,
     "simulators": SECONDS_MAX,
     "speed": 2 * SECONDS_MAX,
     "watched": 2 * SECONDS_MAX,

@@ -19,9 +19,10 @@ START_S = 30.0
 
 class Server:
     """Real, with its files in a `folder` that another user may enter; `url`: of a database in which a test may do what
-    it wants."""
+    it wants. Not `durable`: quicker, and nothing is left of it after a crash."""
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = True) -> None:
+        self._durable = durable
         self.binaries = binaries()
         self._made = tempfile.TemporaryDirectory(prefix="leitstand-postgres-")
         Path(self._made.name).chmod(0o711)
@@ -44,6 +45,8 @@ class Server:
         log = (self.folder / "log").open("ab")
         listening = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.folder)]
         small = ["-c", "max_connections=80", "-c", "shared_buffers=16MB"]
+        if not self._durable:
+            small += ["-c", "fsync=off"]
         self.process = subprocess.Popen(
             [str(self.binaries / "postgres"), "-D", str(self.folder), *listening, *small],
             stdout=log,

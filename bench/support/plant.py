@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A writer process as in production (SQLite journal, inbox, live clock, loop) over a simulated fleet of any size.
+"""A writer process as in production (journal, inbox, live clock, loop) over a simulated fleet of any size.
 
 `python -m bench.support.plant SETTINGS PLANT`, both JSON. `busy` > 0 makes the core compute for that share of every
 `window_us`, as a core with much to plan would.
@@ -23,7 +23,7 @@ from leitstand.core.facts import Fact, NodeAdded, Observation, RulesSet, SiteAdd
 from leitstand.core.rules import Rules
 from leitstand.engines.simulated import SimulatedEngine
 from leitstand.journal import snapshots
-from leitstand.journal.sqlite import SqliteJournal
+from leitstand.journal.place import open_writer
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def serve(settings: Settings, plant: Plant) -> None:
-    journal = SqliteJournal(settings.journal)
+    journal = open_writer(settings.journal)
     state, head = snapshots.restore(journal, settings.snapshots)
     clock = LiveClock(head.at)
     engine = SimulatedEngine()

@@ -154,6 +154,13 @@ class Store:
         """The receiver has it."""
         self._change(delivery, delivery.tries + 1, delivery.due_us, now_us, "")
 
+    def told_elsewhere(self, before_us: int, now_us: int) -> None:
+        """Another told what was due before then."""
+        with self._lock:
+            self._connection.execute(
+                "UPDATE deliveries SET told_us = ? WHERE told_us = 0 AND due_us < ?", (now_us, before_us)
+            )
+
     def failed(self, delivery: Delivery, now_us: int, error: str) -> None:
         """It has to be tried again."""
         first, longest = BACKOFF_S

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from leitstand.api import health, schema
 from leitstand.api.auth import STRANGER, Identity, Unknown, check_origin, header, unauthenticated
+from leitstand.api.codes import WRITES
 from leitstand.api.context import Faces, Shown, Twin
 from leitstand.api.identity import routes as identity
 from leitstand.api.jobs import (
@@ -33,6 +34,7 @@ from leitstand.api.jobs import (
 from leitstand.api.onboarding import agreement, applications, reviews
 from leitstand.api.permission import check_held, check_routes
 from leitstand.api.problems import Problem, not_allowed, on_exception, too_many_attempts
+from leitstand.api.seat import READS
 from leitstand.api.tenancy import (
     budgets,
     commitments,
@@ -193,6 +195,8 @@ def _door(
             if not is_open:
                 scope["identity"] = _who(faces, scope, for_strangers)
                 check_origin(scope)
+                if faces.stands_by and scope["method"] in WRITES and path not in READS:
+                    faces.check_writer()
         except Problem as problem:
             await _refuse(problem, scope, receive, answer.send)
             return

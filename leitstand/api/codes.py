@@ -111,6 +111,7 @@ _CODES: Final = (
     Code("internal", 500, "the request could not be answered"),
     Code("storage-away", 503, "what the data folder holds cannot be read or written now"),
     Code("writer-away", 503, "the writer is away", takes=("writes",)),
+    Code("standby", 503, "this control plane is on standby, and https://one.example leads", takes=("writes",)),
     Code("disk-full", 507, "free disk space is below the reserve"),
 )  # fmt: skip
 CODES: Final = _CODES

@@ -20,6 +20,7 @@ from leitstand.api.identity.devices import Devices
 from leitstand.api.identity.names import Names, PersonAnswer
 from leitstand.api.lives import Lives
 from leitstand.api.problems import Problem, disk_full
+from leitstand.api.seat import Seat
 from leitstand.core.facts import Observation
 from leitstand.core.rules import Rules
 from leitstand.core.units import MINUTE_US, SECOND_US
@@ -128,7 +129,8 @@ class Faces(msgspec.Struct):
     short codes that people who are signed in tried; `devices`: command lines that wait to be let in; `provider`: of
     identities, None without one; `forecasts`: the last one; `now`: the journal's time, `wall`: the world's, which is
     another one in a twin; `lives`: of what opens doors; `twin`: what a twin says of itself, None in a real one;
-    `burn_in`: the script that a repaired node has to pass; OSError, ValueError. `alerts`: None in a twin."""
+    `burn_in`: the script that a repaired node has to pass; OSError, ValueError. `alerts`: None in a twin; `seat`: among
+    control planes that take turns, None where there is one alone."""
 
     follower: Follower
     reading: Reading
@@ -162,6 +164,22 @@ class Faces(msgspec.Struct):
     twin: Twin | None = None
     burn_in: Callable[[], str] = lambda: burnin.SCRIPT
     alerts: Alerts | None = None
+    seat: Seat | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether what all machines of this control plane share is ours to look after."""
+        return self.seat is None or self.follower.link.connected
+
+    @property
+    def is_led_by_another(self) -> bool:
+        """Whether another control plane was seen to lead."""
+        return self.seat is not None and not self.follower.link.connected and self.seat.is_led_by_another
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether another control plane is to be asked for anything that changes something."""
+        return self.seat is not None and self.seat.stands_by(self.follower.link.connected)
 
     def begin_life(self, digest: str, life_us: int) -> int:
         """When what opens a door, and is new, ends: what the journal is told of it."""
@@ -183,7 +201,14 @@ class Faces(msgspec.Struct):
     def check_writer(self) -> None:
         """Problem 503 if there is nobody to ask, before anything is written for the request."""
         if not self.follower.link.connected:
-            raise _away(WriterAway(unknown=False))
+            raise self._nobody(WriterAway(unknown=False))
+
+    def _nobody(self, away: WriterAway) -> Problem:
+        """The problem where the writer cannot be asked."""
+        if self.stands_by and not away.unknown:
+            assert self.seat is not None
+            return self.seat.refusal()
+        return _away(away)
 
     async def ask(self, who: Identity, tenant: str, observation: Observation) -> Settled:
         """The writer's answer, when its facts are durable and folded here; a Problem for every refusal."""
@@ -194,7 +219,7 @@ class Faces(msgspec.Struct):
             try:
                 settled = await self.follower.ask(who.token, observation)
             except WriterAway as away:
-                raise _away(away) from None
+                raise self._nobody(away) from None
             except TooManyAsked as error:
                 raise Problem(429, "busy", str(error), retry_after_s=RETRY_AFTER_S) from None
         if settled.refused:

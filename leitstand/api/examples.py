@@ -280,6 +280,35 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     ),
     "BlobAnswer": _one({"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}),
     "Health": _one(
-        {"status": "ok", "version": "0.3.0", "seq": 4711, "forecast": "ok", "twin": None},
+        {
+            "status": "ok",
+            "version": "0.3.0",
+            "seq": 4711,
+            "forecast": "ok",
+            "twin": None,
+            "turn": {
+                "role": "leader",
+                "leader": "https://one.example",
+                "since_at": "2026-11-24T08:00:00Z",
+                "epoch": 3,
+                "members": [
+                    {
+                        "address": "https://one.example",
+                        "role": "leader",
+                        "behind": 0,
+                        "silent_s": 0.4,
+                        "note": "",
+                    },
+                    {
+                        "address": "https://two.example",
+                        "role": "standby",
+                        "behind": 2,
+                        "silent_s": 0.9,
+                        "note": "",
+                    },
+                ],
+                "as_of": "2026-11-24T09:00:00Z",
+            },
+        },
     ),
 }  # fmt: skip

@@ -13,24 +13,27 @@ from prometheus_client.registry import Collector
 
 from leitstand import __version__
 from leitstand.api.auth import STRANGER, header, unauthenticated
-from leitstand.api.context import Faces, Shown, faces_of
+from leitstand.api.context import AWAY, Faces, Shown, faces_of
 from leitstand.api.jobs.nodes import nodes_of
 from leitstand.api.permission import OPEN, PLATFORM
 from leitstand.api.problems import Problem
+from leitstand.api.seat import STANDBY, Turn
 from leitstand.views.rows import LIVE
 
 BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`status`: ok | writer-away; `seq`: the last journal entry that readings show; `forecast`: off | ok |
-    stale, whether there is one that may be shown; `twin`: what is simulated here, null in a real control plane."""
+    """`status`: ok | writer-away | standby; `seq`: the last journal entry that readings show; `forecast`: off | ok |
+    stale, whether there is one that may be shown; `twin`: what is simulated here, null in a real control plane; `turn`:
+    who leads, where control planes take turns on one journal, null where there is one alone."""
 
     status: str
     version: str
     seq: int
     forecast: str
     twin: Shown | None
+    turn: Turn | None
 
 
 class Traffic:
@@ -52,16 +55,18 @@ class Traffic:
 
 @get("/healthz", opt={"action": OPEN}, summary="Is it well?")
 async def healthz(request: Request[Any, Any, Any]) -> Response[Health]:
-    """200 while the writer can be asked, else 503; readings go on without it."""
+    """200 while the writer can be asked, else 503; readings go on without it. Of several that take turns, only the
+    leader says 200: a proxy sends requests there."""
     faces = faces_of(request)
     follower = faces.follower
     well = follower.link.connected
     status = Health(
-        "ok" if well else "writer-away",
+        "ok" if well else STANDBY if faces.stands_by else AWAY,
         __version__,
         follower.folded,
         faces.forecasts.state(faces.now()),
         None if faces.twin is None else faces.twin(),
+        None if faces.seat is None else faces.seat.turn(well),
     )
     return Response(status, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 

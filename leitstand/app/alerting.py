@@ -25,6 +25,7 @@ TELL_EVERY_S: Final = 1.0
 PRUNE_EVERY: Final = 3_600  # derivations
 ENTRIES_MAX: Final = 20_000  # of one reading
 TOLD_MAX: Final = 20  # to one receiver at once
+ELSEWHERE_US: Final = 30 * 60_000_000  # twice the longest pause between two tries
 PATIENCE_US: Final = 30_000_000  # that something lasts before it is alerted
 
 _log = logging.getLogger("leitstand.alerts")
@@ -40,11 +41,13 @@ class Sight(NamedTuple):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """`open_journal()`: a reader of the chore's own; `now()`: the world's time, µs; `look()`: what is seen now."""
+    """`open_journal()`: a reader of the chore's own; `now()`: the world's time, µs; `look()`: what is seen now;
+    `leave()`: whether another control plane tells."""
 
     open_journal: Callable[[], Reader]
     now: Callable[[], int]
     look: Callable[[], Iterator[Sight]]
+    leave: Callable[[], bool] = bool  # False
 
 
 class Alerting:
@@ -66,7 +69,12 @@ class Alerting:
         await asyncio.to_thread(self._derive)
 
     async def tell(self) -> None:
-        """What is due, to each receiver."""
+        """What is due, to each receiver. Of several control planes that take turns, all derive the same, and the leader
+        tells it; a standby leaves what is older than ELSEWHERE_US to it, and tells the rest again if it has to lead."""
+        if self._around.leave():
+            now_us = self._around.now()
+            await asyncio.to_thread(self.store.told_elsewhere, now_us - ELSEWHERE_US, now_us)
+            return
         await asyncio.gather(*(asyncio.to_thread(self._tell, sink) for sink in self._settings.sinks))
 
     def test(self) -> str:
@@ -133,7 +141,7 @@ def look_of(faces: Faces) -> Callable[[], Iterator[Sight]]:
     sites: dict[str, None] = {}
 
     def look() -> Iterator[Sight]:
-        yield Sight("writer_away", "", {}, not faces.follower.link.connected)
+        yield Sight("writer_away", "", {}, not faces.follower.link.connected and not faces.is_led_by_another)
         yield Sight("journal_away", "", {}, faces.follower.away)
         yield Sight("disk_low", "", {}, faces.disk_low())
         health = faces.sites.health()

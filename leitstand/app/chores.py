@@ -52,12 +52,36 @@ class Chore(NamedTuple):
 
 def start(settings: Settings, faces: Faces, alerting: Alerting | None = None) -> list[asyncio.Task[None]]:
     """The chores as tasks that never end."""
-    applications = Applications()
     chores: tuple[Chore, ...] = (
         Chore("signing the journal's head", lambda: sign_now(settings), SIGN_EVERY_S, SIGN_EVERY_S),
         Chore(
             "writing a snapshot", lambda: write_snapshot(settings, faces), SNAPSHOT_LOOK_S, SNAPSHOT_AGAIN_S
         ),
+        *(only_leading(faces, chore) for chore in _of_all(settings, faces)),
+    )
+    if alerting is not None:
+        derive = Chore("deriving alerts", alerting.derive, DERIVE_EVERY_S, ALERT_AGAIN_S)
+        chores = (*chores, derive, Chore("telling alerts", alerting.tell, TELL_EVERY_S, ALERT_AGAIN_S))
+    if settings.forecast_cpu:
+        run = Chore("forecasting", lambda: run_forecaster(settings), FORECASTER_S, FORECASTER_AGAIN_S)
+        chores = (*chores, run)
+    return [asyncio.create_task(repeat(chore), name=chore.name) for chore in chores]
+
+
+def only_leading(faces: Faces, chore: Chore) -> Chore:
+    """A chore about what all machines of a control plane share: its leader does it."""
+
+    async def do() -> None:
+        if faces.leads:
+            await chore.do()
+
+    return chore._replace(do=do)
+
+
+def _of_all(settings: Settings, faces: Faces) -> tuple[Chore, ...]:
+    """What is deleted once it is old."""
+    applications = Applications()
+    return (
         Chore("deleting old work directories", lambda: prune_blobs(faces), PRUNE_EVERY_S, PRUNE_EVERY_S),
         Chore(
             "deleting secrets of ended jobs",
@@ -93,13 +117,6 @@ def start(settings: Settings, faces: Faces, alerting: Alerting | None = None) ->
             PRUNE_EVERY_S,
         ),
     )
-    if alerting is not None:
-        derive = Chore("deriving alerts", alerting.derive, DERIVE_EVERY_S, ALERT_AGAIN_S)
-        chores = (*chores, derive, Chore("telling alerts", alerting.tell, TELL_EVERY_S, ALERT_AGAIN_S))
-    if settings.forecast_cpu:
-        run = Chore("forecasting", lambda: run_forecaster(settings), FORECASTER_S, FORECASTER_AGAIN_S)
-        chores = (*chores, run)
-    return [asyncio.create_task(repeat(chore), name=chore.name) for chore in chores]
 
 
 async def repeat(chore: Chore) -> None:

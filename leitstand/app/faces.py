@@ -38,7 +38,8 @@ from leitstand.api.amounts import moment
 from leitstand.api.auth import Tokens
 from leitstand.api.context import Faces, Limits, Shown, Twin
 from leitstand.api.lives import Lives, WorldLives
-from leitstand.app import chores
+from leitstand.api.seat import Seat
+from leitstand.app import chores, seats
 from leitstand.app.admin_token import AdminTokenFile
 from leitstand.app.alerting import Alerting, Surroundings, look_of
 from leitstand.app.forwarded import forwarded
@@ -147,9 +148,11 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         tasks = [
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(server.serve(sockets=[listener]), name="server"),
-            asyncio.create_task(_say_ready(server, follower), name="ready"),
+            asyncio.create_task(_say_ready(server, faces), name="ready"),
             *chores.start(settings, faces, alerting),
         ]
+        if faces.seat is not None:
+            tasks.append(asyncio.create_task(seats.watch(settings, faces.seat), name="look at the lease"))
         try:
             await _until(ending, tasks)
         finally:
@@ -257,6 +260,7 @@ def _faces(settings: Settings, follower: Follower, views: Database, journal: str
         test_site=lambda file: checks.run(file, journal),
         twin=twin,
         burn_in=burnin.SCRIPT.strip if settings.burn_in is None else settings.burn_in.read_text,
+        seat=Seat(settings.member, settings.address) if settings.standby else None,
     )
 
 
@@ -269,7 +273,12 @@ def _alerting(settings: Settings, faces: Faces, tail: Reader) -> Alerting | None
     except YamlWrong as wrong:
         raise CannotServe("unusable", str(wrong)) from wrong
     store = Store(settings.alerted, tail.journal_id, tail.head.seq)
-    around = Surroundings(lambda: open_reader(settings.journal), now_us, look_of(faces))
+    around = Surroundings(
+        open_journal=lambda: open_reader(settings.journal),
+        now=now_us,
+        look=look_of(faces),
+        leave=lambda: faces.is_led_by_another,
+    )
     return Alerting(store, told, tail.journal_id, around)
 
 
@@ -335,10 +344,14 @@ def _server(settings: Settings, application: ASGIApp) -> uvicorn.Server:
     return _Server(config)
 
 
-async def _say_ready(server: uvicorn.Server, follower: Follower) -> None:
-    """Say `ready` once requests are answered; with a writer on the other side, if one comes up in LINK_S."""
+async def _say_ready(server: uvicorn.Server, faces: Faces) -> None:
+    """Say `ready` once requests are answered; with a writer on the other side, if one comes up in LINK_S, or as a
+    standby."""
     deadline = time.monotonic() + LINK_S
-    while not server.started or (not follower.link.connected and time.monotonic() < deadline):
+    link = faces.follower.link
+    while not server.started or (not link.connected and time.monotonic() < deadline):
+        if server.started and faces.is_led_by_another:
+            break
         await asyncio.sleep(POLL_S)
     print("ready", flush=True)
 

@@ -66,6 +66,7 @@ def check(settings: Settings) -> None:
     ):
         if size > SIZE_MAX:
             raise _bad(option, t("{size} bytes is over the limit of {limit}", size=size, limit=SIZE_MAX))
+    _check_turns(settings)
     _check_tls(settings)
     _check_oidc(settings)
     try:
@@ -81,6 +82,26 @@ def check(settings: Settings) -> None:
                 host=settings.host,
             ),
         )
+
+
+def _check_turns(settings: Settings) -> None:
+    if not settings.standby:
+        for option, given in (("--shared", settings.shared), ("--address", settings.address)):
+            if given:
+                raise _bad(option, t("is for control planes that take turns: give --standby, too"))
+        return
+    if settings.gpus is not None or settings.nodes > 1:
+        message = t(
+            "control planes that take turns run nothing on their own machines; leave --gpus and --nodes out"
+        )
+        raise _bad("--standby", message)
+    if settings.shared is None:
+        message = t(
+            "needs --shared DIR, a folder that all of them have: work directories and sites lie there"
+        )
+        raise _bad("--standby", message)
+    if not (settings.shared.is_dir() and os.access(settings.shared, os.W_OK)):
+        raise _bad("--shared", t("{folder} is no folder that can be written", folder=settings.shared))
 
 
 def _check_tls(settings: Settings) -> None:
@@ -182,6 +203,9 @@ def prepare_folder(settings: Settings, urls: Urls = NO_URLS) -> None:
             raise _bad("--data", t("{folder} holds other things; name a new or empty folder", folder=data))
         data.chmod(0o700)
         _settle(settings, urls)
+        if settings.standby and not stores.are_in_databases(data):
+            message = t("whoever takes over needs journal and stores: give --journal and --keys")
+            raise _bad("--standby", message)
         (data / "log").mkdir(mode=0o700, exist_ok=True)
         if stores.are_in_databases(data):
             _agree(settings)

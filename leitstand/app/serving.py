@@ -26,6 +26,7 @@ from leitstand.stores.tables import StoreAway
 
 EXIT_CODES: Final = {
     "failed": 1, "insecure": 2, "busy": 3, "locked": 4, "unusable": 5, "fenced": 6, "full": 7, "clock": 8, "away": 9,
+    "lost": 10,
 }  # fmt: skip
 ALERT: Final = "CRITICAL"  # a line on standard error that begins so is for the operator: the parent shows it
 LOCK_POLL_S: Final = 0.05
@@ -43,8 +44,9 @@ class CannotServe(Exception):
 
 
 @contextlib.contextmanager
-def saying_why(settings: Settings) -> Iterator[None]:
-    """What the process cannot go on from ends it: one line on standard error and a code of EXIT_CODES."""
+def saying_why(settings: Settings, *, leads: bool = False) -> Iterator[None]:
+    """What the process cannot go on from ends it: one line on standard error and a code of EXIT_CODES. `leads`: it has
+    a lease to lose, and may be started again at once."""
     logging.basicConfig(format="%(levelname)s %(asctime)s %(name)s: %(message)s")  # to standard error
     try:
         yield
@@ -53,9 +55,11 @@ def saying_why(settings: Settings) -> Iterator[None]:
     except (JournalUnusable, NewerRecords) as error:
         _end(EXIT_CODES["unusable"], str(error))
     except StaleHead:
-        _end(EXIT_CODES["fenced"], f"another writer took over the journal of {settings.data}; this one ends")
+        code = "lost" if leads else "fenced"
+        _end(EXIT_CODES[code], f"another writer took over the journal of {settings.data}; this one ends")
     except (JournalAway, StoreAway) as error:
-        _end(EXIT_CODES["away"], f"{error}; it goes on when the server is back")
+        code = "lost" if leads and isinstance(error, JournalAway) else "away"
+        _end(EXIT_CODES[code], f"{error}; it goes on when the server is back")
     except (JournalFull, OSError, sqlite3.Error) as error:
         if isinstance(error, JournalFull) or is_full(error):
             _end(EXIT_CODES["full"], f"no room in {settings.data} ({error}); free some disk, then it goes on")

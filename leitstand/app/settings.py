@@ -14,7 +14,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commands of jobs are kept after their last submission; `oidc`: the file of the identity provider; `forecast_cpu`:
     how much of a core forecasts may use, in percent, 0: there are none. `burn_in`: the script that a repaired node has
     to pass, None: the one that comes with us; `alerts`: the file that says who is alerted. `twin`: the scenario that is
-    simulated in place of this machine, `speed` times as fast as the world."""
+    simulated in place of this machine, `speed` times as fast as the world. `standby`: it takes turns with others on its
+    journal, of which one leads; `member`: this one, another one at each start, reached by others at `address`;
+    `shared`: the folder that all of them have for work directories and sites."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -37,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alerts: Path | None = None
     twin: Path | None = None
     speed: float = 1000.0
+    standby: bool = False
+    member: str = ""
+    address: str = ""
+    shared: Path | None = None
 
     def to_json(self) -> str:
         """What the two processes get as their only argument."""
@@ -74,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def blobs(self) -> Path:
-        return self.data / "blobs"
+        return (self.shared or self.data) / "blobs"
 
     @property
     def runs(self) -> Path:
@@ -82,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sites(self) -> Path:
-        return self.data / "sites"
+        return (self.shared or self.data) / "sites"
 
     @property
     def alerted(self) -> Path:

@@ -9,6 +9,7 @@ Exit codes: 0 stopped by a signal · 1 a process could not start · 2 a setting 
 
 import contextlib
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 from click.core import ParameterSource
 
 from leitstand import __version__
@@ -64,7 +66,7 @@ SPEED: Final = 1000.0
 TWINS: Final = Path("~/.local/share/leitstand-twins")  # a folder for each scenario
 OF_MACHINE: Final = (
     "gpus", "nodes", "discipline", "uids", "python", "forecast_cpu", "log_bytes_max", "journal",
-    "keys",
+    "keys", "standby", "shared", "address",
 )  # fmt: skip
 
 
@@ -91,6 +93,26 @@ OF_MACHINE: Final = (
         "The PostgreSQL database, of another server, that holds the keys of people and tenants; names, commands and "
         "secrets are then in that of the journal.  [default: files in the data folder]"
     ),
+)
+@click.option(
+    "--standby",
+    is_flag=True,
+    help=t(
+        "One of several on the journal: one leads, the others stand by. Runs are on the sites that were added."
+    ),
+)
+@click.option(
+    "--shared",
+    type=click.Path(path_type=Path),
+    callback=lambda _ctx, _option, path: path and path.absolute(),
+    metavar="DIR",
+    help=t("With --standby: the folder that all of them have, for work directories and sites."),
+)
+@click.option(
+    "--address",
+    metavar="URL",
+    default="",
+    help=t("With --standby: where the others are told that this one is."),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help=t("The address to listen on."))
 @click.option("--port", type=click.IntRange(1, 65535), default=8640, show_default=True, help=t("The port."))
@@ -250,6 +272,9 @@ def start(
     first job). A wrong setting or a folder that cannot be used is a ClickException. `urls`: of the databases that hold
     journal and keys, from now on; they may hold passwords and are no part of the settings, which others may see.
     """
+    if settings.standby:
+        here_at = settings.address or address(settings)
+        settings = msgspec.structs.replace(settings, member=secrets.token_hex(8), address=here_at)
     check(settings)
     scenario = scenario_of(settings)
     isolation = here()
@@ -271,6 +296,9 @@ def start(
                 label, said = t("runs"), lines(settings, isolation)
                 if scenario is not None:
                     label, said = t("TWIN"), _of_twin_lines(settings, scenario)
+                if settings.standby:
+                    label = t("turns")
+                    said = [t("with others on its journal: `leitstand status` says who leads")]
                 _say_ready(settings, [(label, line) for line in said], next_lines)
                 children.watch(_say_death)
             _say(
@@ -357,7 +385,9 @@ def _first_lines(settings: Settings) -> list[str]:
         )
     url = "" if address(settings) == URL_DEFAULT else f"LEITSTAND_URL={address(settings)} "
     first = "run -- 'echo Hello from $(hostname)'"
-    if settings.twin is not None:
+    if settings.standby:
+        first = "status"
+    elif settings.twin is not None:
         first = "submit --gpus 8 --expected-duration 2h -- python train.py"
     elif settings.gpus != 0:
         first = "run --gpus 1 -- 'echo Hello from GPU $CUDA_VISIBLE_DEVICES'"

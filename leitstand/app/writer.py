@@ -45,6 +45,7 @@ from leitstand.runtime import collector
 from leitstand.runtime.clock import LiveClock
 from leitstand.runtime.inbox import Inbox
 from leitstand.runtime.loop import Loop, resume
+from leitstand.runtime.ports import Engine
 from leitstand.runtime.sites import Sites
 from leitstand.runtime.spec import OPERATOR, RunSpec
 from leitstand.stores.blobs import Blobs
@@ -59,20 +60,20 @@ _log = logging.getLogger("leitstand.writer")
 
 def main() -> None:
     settings = Settings.from_json(sys.argv[1])
-    with saying_why(settings), lock(settings.lock, LOCK_S):
+    with saying_why(settings, leads=settings.standby), lock(settings.lock, LOCK_S):
         serve(settings)
 
 
 def serve(settings: Settings) -> None:
     """Restore, adopt, accept, loop."""
-    if settings.twin is None:
+    site: LocalSite | None = None
+    if settings.twin is None and not settings.standby:  # who may have to leave its machine runs nothing there
         try:
             site = discover(settings.gpus, settings.nodes)
         except ValueError as error:
             raise CannotServe("unusable", str(error)) from error
-    journal = open_writer(settings.journal, synced=settings.twin is None)
-    state, _ = snapshots.restore(journal, settings.snapshots)
-    with contextlib.closing(journal), contextlib.ExitStack() as closing:
+    with contextlib.ExitStack() as closing:
+        journal, state = _journal(settings, closing)
         if settings.twin is None:
             world = _machine(settings, site, journal, state, closing)
         else:
@@ -80,6 +81,21 @@ def serve(settings: Settings) -> None:
 
             world = simulated(settings, journal.head, state)
         _run(settings, journal, state, world)
+
+
+def _journal(settings: Settings, closing: contextlib.ExitStack) -> tuple[Writer, State]:
+    """The journal to append to, once it is ours, and the state after its last entry. `closing` lets go of it."""
+    if settings.standby:
+        from leitstand.app.leading import stand_by  # a control plane on a file has no need of it
+
+        led = stand_by(settings)
+        closing.callback(led.keeper.give_back)
+        closing.callback(led.journal.close)
+        return led.journal, led.state
+    journal = open_writer(settings.journal, synced=settings.twin is None)
+    closing.callback(journal.close)
+    state, _ = snapshots.restore(journal, settings.snapshots)
+    return journal, state
 
 
 def _run(settings: Settings, journal: Writer, state: State, world: World) -> None:
@@ -103,12 +119,13 @@ def _run(settings: Settings, journal: Writer, state: State, world: World) -> Non
 
 def _machine(
     settings: Settings,
-    site: LocalSite,
+    site: LocalSite | None,
     journal: Writer,
     state: State,
     closing: contextlib.ExitStack,
 ) -> World:
-    """The wall clock, this machine and the sites of the book. `closing` lets go of the stores at the end."""
+    """The wall clock, this machine if it is a `site`, and those of the book. `closing` lets go of the stores at the
+    end."""
     clock = LiveClock(journal.head.at)
     now = clock.wait(0)
     if clock.lag_us > LAG_MAX_US:
@@ -131,12 +148,15 @@ def _machine(
         tenants=tenants(settings),
         python=(settings.python or Path(sys.executable)).absolute(),
     )
-    limits = Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US)
-    gpus = watch(site, clock.wake)
-    if gpus is not None:
-        closing.callback(gpus.close)
-    local = LocalEngine(settings.runs, site, around, limits, gpus.take if gpus is not None else tuple)
-    sites = Sites({SITE: local}, lambda node: state.nodes[node].site)
+    engines: dict[str, Engine] = {}
+    if site is not None:
+        limits = Limits(log_bytes_max=settings.log_bytes_max, grace_us=settings.grace_s * SECOND_US)
+        gpus = watch(site, clock.wake)
+        if gpus is not None:
+            closing.callback(gpus.close)
+        take = gpus.take if gpus is not None else tuple
+        engines[SITE] = LocalEngine(settings.runs, site, around, limits, take)
+    sites = Sites(engines, lambda node: state.nodes[node].site)
 
     def open_site(file: SiteFile, known: frozenset[str]) -> Cluster:
         place = Place(
@@ -192,7 +212,7 @@ class Opening:
         return observations
 
 
-def opening(state: State, settings: Settings, site: LocalSite) -> list[Observation]:
+def opening(state: State, settings: Settings, site: LocalSite | None) -> list[Observation]:
     """This code, the rules, the built-in tenant, and the fleet as it is today; the core keeps what is new."""
     seen: list[Observation] = [WriterStarted(__version__)]
     rules = state.rules if state.rules_digest else Rules()
@@ -201,14 +221,11 @@ def opening(state: State, settings: Settings, site: LocalSite) -> list[Observati
     seen.append(RulesSet(rules, ""))
     if OPERATOR not in state.tenants:
         seen.append(TenantAdded(OPERATOR, "public"))
-    fleet = site.facts()
+    fleet = [] if site is None else site.facts()
     seen += fleet
-    (site_id,) = (fact.site for fact in fleet if isinstance(fact, SiteAdded))
     present = {fact.node for fact in fleet if not isinstance(fact, SiteAdded)}
     seen += [
-        NodeRemoved(node.id)
-        for node in state.nodes.values()
-        if node.site == site_id and node.id not in present
+        NodeRemoved(node.id) for node in state.nodes.values() if node.site == SITE and node.id not in present
     ]
     return seen
 

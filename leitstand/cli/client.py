@@ -58,6 +58,13 @@ class Client(client.Client):
         """The bytes of a plain-text reading."""
         return self.request("GET", path, params=params).content
 
+    def health(self) -> Answer:
+        """What `/healthz` says, also where it is not well; asked once."""
+        try:
+            return self.decode(self._http.get("/healthz").content)
+        except httpx2.HTTPError as error:
+            raise self.unreachable(error) from error
+
     def decode(self, content: bytes | str) -> Answer:
         try:
             value = json.loads(content, object_hook=lambda found: Answer(self.url, found))

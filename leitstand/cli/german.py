@@ -293,6 +293,37 @@ GERMAN: Final[dict[str, str]] = {
     "this database is of the server of the journal, which archives its log: keys that an erasure destroys would lie on "
     "there; name one of another server": "Diese Datenbank gehört zum Server des Journals, der sein Protokoll "
     "archiviert: Schlüssel, die eine Löschung vernichtet, lägen dort weiter; eine auf einem anderen Server nennen.",
+    "One of several on the journal: one leads, the others stand by. Runs are on the sites that were added.": "Eine von "
+    "mehreren am Journal: eine führt, die anderen stehen bereit. Läufe sind auf Standorten, die hinzugefügt wurden.",
+    "With --standby: the folder that all of them have, for work directories and sites.": "Mit --standby: der Ordner, "
+    "den alle haben, für Arbeitsverzeichnisse und Standorte.",
+    "With --standby: where the others are told that this one is.": "Mit --standby: unter welcher Adresse die anderen "
+    "diese nennen.",
+    "is for control planes that take turns: give --standby, too": "ist für Leitstellen, die sich abwechseln: --standby "
+    "mit angeben",
+    "control planes that take turns run nothing on their own machines; leave --gpus and --nodes out": "Leitstellen, "
+    "die sich abwechseln, führen auf ihren eigenen Rechnern nichts aus; --gpus und --nodes weglassen",
+    "needs --shared DIR, a folder that all of them have: work directories and sites lie there": "braucht --shared "
+    "ORDNER, einen Ordner, den alle haben: dort liegen Arbeitsverzeichnisse und Standorte",
+    "{folder} is no folder that can be written": "{folder} ist kein Ordner, in den geschrieben werden kann",
+    "whoever takes over needs journal and stores: give --journal and --keys": "Wer übernimmt, braucht Journal und "
+    "Speicher: --journal und --keys angeben",
+    "turns": "wechselt",
+    "with others on its journal: `leitstand status` says who leads": "sich mit anderen am Journal ab: `leitstand "
+    "status` sagt, wer führt",
+    "Say how the control plane is; of several that take turns, which one leads.": "Sagen, wie es der Leitstelle geht, "
+    "und welche von mehreren führt, die sich abwechseln.",
+    "leads": "führt",
+    "stands by": "steht bereit",
+    "its writer is away: readings alone": "der entscheidende Prozess ist nicht da: nur Auskünfte",
+    "last entry": "letzter Eintrag",
+    "nobody at the moment": "gerade niemand",
+    "leader": "führt",
+    "changes of lead": "Wechsel der Führung",
+    "ADDRESS": "ADRESSE",
+    "BEHIND [entries]": "ZURÜCK [Einträge]",
+    "LAST SEEN [s]": "ZULETZT GESEHEN [s]",
+    "Nobody takes part yet.": "Noch nimmt niemand teil.",
     "Copy it to the other machines of this control plane.": "Auf die anderen Rechner dieser Leitstelle kopieren.",
     "Administer the data folder of a control plane.": "Den Datenordner einer Leitstelle verwalten.",
     "Replace the administrator's token. The old one opens nothing more, at once and also while the control plane runs; "

@@ -119,6 +119,7 @@ PROBLEMS: Final[dict[str, str]] = {
     "changed": "Das wurde inzwischen geändert; sehen Sie es noch einmal an.",
     "request-reused": "Unter diesem Idempotency-Key wurde schon etwas anderes eingereicht.",
     "disk-full": "Der freie Plattenplatz liegt unter der Reserve; laufende Jobs laufen weiter.",
+    "standby": "Diese Leitstelle steht nur bereit; eine andere führt (`leitstand status`).",
     "writer-away": "Der entscheidende Prozess ist gerade nicht da; er startet von selbst neu.",
 }
 

@@ -45,6 +45,10 @@ COMMANDS: dict[str, Lazy] = {
         "leitstand.cli.alerts:alerts",
         "List what people have to know, and who was told; test the way to them.",
     ),
+    "status": Lazy(
+        "leitstand.cli.status:status",
+        "Say how the control plane is; of several that take turns, which one leads.",
+    ),
     "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
     "quota": Lazy(
         "leitstand.cli.entitlements:quota",

@@ -19,6 +19,7 @@ from psycopg import errors
 from leitstand.core.facts import Fact
 from leitstand.journal import chain
 from leitstand.journal.codec import DEFAULT, Codec, JournalUnusable
+from leitstand.journal.lease import is_made
 from leitstand.journal.pages import paged
 from leitstand.journal.pending import Pending
 from leitstand.journal.server import (
@@ -41,6 +42,10 @@ WITH fence AS (UPDATE leitstand.head SET seq = %s, at = %s, hash = %s WHERE seq 
 INSERT INTO leitstand.facts (seq, at, body, hash)
 SELECT row.* FROM fence, unnest(%s::bigint[], %s::bigint[], %s::bytea[], %s::bytea[]) AS row
 """
+# the same, only while this epoch's leader leads (`leitstand.journal.lease`)
+_APPEND_LED: Final = _APPEND.replace(
+    " RETURNING one", " AND EXISTS (SELECT FROM leitstand_lease.lease WHERE epoch = %s) RETURNING one"
+)
 _ENTRIES: Final = "SELECT seq, at, body FROM leitstand.facts WHERE seq > %s ORDER BY seq LIMIT %s"
 _ROWS: Final = "SELECT seq, at, body, hash FROM leitstand.facts WHERE seq > %s ORDER BY seq LIMIT %s"
 _HEAD_AT: Final = "SELECT seq, at, hash FROM leitstand.facts WHERE seq = %s"
@@ -153,10 +158,13 @@ class PostgresJournal(PostgresReader):
         journal_id: str | None = None,
         commit_every: int = 1,
         synced: bool = True,
+        epoch: int | None = None,
         codec: Codec = DEFAULT,
     ) -> None:
         """`journal_id`: of a new journal (random if None), and what an old one must have. Not `synced`: what is
-        committed survives the process, but not the machine."""
+        committed survives the process, but not the machine. `epoch`: of the lease, where control planes take turns; 0
+        is nobody's, and appends nothing."""
+        self._epoch = epoch
         self._commit_every = commit_every
         self.path = shown(url)
         self._url = url
@@ -167,6 +175,10 @@ class PostgresJournal(PostgresReader):
             self.journal_id = identify(self._db, self.path)
             if journal_id not in (None, self.journal_id):
                 raise JournalUnusable(f"{self.path} is the journal {self.journal_id!r}, not {journal_id!r}")
+            if epoch is None and is_made(self._db):
+                raise JournalUnusable(
+                    f"control planes take turns on {self.path}: start this one with --standby"
+                )
             self._pending = Pending(checked_head(self._db, self.path, self.journal_id), codec, self.path)
         except BaseException:
             self._db.close()
@@ -200,11 +212,14 @@ class PostgresJournal(PostgresReader):
             return
         old, new = pending.committed, pending.head
         sequence = list(range(old.seq + 1, new.seq + 1))
-        fence = (new.seq, new.at, new.hash, old.seq, old.hash)
+        fence: tuple[int | bytes, ...] = (new.seq, new.at, new.hash, old.seq, old.hash)
+        query = _APPEND
+        if self._epoch is not None:
+            fence, query = (*fence, self._epoch), _APPEND_LED
         try:
             entries = (sequence, pending.stamps, pending.bodies, pending.hashes)
             with naming(self.path):
-                added = self._db.execute(_APPEND, (*fence, *entries), binary=True).rowcount
+                added = self._db.execute(query, (*fence, *entries), binary=True).rowcount
             if added != len(sequence):
                 raise StaleHead(
                     f"the head of {self.path} is no longer entry {old.seq}: another writer took over"

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -62,8 +62,17 @@ def restore(journal: Chained, folder: Path) -> tuple[State, Head]:
     """
     state, head = load_latest(folder, journal) or (State(), journal.head_at(0))
     assert head is not None
-    apply, last = state.apply, head.seq
-    for entry in journal.read(head.seq):
+    last = fold(state, journal.read(head.seq)) or head.seq
+    restored = journal.head_at(last)
+    if restored is None:
+        raise JournalUnusable(f"entry {last} is gone; run `leitstand journal verify`")
+    return state, restored
+
+
+def fold(state: State, entries: Iterable[Entry]) -> int:
+    """Apply entries in their order; the last one's number, 0 if there was none. JournalUnusable as `restore`."""
+    apply, last = state.apply, 0
+    for entry in entries:
         try:
             apply(entry.at, entry.fact)
         except UNFIT as error:
@@ -72,10 +81,7 @@ def restore(journal: Chained, folder: Path) -> tuple[State, Head]:
                 f"{type(error).__name__} {error}"
             ) from error
         last = entry.seq
-    restored = journal.head_at(last)
-    if restored is None:
-        raise JournalUnusable(f"entry {last} is gone; run `leitstand journal verify`")
-    return state, restored
+    return last
 
 
 def write(folder: Path, state: State, head: Head) -> Path:

@@ -20,7 +20,6 @@ from leitstand.stores.records import NewerRecords, Records
 from leitstand.stores.secrets import Secrets
 from leitstand.stores.tables import StoreAway
 from tests.conformance.engine_cases import eventually
-from tests.plane import LEITSTAND, Plane
 from tests.postgres import Server
 
 SPEC = RunSpec(name="secret-project-name", argv=("python", "train.py"))
@@ -172,29 +171,3 @@ def test_a_machine_without_a_file_or_with_another_one_is_told_and_a_copy_gets_th
         stored = repr(db.execute("SELECT * FROM leitstand_stores.agreement").fetchall())
     assert "third" not in stored
     assert module._digest(copy)[0].hex() not in ("", stored)
-
-
-# ── a control plane on them ───────────────────────────────────────────────────────────────────────────────────────────
-def test_a_control_plane_keeps_its_stores_in_databases_and_waits_out_their_server(
-    server: Server, tmp_path: Path
-) -> None:
-    plane = Plane(tmp_path / "data")
-    plane.command += ("--journal", server.url, "--keys", server.url_of("keys"))
-    with plane:
-        assert plane.cli("run", "--name", "before", "--", "echo before").returncode == 0
-        assert [job["name"] for job in plane.json("jobs")] == ["before"]
-        server.kill()
-        status, refused = plane.http("POST", "/v1/jobs", {"name": "refused", "run": ["true"]})
-        assert (status, refused["code"]) == (503, "storage-away")
-        server.start()
-        body, key = {"name": "after", "run": ["true"]}, {"Idempotency-Key": "after"}
-        eventually(lambda: plane.http("POST", "/v1/jobs", body, key)[0] in (200, 201), "it goes on")
-        assert sorted(job["name"] for job in plane.json("jobs")) == ["after", "before"]
-    assert not [name for name in place.FILES if (plane.data / name).exists()]
-    again = subprocess.run(
-        [LEITSTAND, "up", *plane.command[-4:], "--data", str(tmp_path / "second")],
-        capture_output=True,
-        text=True,
-    )
-    assert again.returncode == 2
-    assert "admin.token is missing: copy it from the machine" in again.stderr

@@ -335,6 +335,7 @@ def test_every_exit_code_is_another_try_but_those_that_need_the_operator_and_wha
         "failed",
         "insecure",
         "busy",
+        "lost",  # a lease: as a standby
     }
     assert {EXIT_CODES["full"], EXIT_CODES["away"]} == ENDS.passing
 

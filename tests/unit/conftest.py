@@ -33,7 +33,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Server]:
     """A PostgreSQL server with a second database, for keys."""
-    server = Server()
+    server = Server(durable=False)
     server.add_database("keys")
     yield server
     server.close()

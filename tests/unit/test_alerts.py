@@ -249,11 +249,14 @@ class World:
         self.sights: list[Sight] = []
         self.settings = AlertSettings((Webhook("hook", f"http://127.0.0.1:{port}/", folder / "key"),))
         self.alerting: Any = None
+        self.stands_by = False
         self.start()
 
     def start(self) -> None:
         store = Store(self.folder / "alerts.db", JOURNAL, self.journal.head.seq)
-        around = Surroundings(lambda: self.journal, lambda: self.now, lambda: iter(self.sights))
+        around = Surroundings(
+            lambda: self.journal, lambda: self.now, lambda: iter(self.sights), lambda: self.stands_by
+        )
         self.alerting = Alerting(store, self.settings, JOURNAL, around)
 
     def happen(self, *facts: f.Fact) -> None:
@@ -368,6 +371,22 @@ def test_what_is_seen_is_told_once_it_lasts(tmp_path: Path, sink: sinks.Sink) ->
     world.sights = [unwell._replace(is_so=False)]
     world.step()
     assert [line.split()[1] for line in said(sink)] == ["opened", "closed"]
+
+
+def test_a_standby_leaves_telling_to_the_leader_and_tells_what_is_young_again_when_it_leads(
+    tmp_path: Path, sink: sinks.Sink
+) -> None:
+    world = World(tmp_path, sink.port)
+    world.stands_by = True
+    world.happen(LOST)
+    world.step()
+    assert said(sink) == []
+    world.step(31 * 60)  # the leader had all that time
+    world.happen(f.NodeReturned("n1"))
+    world.step()
+    world.stands_by = False
+    world.step()
+    assert said(sink) == ["0123456789ab-1 closed"]
 
 
 def test_a_receiver_hears_of_what_is_as_grave_as_it_wants(tmp_path: Path, sink: sinks.Sink) -> None:
