@@ -45,6 +45,7 @@ _LIST: Final = (
     Action("node:return", "admin", ("platform",), "say that a node is repaired"),
     Action("alert:list", "read", ("platform",), "see alerts, and who was told"),
     Action("alert:test", "admin", ("platform",), "send a test to all who are alerted"),
+    Action("availability:read", "read", ("tenant",), "see how much of what is guaranteed could be had"),
     Action("site:list", "read", ("platform",), "list sites"),
     Action("site:read", "read", ("platform",), "see how a site is, and how it is reached"),
     Action("site:add", "admin", ("platform",), "add or change a site"),

@@ -17,6 +17,7 @@ from leitstand.api.context import Faces, Shown, Twin
 from leitstand.api.identity import routes as identity
 from leitstand.api.jobs import (
     alerts,
+    availability,
     blobs,
     bookings,
     events,
@@ -67,6 +68,7 @@ BEHIND_THE_DOOR: Final[tuple[HTTPRouteHandler, ...]] = (
     events.events,
     plan.plan,
     blobs.upload,
+    availability.read_availability,
     alerts.list_alerts,
     alerts.test_alerts,
     nodes.list_nodes,

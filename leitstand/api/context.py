@@ -37,6 +37,7 @@ from leitstand.stores.people import People
 from leitstand.stores.records import Records
 from leitstand.stores.secrets import Secrets
 from leitstand.twin.forecasting.kept import Latest
+from leitstand.views.availability import Report
 from leitstand.views.reading import Reading
 
 ASKS_MAX: Final = 1024  # requests of one token, and of one tenant, that wait for the writer at once
@@ -129,8 +130,8 @@ class Faces(msgspec.Struct):
     short codes that people who are signed in tried; `devices`: command lines that wait to be let in; `provider`: of
     identities, None without one; `forecasts`: the last one; `now`: the journal's time, `wall`: the world's, which is
     another one in a twin; `lives`: of what opens doors; `twin`: what a twin says of itself, None in a real one;
-    `burn_in`: the script that a repaired node has to pass; OSError, ValueError. `alerts`: None in a twin; `seat`: among
-    control planes that take turns, None where there is one alone."""
+    `burn_in`: the script that a repaired node has to pass; OSError, ValueError. `alerts`: None in a twin;
+    `availability`: over [from, to) µs; `seat`: among control planes that take turns, None where there is one alone."""
 
     follower: Follower
     reading: Reading
@@ -164,6 +165,7 @@ class Faces(msgspec.Struct):
     twin: Twin | None = None
     burn_in: Callable[[], str] = lambda: burnin.SCRIPT
     alerts: Alerts | None = None
+    availability: Callable[[int, int], Report] = lambda from_us, to_us: Report({}, {})
     seat: Seat | None = None
 
     @property

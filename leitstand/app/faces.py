@@ -74,8 +74,10 @@ from leitstand.stores.records import Records
 from leitstand.stores.secrets import Secrets
 from leitstand.twin.forecasting.kept import Latest
 from leitstand.twin.live.logs import read_log
+from leitstand.views.availability import Availability
 from leitstand.views.database import Database, drop
 from leitstand.views.reading import Reading
+from leitstand.views.several import Views
 from leitstand.web.pages import PAGES
 
 LOCK_S: Final = 15.0  # how long the faces before these may take to end
@@ -137,12 +139,14 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     state, head = snapshots.restore(tail, settings.snapshots)
     views = Database(settings.views, tail.journal_id, tail.head.seq)
     _say_lost_end(settings, tail.head.seq, views)
-    follower = Follower(tail, state, head.seq, views, settings.inbox)
-    with views_dropped_if_broken(settings.views):
+    availability = Availability(settings.availability, tail.journal_id, tail.head.seq)
+    follower = Follower(tail, state, head.seq, Views(views, availability), settings.inbox)
+    with views_dropped_if_broken(settings.views, settings.availability):
         follower.catch_up()
         gc.collect()
         gc.freeze()  # what was restored lives long: the collector need not walk it again
         faces = _faces(settings, follower, views, tail.journal_id)
+        faces.availability = availability.report
         alerting = faces.alerts = _alerting(settings, faces, tail)
         server = _server(settings, api.build(faces, PAGES))
         tasks = [
@@ -168,6 +172,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
                 await faces.provider.aclose()
             with contextlib.suppress(sqlite3.Error):  # they are droppable
                 views.close()
+                availability.close()
             chores.sign_last(settings, tail)
             if alerting is not None:
                 alerting.close()
@@ -376,15 +381,16 @@ def _nothing() -> None:
 
 
 @contextlib.contextmanager
-def views_dropped_if_broken(views: Path) -> Iterator[None]:
+def views_dropped_if_broken(*views: Path) -> Iterator[None]:
     """Views that cannot take an entry are deleted; the next start makes them anew from the journal. A full disk is not
     their fault."""
     try:
         yield
     except ViewBroken as error:
         if is_full(error.__cause__):
-            raise CannotServe("full", f"no room for {views}; free some disk, then it goes on") from error
-        drop(views)
+            raise CannotServe("full", f"no room for {views[0]}; free some disk, then it goes on") from error
+        for path in views:
+            drop(path)
         raise CannotServe(
             "failed", f"the views were damaged and are rebuilt at the next start: {error}"
         ) from error

@@ -91,6 +91,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return (self.shared or self.data) / "sites"
 
     @property
+    def availability(self) -> Path:
+        return self.data / "availability.db"
+
+    @property
     def alerted(self) -> Path:
         return self.data / "alerts.db"
 

@@ -34,6 +34,7 @@ ACTIONS: Final = (
     "node:return",
     "alert:list",
     "alert:test",
+    "availability:read",
     "site:list",
     "site:read",
     "site:add",

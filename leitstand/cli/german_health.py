@@ -49,6 +49,18 @@ HEALTH: Final = {
     "{name}: not yet ({tries} tries: {error})": "{name}: noch nicht ({tries} Versuche: {error})",
     "Who is told by webhook and mail what is wrong: the file that says so.": "Wem per Webhook und Mail gesagt wird, "
     "was nicht stimmt: die Datei, in der es steht.",
+    "Show how much of each site served, and how much of each guarantee could be had.": "Zeigen, wie viel von jedem "
+    "Standort in Dienst war und wie viel von jeder Garantie zu haben war.",
+    "From when on.  [default: 30 days before the end]": "Von wann an.  [Vorgabe: 30 Tage vor dem Ende]",
+    "Until when.  [default: now]": "Bis wann.  [Vorgabe: jetzt]",
+    "Of this tenant alone.": "Nur von diesem Mandanten.",
+    "INSTALLED GPU-H": "INSTALLIERT GPU-H",
+    "SERVING": "IN DIENST",
+    "ANNOUNCED": "ANGEKÜNDIGT",
+    "DOWN": "AUSGEFALLEN",
+    "AVAILABILITY": "VERFÜGBARKEIT",
+    "GUARANTEED GPU-H": "GARANTIERT GPU-H",
+    "COULD BE HAD": "ZU HABEN",
     "The bash script that a repaired node has to pass.  [default: one that comes with Leitstand]": "Das Bash-Skript, "
     "das ein reparierter Knoten bestehen muss.  [Vorgabe: eines, das Leitstand mitbringt]",
 }

@@ -49,6 +49,10 @@ COMMANDS: dict[str, Lazy] = {
         "leitstand.cli.status:status",
         "Say how the control plane is; of several that take turns, which one leads.",
     ),
+    "availability": Lazy(
+        "leitstand.cli.availability:availability",
+        "Show how much of each site served, and how much of each guarantee could be had.",
+    ),
     "usage": Lazy("leitstand.cli.fleet:usage", "Show what was used, in GPU-hours and CPU-hours."),
     "quota": Lazy(
         "leitstand.cli.entitlements:quota",

@@ -185,6 +185,10 @@ def test_a_gpu_that_fails_under_a_gang(
     )
     assert plane.json("alerts") == []
 
+    sites = {one["site"]: one for one in plane.json("availability")["sites"]}
+    assert sites["local"]["availability"] == 1
+    assert 0 < sites["berlin"]["availability"] < 1
+
     clock |= _clock(plane, began)
     kept = Path("build/health.json")
     kept.parent.mkdir(exist_ok=True)

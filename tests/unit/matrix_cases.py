@@ -208,6 +208,7 @@ CASES: dict[str, Make] = {
         "/v1/bookings", "", {"resources": {"gpus": 1}, "until_at": "2030-01-01T00:00:00Z", "dry_run": True}
     ),
     "POST /v1/bookings/{}/cancel": of_booking("/v1/bookings/{}/cancel"),
+    "GET /v1/availability": of_tenant("/v1/availability", "tenant={}"),
     "GET /v1/commitments": of_tenant("/v1/commitments", "tenant={}"),
     "POST /v1/commitments": of_platform(
         "/v1/commitments", "", {"node": "public", "amount": 1, "to_at": "2030-01-01T00:00:00Z"}

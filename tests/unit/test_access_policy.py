@@ -25,6 +25,7 @@ TABLE = {
     "job:cancel": "O T M", "job:hold": "O T M", "job:release": "O T M",
     "job:logs": "O T M V", "event:watch": "O A T U M V", "blob:write": "O T M",
     "secret:list": "O T M", "secret:set": "O T M", "secret:delete": "O T",
+    "availability:read": "O A I",
     "alert:list": "O A", "alert:test": "O", "node:list": "S", "node:report": "O", "node:return": "O",
     "site:list": "S", "site:read": "O A", "site:add": "O", "site:test": "O", "site:remove": "O",
     "maintenance:list": "S", "maintenance:plan": "O", "maintenance:cancel": "O",
@@ -48,8 +49,8 @@ TABLE = {
 GROUPS = {
     "jobs": "job:submit job:plan job:cancel job:hold job:release blob:write secret:set secret:delete "
     "booking:book booking:cancel",
-    "read": "job:list job:read job:logs event:watch secret:list node:list alert:list site:list site:read usage:read "
-    "tenant:list tenant:read maintenance:list booking:list "
+    "read": "job:list job:read job:logs event:watch secret:list node:list alert:list availability:read site:list "
+    "site:read usage:read tenant:list tenant:read maintenance:list booking:list "
     "legal:read project:list member:list user:list user:read invitation:list token:list application:list "
     "application:read budget:list entitlement:read commitment:list audit:read access:explain self:read",
 }

@@ -40,6 +40,7 @@ MAY = {
     "secret:set": "O A M",
     "secret:delete": "O A",
     "node:list": "O P S",
+    "availability:read": "O P I",
     "alert:list": "O P",
     "alert:test": "O",
     "node:report": "O",
