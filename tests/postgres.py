@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -19,10 +20,18 @@ START_S = 30.0
 
 class Server:
     """Real, with its files in a `folder` that another user may enter; `url`: of a database in which a test may do what
-    it wants. Not `durable`: quicker, and nothing is left of it after a crash."""
+    it wants. Not `durable`: quicker, and nothing is left of it after a crash. `archives`: it keeps its log for
+    `restored_to`; `base`: a base backup that it goes on from, with these `settings`."""
 
-    def __init__(self, durable: bool = True) -> None:
-        self._durable = durable
+    def __init__(
+        self,
+        durable: bool = True,
+        *,
+        archives: bool = False,
+        base: Path | None = None,
+        settings: Sequence[str] = (),
+    ) -> None:
+        self._settings = [*settings, *([] if durable else ["fsync=off"])]
         self.binaries = binaries()
         self._made = tempfile.TemporaryDirectory(prefix="leitstand-postgres-")
         Path(self._made.name).chmod(0o711)
@@ -31,12 +40,20 @@ class Server:
         self.url = f"postgresql://leitstand@127.0.0.1:{self.port}/postgres"
         self._databases = [self.url]
         self.user = "postgres" if os.getuid() == 0 else None
-        self.folder.mkdir(mode=0o700)
-        if self.user:
-            shutil.chown(self.folder, self.user, self.user)
-        self._call(
-            "initdb", "-D", str(self.folder), "-U", "leitstand", "-A", "trust", "-E", "UTF8", "--no-sync"
-        )
+        self.archive = Path(self._made.name) / "archive"
+        for folder in (self.folder, self.archive):
+            folder.mkdir(mode=0o700)
+            if self.user:
+                shutil.chown(folder, self.user, self.user)
+        if archives:
+            self._settings += ["archive_mode=on", f"archive_command=cp %p {self.archive}/%f"]
+        if base is not None:
+            subprocess.run(["cp", "-a", f"{base}/.", str(self.folder)], check=True)
+            (self.folder / "recovery.signal").touch()
+        else:
+            self._call(
+                "initdb", "-D", str(self.folder), "-U", "leitstand", "-A", "trust", "-E", "UTF8", "--no-sync"
+            )
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -45,8 +62,7 @@ class Server:
         log = (self.folder / "log").open("ab")
         listening = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.folder)]
         small = ["-c", "max_connections=80", "-c", "shared_buffers=16MB"]
-        if not self._durable:
-            small += ["-c", "fsync=off"]
+        small += [word for setting in self._settings for word in ("-c", setting)]
         self.process = subprocess.Popen(
             [str(self.binaries / "postgres"), "-D", str(self.folder), *listening, *small],
             stdout=log,
@@ -89,6 +105,38 @@ class Server:
     def url_of(self, name: str) -> str:
         """The URL of another database of this server."""
         return self.url.removesuffix("postgres") + name
+
+    # ── backups ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def base_backup(self) -> Path:
+        """A base backup as of now."""
+        base = self.archive / "base"
+        target = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "leitstand", "-D", str(base)]
+        self._call("pg_basebackup", *target, "--checkpoint=fast", "--no-sync", "-X", "none")
+        return base
+
+    def name_point(self, name: str) -> None:
+        """A point in time, by name."""
+        self._sql("SELECT pg_create_restore_point(%s)", name)
+
+    def restored_to(self, point: str, base: Path) -> "Server":
+        """Another server, as this one was at that point; what this one did so far is in its archive."""
+        row = self._sql("SELECT pg_walfile_name(pg_switch_wal())")
+        deadline = time.monotonic() + START_S
+        while not (self.archive / row).exists():
+            assert time.monotonic() < deadline, f"{row} was not archived"
+            time.sleep(0.05)
+        settings = [f"restore_command=cp {self.archive}/%f %p", f"recovery_target_name={point}"]
+        server = Server(base=base, settings=[*settings, "recovery_target_action=promote"])
+        while server._sql("SELECT pg_is_in_recovery()") == "True":
+            assert time.monotonic() < deadline, "it is still being restored"
+            time.sleep(0.05)
+        return server
+
+    def _sql(self, query: str, *parameters: object) -> str:
+        with psycopg.connect(self.url, autocommit=True) as db:
+            row = db.execute(query.encode(), parameters).fetchone()
+        assert row is not None
+        return str(row[0])
 
     def _end(self, number: int) -> None:
         if self.process is not None:

@@ -150,6 +150,8 @@ def naming(name: str) -> Iterator[None]:
         yield
     except (errors.LockNotAvailable, errors.InsufficientResources):
         raise
+    except errors.ReadOnlySqlTransaction as error:  # a copy that may become the server
+        raise JournalAway(f"the server of {name} takes no writes now") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise JournalAway(f"the server of {name} does not answer: {first_line(error)}") from error
     except psycopg.Error as error:

@@ -175,6 +175,8 @@ class Database:
             raise StoreAway(f"{self.name} was locked by another session for {LOCK_S} s") from error
         except errors.InsufficientResources as error:
             raise OSError(ENOSPC, f"no room for {self.name} ({first_line(error)})") from error
+        except errors.ReadOnlySqlTransaction as error:  # a copy that may become the server
+            raise StoreAway(f"the server of {self.name} takes no writes now") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise StoreAway(f"the server of {self.name} does not answer: {first_line(error)}") from error
 

@@ -95,7 +95,7 @@ def once(what: str, found: Iterable[str]) -> None:
     assert [(what, one) for one, count in Counter(found).items() if count > 1] == []
 
 
-# ── one at a time, quick ones; the leader is killed at last ───────────────────────────────────────────────────────────
+# ── quick ones; the leader is killed at last ──────────────────────────────────────────────────────────────────────────
 def test_the_standby_answers_readings_and_says_who_leads(pair: Pair) -> None:
     leader, standby = pair.leader(), pair.standby()
     assert [site["id"] for site in standby.json("sites", "list")] == ["aachen"]
@@ -120,20 +120,6 @@ def test_nothing_that_must_outlive_a_machine_is_a_file_of_it_and_another_needs_c
     started = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert started.returncode == 2
     assert "admin.token is missing: copy it from the machine" in started.stderr
-
-
-def test_a_leader_that_was_stopped_for_longer_than_its_lease_does_nothing_more(
-    pair: Pair, cluster: Cluster
-) -> None:
-    leader, standby = pair.leader(), pair.standby()
-    clients = in_load(pair)
-    send(leader, signal.SIGSTOP)
-    served_since(pair, clients, time.monotonic() + 1)
-    send(leader, signal.SIGCONT)
-    pair.until(lambda: leader.http("GET", "/healthz")[1]["status"] == "standby", "it stands by")
-    assert pair.leader() is standby
-    assert "the writer ended (signal 14)" in leader.output.read_text()  # before it did anything
-    holds(pair, cluster, clients)
 
 
 def test_the_leader_is_killed_under_load_and_the_standby_goes_on(pair: Pair, cluster: Cluster) -> None:
@@ -182,17 +168,41 @@ def restart_politely(pair: Pair) -> None:
 DONE = (kill_leader, kill_standby, stop_leader, kill_server, restart_politely)
 
 
-@pytest.mark.soak
-def test_rounds_of_faults_lose_nothing_and_double_nothing(pair: Pair, cluster: Cluster) -> None:
-    seed = int(os.environ.get("LEITSTAND_SEED", "1"))
-    drawn = random.Random(seed)
+@pytest.fixture
+def both(pair: Pair) -> Pair:
+    """Both of them up."""
     for plane in pair.planes:
         if plane.process is None or plane.process.poll() is not None:
             pair.begin(plane)
+    return pair
+
+
+@pytest.mark.soak
+def test_a_leader_that_was_stopped_for_longer_than_its_lease_does_nothing_more(
+    both: Pair, cluster: Cluster
+) -> None:
+    leader, standby = both.leader(), both.standby()
+    clients = in_load(both)
+    send(leader, signal.SIGSTOP)
+    served_since(both, clients, time.monotonic() + 1)
+    send(leader, signal.SIGCONT)
+    both.until(lambda: leader.http("GET", "/healthz")[1]["status"] == "standby", "it stands by")
+    assert both.leader() is standby
+    assert "the writer ended (signal 14)" in leader.output.read_text()  # before it did anything
+    holds(both, cluster, clients)
+
+
+@pytest.mark.soak
+def test_rounds_of_faults_lose_nothing_and_double_nothing(both: Pair, cluster: Cluster) -> None:
+    seed = int(os.environ.get("LEITSTAND_SEED", "1"))
+    drawn = random.Random(seed)
     for number in range(int(os.environ.get("LEITSTAND_SOAK_ROUNDS", "10"))):
-        clients = in_load(pair)
+        clients = in_load(both)
         done = drawn.choice(DONE)
         print(f"seed {seed}, round {number}: {done.__name__}", flush=True)
-        done(pair)
-        served_since(pair, clients, time.monotonic())
-        holds(pair, cluster, clients)
+        done(both)
+        served_since(both, clients, time.monotonic())
+        holds(both, cluster, clients)
+    for plane in both.planes:  # each has signed heads with a key of its own
+        verified = plane.cli("journal", "verify", "--data", str(plane.data), "--json")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
