@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from leitstand import __version__
-from leitstand.api.auth import STRANGER, header, unauthenticated
+from leitstand.api.auth import STRANGER, Identity, header, unauthenticated
 from leitstand.api.context import AWAY, Faces, Shown, faces_of
 from leitstand.api.jobs.nodes import nodes_of
 from leitstand.api.permission import OPEN, PLATFORM
@@ -66,7 +66,7 @@ async def healthz(request: Request[Any, Any, Any]) -> Response[Health]:
         follower.folded,
         faces.forecasts.state(faces.now()),
         None if faces.twin is None else faces.twin(),
-        None if faces.seat is None else faces.seat.turn(well),
+        _turn(faces, request),
     )
     return Response(status, status_code=200 if well else 503, headers={"Cache-Control": "no-store"})
 
@@ -77,13 +77,31 @@ async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     faces = faces_of(request)
     if not faces.loopback:
         who = faces.tokens.identify(header(request.scope, b"authorization"))
-        asker = faces.tokens.asker(who)
-        if not faces.authorizer.decide(asker, "audit:read", PLATFORM).allowed:
+        if not _watches(faces, who):
             detail = "metrics are for operators and auditors of the platform"
             raise unauthenticated(detail) if who is STRANGER else Problem(403, "forbidden", detail)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(faces, request.app.state.traffic))
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+
+def _watches(faces: Faces, who: Identity) -> bool:
+    """Whether it is an operator or auditor of the platform."""
+    return faces.authorizer.decide(faces.tokens.asker(who), "audit:read", PLATFORM).allowed
+
+
+def _turn(faces: Faces, request: Request[Any, Any, Any]) -> Turn | None:
+    """Who leads; who else takes turns is for those who may see the metrics."""
+    if faces.seat is None:
+        return None
+    turn = faces.seat.turn(faces.follower.link.connected)
+    if faces.loopback:
+        return turn
+    try:
+        who = faces.tokens.identify(header(request.scope, b"authorization"))
+    except Problem:  # health is told to everybody, also with a token that is no more
+        who = STRANGER
+    return turn if _watches(faces, who) else msgspec.structs.replace(turn, members=[])
 
 
 class _Collector(Collector):

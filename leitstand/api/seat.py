@@ -35,7 +35,8 @@ class Taking(msgspec.Struct, frozen=True):
 
 class Turn(msgspec.Struct, frozen=True):
     """`role`: leader or standby, of who answers; `leader`: the address of the one that leads, '' while nobody does;
-    `since_at`: since when; `epoch`: how often the lead was taken; `members`: all that take turns, as of `as_of`."""
+    `since_at`: since when; `epoch`: how often the lead was taken; `members`: all that take turns, as of `as_of`,
+    for those who may see metrics."""
 
     role: str
     leader: str

@@ -44,7 +44,10 @@ def reset_token(data: Path) -> None:
         try:
             Agreement(settings.data).replace(settings.admin_token.name, settings.admin_token)
         except (StoreAway, PermissionError) as error:
-            raise click.ClickException(str(error)) from error
+            message = t(
+                "{error}; run this again, until then no token of the administrator counts", error=error
+            )
+            raise click.ClickException(message) from error
         click.echo(t("Copy it to the other machines of this control plane."), err=True)
     click.echo(t("{file} holds a new token.", file=settings.admin_token))
     click.echo(t("Tokens that it issued to others stay: `leitstand audit` shows them."), err=True)

@@ -6,7 +6,9 @@ is valid is the time of the file: what the administrator was issued before, toke
 that was replaced, whether or not a control plane runs at that moment.
 """
 
+import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import time
@@ -16,8 +18,11 @@ from typing import Final
 from leitstand.access.tokens import digest
 from leitstand.api.auth import AdminToken
 from leitstand.runtime.disk import write_whole
+from leitstand.stores.agreement import Agreement
 
 TOKEN_MIN: Final = 16  # characters
+WATCH_S: Final = 5.0
+_log = logging.getLogger("leitstand.admin")
 
 
 def admin_token(path: Path) -> str:
@@ -41,17 +46,33 @@ def reset(path: Path) -> None:
 
 class AdminTokenFile:
     """The token as the file holds it: looked at each time, read when it is another file than before. While there is no
-    file, the last one counts; while there is one that cannot be read, none does."""
+    file, the last one counts; while there is one that cannot be read, none does. Nor does one that was replaced on
+    another machine of the control plane, as soon as `watch` has seen that."""
 
     def __init__(self, path: Path) -> None:
         """OSError or ValueError as `admin_token`."""
         self._path = path
         admin_token(path)
         self._read: tuple[int, int] | None = None  # inode and time of the file that was read
-        self._known = AdminToken(digest(""), 0)
+        self._known = self._nobodys = AdminToken(digest(secrets.token_urlsafe()), 0)
+        self.is_replaced = False  # on another machine
         self()
 
+    async def watch(self, agreement: Agreement) -> None:
+        """See to it, until cancelled, that a token which was replaced elsewhere opens nothing here."""
+        while True:
+            with contextlib.suppress(OSError):  # the server is away: as it was
+                agrees = await asyncio.to_thread(agreement.holds, self._path)
+                if not agrees and not self.is_replaced:
+                    _log.critical(
+                        "%s was replaced on another machine and opens nothing: copy it from there", self._path
+                    )
+                self.is_replaced = not agrees
+            await asyncio.sleep(WATCH_S)
+
     def __call__(self) -> AdminToken:
+        if self.is_replaced:
+            return self._nobodys
         with contextlib.suppress(FileNotFoundError):
             now = self._path.stat()
             if (now.st_ino, now.st_mtime_ns) != self._read:

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import uvicorn
@@ -66,6 +66,8 @@ from leitstand.runtime.dial import Dial
 from leitstand.runtime.disk import is_full
 from leitstand.runtime.follower import Follower, ViewBroken
 from leitstand.runtime.yamlfile import YamlWrong
+from leitstand.stores import place as stores
+from leitstand.stores.agreement import Agreement
 from leitstand.stores.blobs import Blobs
 from leitstand.stores.commit import GroupCommit
 from leitstand.stores.ends import Ends
@@ -145,7 +147,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         follower.catch_up()
         gc.collect()
         gc.freeze()  # what was restored lives long: the collector need not walk it again
-        faces = _faces(settings, follower, views, tail.journal_id)
+        admin = _admin_token(settings)
+        faces = _faces(settings, Opened(follower, views, tail.journal_id, admin))
         faces.availability = availability.report
         alerting = faces.alerts = _alerting(settings, faces, tail)
         server = _server(settings, api.build(faces, PAGES))
@@ -155,6 +158,9 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             asyncio.create_task(_say_ready(server, faces), name="ready"),
             *chores.start(settings, faces, alerting),
         ]
+        if stores.are_in_databases(settings.data):
+            watching = admin.watch(Agreement(settings.data))
+            tasks.append(asyncio.create_task(watching, name="look at the token"))
         if faces.seat is not None:
             tasks.append(asyncio.create_task(seats.watch(settings, faces.seat), name="look at the lease"))
         try:
@@ -231,12 +237,25 @@ def _say_lost_end(settings: Settings, last: int, views: Database) -> None:
         )  # fmt: skip
 
 
-def _faces(settings: Settings, follower: Follower, views: Database, journal: str) -> Faces:
-    records = Records(settings.records)
+class Opened(NamedTuple):
+    """What faces are made of that lives as long as their process. `journal`: its id."""
+
+    follower: Follower
+    views: Database
+    journal: str
+    admin: AdminTokenFile
+
+
+def _admin_token(settings: Settings) -> AdminTokenFile:
     try:
-        admin = AdminTokenFile(settings.admin_token)
+        return AdminTokenFile(settings.admin_token)
     except (OSError, ValueError) as error:
         raise CannotServe("unusable", f"no admin token: {error}") from error
+
+
+def _faces(settings: Settings, opened: Opened) -> Faces:
+    follower, views, journal, admin = opened
+    records = Records(settings.records)
     now, lives, twin = _times(settings)
     book = SiteBook(settings.sites if settings.twin is None else None)
     return Faces(

@@ -323,7 +323,8 @@ GERMAN: Final[dict[str, str]] = {
     "ADDRESS": "ADRESSE",
     "BEHIND [entries]": "ZURÜCK [Einträge]",
     "LAST SEEN [s]": "ZULETZT GESEHEN [s]",
-    "Nobody takes part yet.": "Noch nimmt niemand teil.",
+    "{error}; run this again, until then no token of the administrator counts": "{error}; dies wiederholen, bis dahin "
+    "gilt kein Token des Verwalters",
     "Copy it to the other machines of this control plane.": "Auf die anderen Rechner dieser Leitstelle kopieren.",
     "Administer the data folder of a control plane.": "Den Datenordner einer Leitstelle verwalten.",
     "Replace the administrator's token. The old one opens nothing more, at once and also while the control plane runs; "

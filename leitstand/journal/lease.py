@@ -54,7 +54,7 @@ UPDATE leitstand_lease.lease SET holder = '', address = '', expires = clock_time
 """
 _TELL: Final = f"""
 WITH old AS (DELETE FROM leitstand_lease.members
-              WHERE member <> %s AND seen < clock_timestamp() - interval '{MEMBER_KEPT}')
+              WHERE member <> %s AND (address = %s OR seen < clock_timestamp() - interval '{MEMBER_KEPT}'))
 INSERT INTO leitstand_lease.members VALUES (%s, %s, %s, %s, clock_timestamp()) ON CONFLICT (member) DO UPDATE
 SET address = excluded.address, folded = excluded.folded, note = excluded.note, seen = excluded.seen
 """
@@ -135,8 +135,8 @@ class Lease:
         self._ask(_RELEASE, (self.member, epoch))
 
     def tell(self, folded: int, note: str) -> None:
-        """A sign of life."""
-        self._ask(_TELL, (self.member, self.member, self._address, folded, note))
+        """A sign of life. Who was at our address before is forgotten."""
+        self._ask(_TELL, (self.member, self._address, self.member, self._address, folded, note))
 
     def close(self) -> None:
         if self._db is not None:

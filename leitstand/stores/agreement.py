@@ -63,6 +63,14 @@ class Agreement:
             if row[1] != made_us:
                 os.utime(path, ns=(row[1] * 1000, row[1] * 1000))
 
+    def holds(self, path: Path) -> bool:
+        """Whether the file of this name is, as it lies here now, what was agreed on."""
+        row = self._tables.read("SELECT digest FROM agreement WHERE name = ?", (path.name,))
+        try:
+            return not row or bytes(row[0][0]) == _digest(path)[0]
+        except FileNotFoundError:
+            return False
+
     def replace(self, name: str, path: Path) -> None:
         """From now on the file is this one; other machines need a copy before their next start."""
         with self._tables.writing() as connection:

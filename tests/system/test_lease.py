@@ -101,6 +101,7 @@ def test_where_control_planes_take_turns_nobody_writes_without_doing_so(
 
 def test_members_are_known_by_their_last_sign_of_life(server: Server) -> None:
     one = Lease(server.url, "one", "http://one")
+    Lease(server.url, "one as it was before its restart", "http://one").tell(3, "")
     one.tell(7, "")
     one.tell(8, "its clock is wrong")
     (member,) = one.members()

@@ -2,6 +2,7 @@
 """Stores in a real PostgreSQL: what the suite of both kinds (`tests/unit/test_stores*.py`) cannot ask of files. Servers
 are killed, keys destroyed, two machines agree on what no database holds."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from leitstand.access.tokens import digest
+from leitstand.app import admin_token
 from leitstand.runtime.spec import RunSpec
-from leitstand.stores import agreement as module
 from leitstand.stores import place
 from leitstand.stores.agreement import Agreement, Disagreement
 from leitstand.stores.people import People, Person
@@ -170,4 +172,31 @@ def test_a_machine_without_a_file_or_with_another_one_is_told_and_a_copy_gets_th
     with psycopg.connect(server.url) as db:
         stored = repr(db.execute("SELECT * FROM leitstand_stores.agreement").fetchall())
     assert "third" not in stored
-    assert module._digest(copy)[0].hex() not in ("", stored)
+
+
+def test_a_token_that_was_replaced_on_another_machine_opens_nothing_here(
+    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(admin_token, "WATCH_S", 0.0)
+    here, there = Agreement(folder), Agreement(other_machine(folder, server))
+    token, copy = folder / "admin.token", folder.with_name("other") / "admin.token"
+    token.write_text("the-old-token-of-the-administrator\n")
+    here.check_alike({"admin.token": token})
+    file = admin_token.AdminTokenFile(token)
+    before = file()
+
+    async def watched(until_replaced: bool) -> None:
+        watching = asyncio.create_task(file.watch(here))
+        while file.is_replaced is not until_replaced:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+
+    copy.write_text("the-new-token-of-the-administrator\n")
+    there.replace("admin.token", copy)
+    asyncio.run(watched(True))
+    assert file().digest not in (before.digest, digest("the-new-token-of-the-administrator"))
+    assert "was replaced on another machine and opens nothing: copy it" in caplog.text
+    token.write_text(copy.read_text())
+    os.utime(token, ns=(10**18, 10**18))
+    asyncio.run(watched(False))
+    assert file().digest == digest("the-new-token-of-the-administrator")

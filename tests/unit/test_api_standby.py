@@ -65,6 +65,14 @@ def test_health_is_503_on_standby_and_says_who_leads_and_how_far_behind_the_othe
     assert not plant.faces.leads
 
 
+def test_who_else_takes_turns_is_told_to_those_who_watch(plant: Plant) -> None:
+    plant.faces.loopback = False
+    for token in ("", "wrong"):
+        turn = plant.ask("GET", "/healthz", token).json()["turn"]
+        assert (turn["leader"], turn["members"]) == ("http://other", [])
+    assert len(plant.ask("GET", "/healthz").json()["turn"]["members"]) == 2
+
+
 def test_who_has_a_writer_to_ask_leads_whatever_was_seen_last(plant: Plant) -> None:
     plant.writer.connected = True
     health = plant.ask("GET", "/healthz", "")
