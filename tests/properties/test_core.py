@@ -36,6 +36,20 @@ submissions = st.builds(
     request_digest=st.sampled_from(["d", "d", "e"]),
 )
 fleet_changes = st.one_of(
+    st.builds(
+        f.NodeReported,
+        st.sampled_from(["n0", "n1", "n9"]),
+        st.sampled_from(["xid", "nvlink", "operator"]),
+        st.sampled_from([0, 31, 79, 94]),
+        st.integers(-1, 9),
+    ),
+    st.builds(
+        f.NodeRepaired,
+        st.sampled_from(["n0", "n0", "n1", "n9"]),
+        st.sampled_from(["", "burn-in"]),
+        st.sampled_from(["acme", "nobody"]),
+        st.integers(0, 50),
+    ),
     st.builds(f.NodeRemoved, st.sampled_from(["n0", "n1", "n9"])),
     st.builds(
         f.NodeAdded,
