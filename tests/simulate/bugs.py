@@ -8,12 +8,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from leitstand.core import budgets, cycle, state, waiting
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
 from leitstand.core.fleet import Pool
+from leitstand.core.health import deciding as health
 from leitstand.core.places.closures import Closures
 from leitstand.core.places.fit import Availability
 from leitstand.core.sharing import calling
@@ -426,6 +428,23 @@ def a_fact_is_applied_and_not_recorded(on: Planting) -> None:
             core._facts.pop()
 
     on.wrap(Core, "_emit", emit)
+
+
+@bug("bad_nodes_are_left", 60)
+def a_bad_gpu_stops_nobody(on: Planting) -> None:
+    on.swap(Core, "_drain", lambda self, node: self._lose(node))
+
+
+@bug("state_is_what_the_journal_says", 60)
+def an_engine_brings_a_drained_node_back(on: Planting) -> None:
+    def added(old: Any, of: State, at: int, fact: f.NodeAdded) -> None:
+        known = of.nodes.get(fact.node)
+        if known is not None and known.health is not UNSET:
+            known.health.cause = None
+        old(of, at, fact)
+
+    on.apply(f.NodeAdded, added)
+    on.swap(health, "is_there", lambda node: node.in_service)
 
 
 @bug("retelling_decides_the_same")

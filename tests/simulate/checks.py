@@ -52,7 +52,7 @@ def nothing_is_oversold(world: "World", at: int, fact: Any) -> None:
         memory[task.node] += part[1]
     for name in nodes:
         node = tally.nodes[name]
-        if name in tally.out:
+        if name in tally.out and job.said.burn_in != name:
             raise broken(nothing_is_oversold, f"{fact.run} gets {name}, which is out of service")
         if cpus[name] > node.cpus_milli and any(job.resources.part(1)):
             raise broken(nothing_is_oversold, f"{cpus[name]} of {node.cpus_milli} milli-cores of {name}")
@@ -137,6 +137,9 @@ def quotas_hold(world: "World", at: int, fact: f.JobSubmitted) -> None:
     if fact.array:
         _arrays(world).append(fact)
     tally = world.tally
+    if fact.burn_in:
+        world.notes.setdefault("numbers", Counter())[fact.tenant] += 1
+        return
     waits = sum(job.waits and job.said.tenant == fact.tenant for job in tally.jobs.values())
     if waits + 1 > tally.rules.pending_jobs_max:
         raise broken(quotas_hold, f"{fact.job} is job {waits + 1} of {fact.tenant} that waits")
@@ -154,6 +157,8 @@ def nobody_starts_into_a_window(world: "World", at: int, fact: f.RunPlaced) -> N
         return
     nodes = {task.node for task in fact.tasks}
     job = tally.jobs[fact.job]
+    if job.said.burn_in:
+        return
     end_us, booking = at + job.limit_us, tally.bookings.get(job.said.booking)
     if booking is not None:  # who runs in it is told to end before
         end_us = min(end_us, booking.said.until_us)
@@ -161,6 +166,18 @@ def nobody_starts_into_a_window(world: "World", at: int, fact: f.RunPlaced) -> N
         until_us = planned.until_us or 2**62
         if nodes & set(planned.nodes) and planned.from_us < end_us and at < until_us:
             raise broken(nobody_starts_into_a_window, f"{fact.run} starts into {planned.window}")
+
+
+@after
+def bad_nodes_are_left(world: "World") -> None:
+    """What runs on a node that is drained is told to end; nothing but its burn-in begins there."""
+    tally = world.tally
+    for name, run in tally.runs.items() if tally.drained else ():
+        if run.stopping or tally.jobs[run.job].said.burn_in:
+            continue
+        for task in run.tasks:
+            if task.node in tally.drained:
+                raise broken(bad_nodes_are_left, f"{name} runs on {task.node}, and nobody told it to end")
 
 
 # ── jobs and runs ─────────────────────────────────────────────────────────────────────────────────────────────────────

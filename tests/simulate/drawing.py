@@ -15,7 +15,7 @@ from leitstand.core import facts as f
 from leitstand.core.places.types import pool_of
 from leitstand.core.rules import BUDGETS, TENANT_CLASSES, Choosing, Rules, Sharing
 from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
-from tests.simulate.plan import CRASHES, FAULTS, START_US, Ask, Fault, Plan, Truth
+from tests.simulate.plan import APART, CRASHES, FAULTS, START_US, Ask, Fault, Plan, Truth
 
 DISCIPLINES: Final = ("fair", "fair", "fair", "fair", "fifo-strict", "fifo-greedy", "sjf", "priority")
 GPU_TYPES: Final = ("H100", "B200", "")
@@ -45,6 +45,7 @@ def draw(seed: int) -> Plan:
     plan.quiet_us = max([plan.quiet_us, *(ask.at_us + 1 for ask in plan.asks)])
     if not plain and told.random() < 0.85:
         plan.faults = _faults(told, plan, span_us)
+        plan.faults = sorted([*plan.faults, *_apart(seed, span_us)], key=lambda one: (one.at_us, one.kind))
     plan.snapshot_every = told.choice([0, 0, 7, 30])
     plan.refold_every = told.choice([0, 40, 150])
     plan.retold = told.random() < 0.4
@@ -401,6 +402,8 @@ def _faults(told: random.Random, plan: Plan, span_us: int) -> list[Fault]:
     usual = told.choice([0.2, 0.5, 1.0])
     found: list[Fault] = []
     for kind in FAULTS:
+        if kind in APART:
+            continue
         if told.random() >= usual:
             continue
         most = 4 if kind in CRASHES or kind.startswith(("node", "clock")) else told.choice([3, 10])
@@ -410,6 +413,21 @@ def _faults(told: random.Random, plan: Plan, span_us: int) -> list[Fault]:
     if len(found) > FAULTS_MAX:
         found = told.sample(found, FAULTS_MAX)
     return sorted(found, key=lambda fault: (fault.at_us, fault.kind))
+
+
+def _apart(seed: int, span_us: int) -> list[Fault]:
+    """Bad GPUs: in two worlds of five."""
+    told = random.Random(f"leitstand {seed} health")
+    count = told.choice([0, 0, 0, 1, 3])
+    return [
+        Fault(
+            "gpu_fails",
+            START_US + told.randint(0, span_us // SECOND_US) * SECOND_US,
+            told.choice([1, 60, 600, 3600]) * SECOND_US,
+            told.randrange(1000),
+        )
+        for _ in range(count)
+    ]
 
 
 def _value_us(told: random.Random, kind: str) -> int:

@@ -32,6 +32,7 @@ FAULTS: Final = {
     "node_fails_partly": "the same, but the rest of its gangs goes on until it is told to end",
     "node_leaves": "a node takes no new run for so long",
     "node_shrinks": "a node comes back with half of its GPUs, and whole after that time",
+    "gpu_fails": "a GPU of a node is bad, as its engine says; the operator says after that time that it is repaired",
     "clock_forward": "the machine's clock jumps forward by that",
     "clock_back": "the machine's clock jumps back by that",
     "append_fails": "the journal takes nothing, the writer ends, for so long",
@@ -47,6 +48,9 @@ FAULTS: Final = {
     "engine_invents": "an engine reports runs that nobody ordered",
     "run_overstays": "an engine takes so much longer to end a run",
 }
+APART: Final = (
+    "gpu_fails",
+)  # came later: drawn by themselves, so that the worlds of before stay what they were
 CRASHES: Final = (
     "append_fails",
     "append_full",

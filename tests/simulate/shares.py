@@ -39,7 +39,7 @@ def limits_hold(world: "World") -> None:
 
     for run in tally.runs.values():
         job = tally.jobs[run.job]
-        if not run.stopping and not job.said.booking:
+        if not run.stopping and not job.said.booking and not job.said.burn_in:
             note(job.pool, tally.leaf(job), tally.charge(job, len(run.tasks)))
     for name, made in tally.reservations.items():
         job = tally.jobs[name]

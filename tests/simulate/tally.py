@@ -81,6 +81,8 @@ class Tally:
         self.suspended: set[str] = set()
         self.nodes: dict[str, f.NodeAdded] = {}
         self.out: set[str] = set()
+        self.drained: dict[str, bool] = {}  # nodes → whether their engine says that they are there
+        self.reports: dict[str, int] = {}  # of nodes that were not well
         self.levels: dict[str, tuple[str, ...]] = {}
         self.entitled: dict[str, dict[str, int]] = {}  # pool → node of its tree → weight
         self.budgets: dict[str, a.BudgetGranted] = {}
@@ -135,11 +137,29 @@ class Tally:
             fact.cpus_milli,
         )
         self.nodes[fact.node] = fact
-        self.out.discard(fact.node)
+        if fact.node in self.drained:
+            self.drained[fact.node] = True
+        else:
+            self.out.discard(fact.node)
 
     def _NodeRemoved(self, at: int, fact: f.NodeRemoved) -> None:
         self.losses += 1
         self.out.add(fact.node)
+        if fact.node in self.drained:
+            self.drained[fact.node] = False
+
+    def _NodeReported(self, at: int, fact: f.NodeReported) -> None:
+        self.reports[fact.node] = self.reports.get(fact.node, 0) + 1
+
+    def _NodeDrained(self, at: int, fact: f.NodeDrained) -> None:
+        self.losses += 1
+        self.drained[fact.node] = fact.node not in self.out
+        self.out.add(fact.node)
+
+    def _NodeReturned(self, at: int, fact: f.NodeReturned) -> None:
+        self.losses += 1
+        if self.drained.pop(fact.node):
+            self.out.discard(fact.node)
 
     def _TenantAdded(self, at: int, fact: a.TenantAdded) -> None:
         self.classes[fact.tenant] = fact.tenant_class

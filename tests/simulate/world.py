@@ -22,7 +22,7 @@ from leitstand.core.cycle import Core
 from leitstand.core.decision import Answer
 from leitstand.core.rules import digest
 from leitstand.core.state import Projection, State
-from leitstand.core.units import HOUR_US, SECOND_US
+from leitstand.core.units import HOUR_US, MINUTE_US, SECOND_US
 from leitstand.journal.memory import MemoryJournal
 from leitstand.runtime import loop as runtime
 from leitstand.runtime.ports import Entry, Head, JournalFull, StaleHead
@@ -38,7 +38,7 @@ LAG_MAX_US: Final = 60 * SECOND_US  # as the writer has it: with more it does no
 CYCLES_MAX: Final = 20_000
 AT_ONCE_MAX: Final = 400  # cycles at one true time
 CHECKS: Final = (checks, shares, records)  # they are told to `checking` by being imported
-TIMED: Final = ("node", "clock", "engine")
+TIMED: Final = ("node", "gpu", "clock", "engine")
 
 
 @dataclass(slots=True)
@@ -420,6 +420,8 @@ class World:
             raise Paused  # never again: whatever it finds when it wakes, it ends
         if kind.startswith("clock"):
             self.skew_us += value_us if kind == "clock_forward" else -value_us
+        elif kind == "gpu_fails":
+            self._loses_gpu(fault)
         elif kind.startswith("engine"):
             site = self.machines[self.plan.sites[fault.who % len(self.plan.sites)].site]
             if kind == "engine_forgets":
@@ -442,6 +444,34 @@ class World:
             machines.lose(node.node, fault.kind == "node_fails_partly")
         back_us = min(self.now_us + fault.value_us, self.plan.quiet_us)
         self._at(back_us, lambda: machines.back(node))
+
+    def _loses_gpu(self, fault: Fault) -> None:
+        """Its engine says so, until it is recorded; after a time the operator says that it is repaired."""
+        node = self.plan.nodes[fault.who % len(self.plan.nodes)]
+        gpu = fault.who % node.gpus if node.gpus else -1
+        report = f.NodeReported(node.node, "xid", 79, gpu, max(self.wall_us, 1))
+        before, burn_in = self.tally.reports.get(node.node, 0), "burn-in" if fault.who % 2 else ""
+
+        def say(times: int) -> None:
+            self.follow()
+            if self.tally.reports.get(node.node, 0) == before and times:
+                self._deliver(node.site, report)
+                self.after(MINUTE_US, lambda: say(times - 1))
+            elif node.node in self.tally.drained:
+                self.after(fault.value_us, lambda: self._repairs(node, burn_in))
+
+        say(20)
+
+    def _repairs(self, node: f.NodeAdded, burn_in: str) -> None:
+        """Until the node is back; at last without a burn-in, which may fail for ever."""
+        self.follow()
+        if node.node not in self.tally.drained:
+            return
+        spec = burn_in if self.now_us < self.plan.quiet_us else ""
+        tenant = next(iter(self.plan.tenants))
+        repaired = f.NodeRepaired(node.node, spec, tenant if spec else "", HOUR_US if spec else 0)
+        self._deliver(node.site, repaired)
+        self.after(MINUTE_US, lambda: self._repairs(node, burn_in))
 
     def _invent(self, site: str, fault: Fault) -> None:
         """Reports of a run that nobody ordered, and once more of one that is over."""

@@ -324,6 +324,12 @@ def test_a_repair_that_cannot_be_is_refused(asked: f.NodeRepaired, why: str) -> 
     assert refused(core, 2, asked)[0] == why
 
 
+def test_a_suspended_tenant_has_no_burn_in() -> None:
+    core = cluster(8)
+    at(core, 1, LOST, a.TenantSuspended("acme", "unpaid"))
+    assert refused(core, 2, REPAIRED) == ("conflict", "tenant acme is suspended: no run of it starts")
+
+
 def test_nobody_takes_the_place_of_a_burn_in() -> None:
     core = cluster(8, 8, rules=RULES)
     guarantee = a.Entitlement("industry/beta/default", guarantee_milli=16_000)

@@ -105,6 +105,8 @@ def repair(state: "State", now: int, asked: f.NodeRepaired) -> Decision:
 def _burn_in_fault(state: "State", node: Node, asked: f.NodeRepaired) -> Decision | None:
     if asked.tenant not in state.tenants:
         return refuse("unknown_tenant", asked.tenant[:ID_MAX])
+    if state.tenants[asked.tenant].suspended:
+        return refuse("conflict", f"tenant {asked.tenant} is suspended: no run of it starts")
     if not 0 < asked.max_duration_us <= BURN_IN_MAX_US:
         return refuse("invalid", f"max_duration_us is {asked.max_duration_us}, not in 1..{BURN_IN_MAX_US}")
     if not drained(node).is_there:
