@@ -17,7 +17,9 @@ from leitstand.api.auth import ROOT
 from leitstand.api.context import Faces
 from leitstand.api.onboarding.retention import Applications, erase_addresses
 from leitstand.api.tenancy.leftovers import erase_of_the_gone
+from leitstand.app import certificate
 from leitstand.app.alerting import DERIVE_EVERY_S, TELL_EVERY_S, Alerting
+from leitstand.app.certificate import CertificateWrong, Renewal
 from leitstand.app.settings import Settings
 from leitstand.core.acts import TokenRevoked
 from leitstand.core.people import ADMIN
@@ -38,6 +40,7 @@ JOB_SECRET_MIN_US: Final = (
 FORECASTER_S: Final = 1.0  # after the start
 FORECASTER_AGAIN_S: Final = 60.0  # after it ended
 ALERT_AGAIN_S: Final = 5.0
+RENEW_EVERY_S: Final = 2.0  # a look at two files
 _log = logging.getLogger("leitstand.chores")
 
 
@@ -66,6 +69,23 @@ def start(settings: Settings, faces: Faces, alerting: Alerting | None = None) ->
         run = Chore("forecasting", lambda: run_forecaster(settings), FORECASTER_S, FORECASTER_AGAIN_S)
         chores = (*chores, run)
     return [asyncio.create_task(repeat(chore), name=chore.name) for chore in chores]
+
+
+def renewing(renewal: Renewal) -> Chore:
+    """Takes a renewed certificate, and warns of one that runs out; for a control plane that does TLS."""
+
+    async def do() -> None:
+        try:
+            times = await asyncio.to_thread(renewal.take_changed)
+        except CertificateWrong as wrong:
+            _log.critical("the renewed certificate is not taken, the one before goes on: %s", wrong)
+        else:
+            if times is not None:
+                _log.warning("the renewed certificate is taken; it expires on %s", times.ends.isoformat())
+        if said := renewal.due_warning(certificate.now()):
+            _log.critical("%s", said)
+
+    return Chore("taking a renewed certificate", do, RENEW_EVERY_S, RENEW_EVERY_S)
 
 
 def only_leading(faces: Faces, chore: Chore) -> Chore:

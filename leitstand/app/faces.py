@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ from leitstand.api.seat import Seat
 from leitstand.app import chores, seats
 from leitstand.app.admin_token import AdminTokenFile
 from leitstand.app.alerting import Alerting, Surroundings, look_of
+from leitstand.app.certificate import CertificateWrong, Pair, Renewal
 from leitstand.app.forwarded import forwarded
 from leitstand.app.left import Left
 from leitstand.app.logs import Logs
@@ -152,6 +154,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         faces.availability = availability.report
         alerting = faces.alerts = _alerting(settings, faces, tail)
         server = _server(settings, api.build(faces, PAGES))
+        renewal = _renewal(settings, server.config)
         tasks = [
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(server.serve(sockets=[listener]), name="server"),
@@ -161,6 +164,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         if stores.are_in_databases(settings.data):
             watching = admin.watch(Agreement(settings.data))
             tasks.append(asyncio.create_task(watching, name="look at the token"))
+        if renewal is not None:
+            tasks.append(asyncio.create_task(chores.repeat(chores.renewing(renewal)), name="renewal"))
         if faces.seat is not None:
             tasks.append(asyncio.create_task(seats.watch(settings, faces.seat), name="look at the lease"))
         try:
@@ -362,10 +367,21 @@ def _server(settings: Settings, application: ASGIApp) -> uvicorn.Server:
         limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_S,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
     )
     return _Server(config)
+
+
+def _renewal(settings: Settings, config: uvicorn.Config) -> Renewal | None:
+    """Who takes a renewed certificate; None without one. CannotServe if the files cannot serve."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        renewal = Renewal(context, Pair(settings.tls_cert, settings.tls_key))
+    except (CertificateWrong, OSError) as wrong:
+        raise CannotServe("failed", str(wrong)) from wrong
+    config.ssl_context_factory = lambda _config, _default: context
+    return renewal
 
 
 async def _say_ready(server: uvicorn.Server, faces: Faces) -> None:

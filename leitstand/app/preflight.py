@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from leitstand.app import certificate
 from leitstand.app.admin_token import admin_token
 from leitstand.app.serving import EXIT_CODES, addresses, holder, is_open, locked
 from leitstand.app.settings import Settings
@@ -109,13 +110,11 @@ def _check_tls(settings: Settings) -> None:
         raise click.UsageError(t("--tls-cert and --tls-key belong together"))
     if settings.tls_cert is None:
         return
-    import ssl
-
+    assert settings.tls_key is not None
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        message = t("{cert} with {key}: {error}", cert=settings.tls_cert, key=settings.tls_key, error=error)
-        raise _bad("--tls-cert", message) from error
+        certificate.examine(certificate.Pair(settings.tls_cert, settings.tls_key))
+    except certificate.CertificateWrong as wrong:
+        raise _bad("--tls-cert", str(wrong)) from wrong
 
 
 def _check_oidc(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from leitstand.cli.german_generate import GENERATE
 from leitstand.cli.german_health import HEALTH
 from leitstand.cli.german_jobfile import JOBFILE
 from leitstand.cli.german_maintenance import MAINTENANCE
+from leitstand.cli.german_running import RUNNING
 from leitstand.cli.german_shares import SHARES
 from leitstand.cli.german_sites import SITES
 from leitstand.cli.german_studies import STUDIES
@@ -374,7 +375,6 @@ GERMAN: Final[dict[str, str]] = {
     "--behind-proxy if a proxy does the TLS.": "{host} ist von außen erreichbar, und Token gingen im Klartext "
     "hinaus. Geben Sie --tls-cert und --tls-key an, oder --behind-proxy, wenn ein Proxy TLS übernimmt.",
     "--tls-cert and --tls-key belong together": "--tls-cert und --tls-key gehören zusammen",
-    "{cert} with {key}: {error}": "{cert} mit {key}: {error}",
     '"{host}" is not an address of this machine': "„{host}“ ist keine Adresse dieses Rechners",
     "port {port} needs privileges; take one from 1024 on": "Port {port} braucht Rechte; nehmen Sie einen ab 1024",
     "port {port} of {host} is in use by another program; choose another with --port.": "Port {port} von {host} "
@@ -451,6 +451,7 @@ GERMAN: Final[dict[str, str]] = {
     # tenants, people, applications, access
     **ACCESS,
     # entitlements, commitments, quota
+    **RUNNING,
     **SHARES,
     **SITES,
     **HEALTH,

@@ -240,6 +240,7 @@ def test_a_client_command_loads_no_server() -> None:
                 ".german_jobfile",
                 ".german_maintenance",
                 ".german_others",
+                ".german_running",
                 ".german_shares",
                 ".german_sites",
                 ".german_studies",
