@@ -17,7 +17,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.plane import LEITSTAND, Plane
-from tests.system.test_up import until
+from tests.system.test_up import WITHIN_S, until
 
 pytestmark = pytest.mark.system
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -151,7 +151,9 @@ class Encrypted(Plane):
 
     def connect(self) -> tuple[int, int]:
         """Over a new connection: the serial number of the certificate, and the status of /healthz."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.trusting)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=WITHIN_S, context=self.trusting
+        )
         try:
             connection.connect()
             assert isinstance(connection.sock, ssl.SSLSocket)
@@ -184,7 +186,9 @@ def test_tls_from_the_first_job_to_a_renewal_without_a_restart(encrypted: Encryp
     assert "SSL_CERT_FILE" in stranger.stderr
     until(lambda: "expires on" in encrypted.output.read_text(), "the warning of a certificate that runs out")
 
-    kept = http.client.HTTPSConnection("127.0.0.1", encrypted.port, timeout=10, context=encrypted.trusting)
+    kept = http.client.HTTPSConnection(
+        "127.0.0.1", encrypted.port, timeout=WITHIN_S, context=encrypted.trusting
+    )
     kept.request("GET", "/healthz")
     assert kept.getresponse().read()
     cert, key = encrypted.authority.issue("renewed", 22)
