@@ -6,6 +6,7 @@ delivery is marked once the receiver has it. So after a crash something may be t
 the file alerts begin anew at the journal's end.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
@@ -34,6 +35,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (due_us) WHERE told_us = 0;
 """
 
+_log = logging.getLogger("leitstand.alerts")
+
 
 class Delivery(msgspec.Struct, frozen=True):
     """One telling to one sink. `told_us` 0: not yet, the next try is at `due_us`, and `error` says what the last of
@@ -54,16 +57,32 @@ class Store:
     def __init__(self, path: Path, journal: str, head: int) -> None:
         """`head`: of the journal now, where a new file begins."""
         self._lock = threading.Lock()
+        try:
+            found = self._opened(path)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            aside = path.with_name(path.name + ".damaged")
+            _log.critical(
+                "%s is damaged (%s); it is kept as %s, and alerts begin anew", path, error, aside.name
+            )
+            path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            found = self._opened(path)
+        if found is None or found[0] != journal or found[1] > head:
+            self._begin_anew(journal, head)
+
+    def _opened(self, path: Path) -> tuple[str, int] | None:
+        """Whose it is, and how far; None: it is new."""
         make_private(path)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
-        found = None
         (form,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if form == FORM:
-            found = self._connection.execute("SELECT journal, seq FROM progress").fetchone()
-        if found is None or found[0] != journal or found[1] > head:
-            self._begin_anew(journal, head)
+        if form != FORM:
+            return None
+        found = self._connection.execute("SELECT journal, seq FROM progress").fetchone()
+        return None if found is None else (str(found[0]), int(found[1]))
 
     def _begin_anew(self, journal: str, head: int) -> None:
         with self._lock:

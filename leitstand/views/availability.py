@@ -89,17 +89,30 @@ class Availability(View):
     def __init__(self, path: Path, journal: str, head: int) -> None:
         self.path = path
         self._connection = _connect(path)
-        (form,) = self._connection.execute("PRAGMA user_version").fetchone()
-        found = None
-        if form == FORM:
-            found = self._connection.execute("SELECT journal, seq, now FROM progress").fetchone()
+        try:
+            found = self._found()
+        except (sqlite3.DatabaseError, msgspec.DecodeError, TypeError):  # damaged: the journal has it all
+            self._connection.close()
+            drop(path)
+            self._connection = _connect(path)
+            found = self._found()
         if found is None or found[0] != journal or found[1] > head:
             self._begin_anew(journal)
-            found = journal, 0, msgspec.json.encode(Now())
-        self._seq = self._committed = int(found[1])
-        self._now = msgspec.json.decode(found[2], type=Now)
+            found = journal, 0, Now()
+        self._seq = self._committed = found[1]
+        self._now = found[2]
         self._steps: list[tuple[int, str, str, str, int, str]] = []
         self._contracts: list[tuple[int, bytes]] = []
+
+    def _found(self) -> tuple[str, int, Now] | None:
+        """Whose it is, how far it is, and what it knows; None: it is new."""
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=OFF")
+        (form,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if form != FORM:
+            return None
+        journal, seq, now = self._connection.execute("SELECT journal, seq, now FROM progress").fetchone()
+        return journal, int(seq), msgspec.json.decode(now, type=Now)
 
     def _begin_anew(self, journal: str) -> None:
         execute = self._connection.execute
@@ -135,8 +148,11 @@ class Availability(View):
         self._steps.append((at, name, seen.site, seen.pool, seen.gpus, seen.state))
 
     def commit(self) -> None:
-        if self._seq == self._committed:
-            return
+        if not self._steps and not self._contracts and self._seq - self._committed < COMMIT_ENTRIES:
+            return  # nothing to see; those entries are read again after a restart
+        self._save()
+
+    def _save(self) -> None:
         execute = self._connection.execute
         execute("BEGIN")
         try:
@@ -155,7 +171,7 @@ class Availability(View):
         self._committed = self._seq
 
     def close(self) -> None:
-        self.commit()
+        self._save()
         self._connection.close()
 
     def report(self, from_us: int, to_us: int) -> Report:
@@ -358,9 +374,12 @@ def _capacity(steps: list[Any]) -> list[tuple[int, int]]:
     return changes
 
 
+def drop(path: Path) -> None:
+    """Delete it; whoever opens it next makes it anew."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     make_private(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=OFF")
-    return connection
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -412,6 +412,19 @@ def test_a_full_disk_loses_no_alert(
     assert said(sink) == ["0123456789ab-1 opened"]
 
 
+def test_a_damaged_file_is_kept_aside_and_alerts_begin_anew(tmp_path: Path, sink: sinks.Sink) -> None:
+    world = World(tmp_path, sink.port)
+    world.happen(LOST)
+    world.step()
+    world.alerting.store.close()
+    (tmp_path / "alerts.db").write_bytes(b"no database" * 1000)
+    world.start()
+    world.happen(f.NodeReturned("n1"), LOST)
+    world.step()
+    assert said(sink) == ["0123456789ab-1 opened", "0123456789ab-3 opened"]
+    assert (tmp_path / "alerts.db.damaged").exists()
+
+
 def test_old_alerts_and_receivers_that_went_are_forgotten(tmp_path: Path, sink: sinks.Sink) -> None:
     world = World(tmp_path, sink.port)
     world.happen(*[f.NodeReported(f"n{number}", "xid", 94) for number in range(10)], LOST)

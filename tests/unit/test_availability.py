@@ -10,10 +10,13 @@ import pytest
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.cycle import Core
+from leitstand.core.state import State
 from leitstand.core.units import HOUR_US, SECOND_US
+from leitstand.journal.codec import DEFAULT
 from leitstand.runtime.ports import Entry
 from leitstand.views.availability import Availability, Report, SiteTime, TenantTime
 from leitstand.views.several import Views
+from tests.golden.test_journals import GOLDEN, entries
 from tests.unit.faces_story import Plant, problem
 from tests.unit.fair_story import RULES
 from tests.unit.story import cluster
@@ -176,6 +179,33 @@ def test_a_view_goes_on_where_it_was_and_begins_anew_with_another_journal(tmp_pa
     again.close()
     assert Availability(tmp_path / "availability.db", "f" * 64, 10**9).seq == 0
     assert Availability(tmp_path / "availability.db", JOURNAL, 0).seq == 0, "the journal lost its end"
+
+
+def test_a_damaged_view_is_made_anew(tmp_path: Path) -> None:
+    fed(tmp_path, (0, NODE)).close()
+    for damage in (b"no database" * 1000, b""):
+        (tmp_path / "availability.db").write_bytes(damage)
+        view = fed(tmp_path, (0, NODE))
+        assert report(view).sites == {"s": SiteTime(800 * SECOND_US, 800 * SECOND_US)}
+        view.close()
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_view_takes_every_released_journal(tmp_path: Path, name: str) -> None:
+    """And says of its nodes at the end what the state does."""
+    view, state = Availability(tmp_path / "availability.db", JOURNAL, 10**9), State()
+    for seq, (at, body) in enumerate(entries(name), start=1):
+        fact = DEFAULT.decode(body)
+        view.apply([Entry(seq, at, fact)])
+        state.apply(at, fact)
+    view.close()
+    assert {n: seen.there and not seen.drained for n, seen in view._now.nodes.items()} == {
+        n: node.in_service for n, node in state.nodes.items()
+    }
+    if state.nodes:
+        assert Availability(tmp_path / "availability.db", JOURNAL, 10**9).report(0, 2**62).sites.keys() == {
+            node.site for node in state.nodes.values()
+        }
 
 
 @pytest.mark.parametrize("seed", range(20))

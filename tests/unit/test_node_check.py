@@ -167,6 +167,22 @@ def test_the_program_lies_in_the_sites_folder_and_runs_as_it_is(tmp_path: Path) 
     assert program.read_bytes() == Path(node_check.__file__).read_bytes()
 
 
+def test_a_folder_that_is_somebody_elses_by_now_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path)
+    (tmp_path / "health" / "check").write_text("old")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as foreign:
+        foreign.setattr(Path, "write_bytes", refuse)
+        health = opened(tmp_path)
+    says(tmp_path, "n1", troubles(LOST))
+    assert len(health.news(IDS)) == 1
+
+
 def test_each_trouble_is_reported_once(tmp_path: Path) -> None:
     health = opened(tmp_path)
     assert health.news(IDS) == []

@@ -53,7 +53,7 @@ class NodeHealth:
         self._told: dict[tuple[str, str, int, int], int] = {}  # what was reported last, and of when it is
 
     def open(self) -> None:
-        """The folder is there, with the program as this version has it. OSError."""
+        """The folder is there, with the program as this version has it, unless that is another's by now. OSError."""
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         wanted = Path(node_check.__file__).read_bytes()
         program = self._folder / PROGRAM
@@ -61,9 +61,12 @@ class NodeHealth:
             if program.read_bytes() == wanted:
                 return
         part = self._folder / f".{PROGRAM}.part"
-        part.write_bytes(wanted)
-        part.chmod(0o755)
-        part.rename(program)
+        try:
+            part.write_bytes(wanted)
+            part.chmod(0o755)
+            part.rename(program)
+        except PermissionError as error:  # the operator gave it to who writes there
+            _log.warning("site %s: the program for nodes was not written: %s", self._place.name, error)
 
     def news(self, nodes: frozenset[str]) -> list[NodeReported]:
         """What was not reported yet; `nodes`: the ids of those of the site. OSError."""
