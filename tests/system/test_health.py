@@ -10,10 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from leitstand.alerts.sending import signature
+from leitstand.core.facts import NodeReported, Resources, RunEnded, Task
+from leitstand.engines.slurm.engine import Pace, SlurmEngine
+from leitstand.runtime.spec import RunSpec
 from tests import sinks
+from tests.conformance.engine_cases import SlurmCase
 from tests.plane import Plane
 from tests.slurm import Cluster, running
 from tests.system.test_sites import FAIR, described, said, until
@@ -223,3 +228,46 @@ def _clock(plane: Plane, began: float) -> dict[str, float]:
         if kind in names and after > 0:
             found.setdefault(names[kind], round(after, 3))
     return found
+
+
+# ── a program that dies of its GPU ────────────────────────────────────────────────────────────────────────────────────
+class Looked(SlurmCase):
+    """Whoever fails is suspicious at once; keeps also what is said of nodes."""
+
+    def _open(self) -> SlurmEngine:
+        made = super()._open()
+        made._pace = Pace(jobs=0.1, nodes=1.0, health=0.1, suspicious=0.0)
+        return made
+
+
+def test_who_died_of_a_gpu_is_said_to_have_after_the_next_look_at_its_node(tmp_path: Path) -> None:
+    with running(nodes=1) as cluster:
+        case = Looked(cluster, tmp_path)
+        try:
+            order = case.execution("a.1", RunSpec(script="echo here; exit 1"))
+            order = msgspec.structs.replace(
+                order, tasks=(Task.of(case.nodes[0], [0]),), resources=Resources(1, 1)
+            )
+            file = case.folder / "health" / "n0001.json"
+            case.until(lambda: case.site_added is not None, "the site is open")
+            file.write_text('{"troubles": []}')
+            case.send(order)
+            ended = next(case.folder.glob("a.1/*"), None)
+            while ended is None or not (ended / "ended").exists():
+                time.sleep(0.05)
+                ended = next(case.folder.glob("a.1/*"), None)
+            time.sleep(1)
+            reports = list(case.engine.take(0))
+            assert not any(isinstance(one, RunEnded) for one in reports), "nobody has looked at its node yet"
+            at_us = time.time_ns() // 1000
+            part = file.with_suffix(".part")
+            part.write_text(json.dumps({"troubles": [{"kind": "xid", "code": 79, "gpu": 0, "at_us": at_us}]}))
+            part.rename(file)
+            deadline = time.monotonic() + 60
+            while not any(isinstance(one, RunEnded) for one in reports) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                reports += case.engine.take(0)
+            told = [one for one in reports if isinstance(one, NodeReported | RunEnded)]
+            assert [type(one) for one in told] == [NodeReported, RunEnded]
+        finally:
+            case.close()

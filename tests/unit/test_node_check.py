@@ -198,6 +198,18 @@ def test_each_trouble_is_reported_once(tmp_path: Path) -> None:
     assert health.news(IDS) == [NodeReported("aachen.n1", "xid", 79, 3, 7_000_000)]
 
 
+def test_a_look_is_awaited_only_where_somebody_looks(tmp_path: Path) -> None:
+    health, second = opened(tmp_path), 1_000_000
+    for node, at_s in (("n1", 1000), ("n2", 1010)):
+        says(tmp_path, node, troubles())
+        os.utime(tmp_path / "health" / f"{node}.json", (at_s, at_s))
+    assert health.awaited(["n1", "n2"], 1005 * second, 1006 * second)
+    assert not health.awaited(["n2"], 1005 * second, 1006 * second), "it was looked at since"
+    assert not health.awaited(["n1", "n2"], 1005 * second, 1125 * second), "for so long nobody waits"
+    assert not health.awaited(["n1"], 1200 * second, 1201 * second), "nobody looks there any more"
+    assert not health.awaited(["n1", "n3"], 1005 * second, 1006 * second), "nobody looks at n3"
+
+
 @pytest.mark.parametrize(
     "text",
     [

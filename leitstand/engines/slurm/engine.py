@@ -58,12 +58,14 @@ _log = logging.getLogger(__name__)
 class Pace(msgspec.Struct, frozen=True):
     """How often the cluster is asked, in seconds. `jobs`: while runs live, at least ten times as long as it takes to
     answer; `idle`: while none does; `nodes`; `health`: what nodes say of their GPUs; `check`: whether it would take a
-    job, since tokens expire; `away`: after which a site that does not answer takes nothing new."""
+    job, since tokens expire; `away`: after which a site that does not answer takes nothing new. `suspicious`: a run
+    that fails after so long may have failed because a GPU did."""
 
     jobs: float = 1.0
     idle: float = 10.0
     nodes: float = 10.0
     health: float = 5.0
+    suspicious: float = 60.0
     check: float = 60.0
     away: float = 60.0
 
@@ -494,11 +496,26 @@ class SlurmEngine(Engine):
         if found is not None and (ending.OVER[found.state] == "lost" or live.folder.is_fenced()):
             self._lose(live, claim, found.ended_us)
         elif ended is not None:
-            self._written(live, claim, ended)
+            if not self._awaits_health(live, claim, ended):
+                self._written(live, claim, ended)
         elif found is not None:
             self._conclude(ending.of_slurm(run, claim, found, stopping=bool(live.stopping)))
         else:
             self._lose(live, claim, 0)
+
+    def _awaits_health(self, live: _Live, claim: Claim, ended: Ended) -> bool:
+        """Whether its end is not said yet: it used GPUs, ran for a while and failed, and nobody has looked at its nodes
+        since, where somebody does. Once they were looked at, what is wrong there is said first."""
+        failed = ended.outcome == "exited" and ended.status and not live.stopping
+        ran_s = (ended.at_us - claim.at_us) / SECOND_US
+        if not failed or ran_s < self._pace.suspicious or not any(task.gpus for task in live.order.tasks):
+            return False
+        nodes = [self._place.slurm_node(task.node) for task in live.order.tasks]
+        if self._node_health.awaited(nodes, ended.at_us, _now_us()):
+            return True
+        self._due_s["health"] = 0.0
+        self._look_at_health()
+        return False
 
     def _lose(self, live: _Live, claim: Claim, at_us: int) -> None:
         """A node of it is gone, or Slurm knows nothing of it any more. What still runs of it is fenced, and given the

@@ -10,6 +10,7 @@ service, and nothing else. Called by the engine.
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ FOLDER: Final = "health"
 PROGRAM: Final = "check"
 FILE_MAX: Final = 64 * 1024
 FILES_MAX: Final = 100_000
+AWAITED_US: Final = 120_000_000  # twice the longest check that Slurm lets run
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +85,15 @@ class NodeHealth:
                         found += self._of(name, Path(entry.path))
                         self._read[node] = changed
         return found
+
+    def awaited(self, nodes: Sequence[str], since_us: int, now_us: int) -> bool:
+        """Whether these nodes (Slurm's names) are looked at, and one of them was not since then (µs). Nobody is awaited
+        for longer than AWAITED_US."""
+        try:
+            looked = [(self._folder / f"{node}.json").stat().st_mtime_ns // 1000 for node in nodes]
+        except OSError:
+            return False  # nobody looks there
+        return since_us - AWAITED_US < min(looked) <= since_us and now_us < since_us + AWAITED_US
 
     def _of(self, node: str, path: Path) -> list[NodeReported]:
         try:
