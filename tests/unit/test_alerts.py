@@ -442,7 +442,8 @@ def test_old_alerts_and_receivers_that_went_are_forgotten(tmp_path: Path, sink: 
 # ── over HTTP ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_alerts_are_listed_with_words_and_who_was_told(tmp_path: Path, sink: sinks.Sink) -> None:
     plant, world = Plant(tmp_path), World(tmp_path, sink.port)
-    assert problem(plant.ask("GET", "/v1/alerts"), 409, "conflict")
+    assert plant.ask("GET", "/v1/alerts").json() == {"items": []}
+    assert problem(plant.ask("POST", "/v1/alerts/test"), 409, "conflict")
     plant.faces.alerts = world.alerting
     world.happen(f.NodeReported("n1", "xid", 94, 3), LOST)
     world.step()

@@ -81,10 +81,12 @@ class TestAnswer(msgspec.Struct, frozen=True):
 
 @get("/alerts", opt={"action": "alert:list", "query": AlertQuery}, summary="List alerts")
 async def list_alerts(request: Request[Any, Any, Any]) -> Alerts:
-    """What people have to know, and who was told. Why somebody could not be told names no secret."""
+    """What people have to know, and who was told. Why somebody could not be told names no secret. In a twin nobody is
+    alerted of what is simulated."""
     permit(request, PLATFORM)
     query = decode.query(request.query_params.items(), AlertQuery)
-    return Alerts(await asyncio.to_thread(_answers, _book(faces_of(request)), query))
+    book = faces_of(request).alerts
+    return Alerts([] if book is None else await asyncio.to_thread(_answers, book, query))
 
 
 @post("/alerts/test", status_code=200, opt={"action": "alert:test"}, summary="Tell everybody a test")
