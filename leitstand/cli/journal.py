@@ -149,7 +149,7 @@ def _report_fields(source: Path, report: "Report") -> list[tuple[str, Any]]:
         (t("journal"), report.journal or None),
         (t("path"), source),
         (t("good entries"), report.seq),
-        (t("last stamp"), _time(report.at) if report.seq else None),
+        (t("last stamp"), show_time(report.at) if report.seq else None),
         (t("hash"), report.hash or None),
         (t("signed"), signed if report.signed_heads else t("no")),
         (t("verdict"), t("good") if report.ok else t("BAD")),
@@ -192,7 +192,8 @@ def show(data: Path, after: int | None, limit: int, job: str | None, json_wanted
             _print_lines(reader, entries)
         else:
             rows = [
-                [entry.seq, _time(entry.at), type(entry.fact).__name__, _say(entry.fact)] for entry in entries
+                [entry.seq, show_time(entry.at), type(entry.fact).__name__, _say(entry.fact)]
+                for entry in entries
             ]
             print_table([t("SEQ"), t("TIME"), t("FACT"), t("DETAIL")], rows, t("No entries."))
 
@@ -219,7 +220,7 @@ def _print_lines(reader: "Reader", entries: "list[Entry]") -> None:
         click.echo(msgspec.json.encode(line))
 
 
-def _time(at: int) -> str:
+def show_time(at: int) -> str:
     """UTC to the microsecond; the bare number where the calendar ends."""
     try:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)

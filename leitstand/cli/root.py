@@ -104,6 +104,10 @@ COMMANDS: dict[str, Lazy] = {
         "leitstand.cli.applications:applications", "Examine, approve and refuse applications."
     ),
     "journal": Lazy("leitstand.cli.journal:journal", "Verify, show, export or back up the journal."),
+    "upgrade-check": Lazy(
+        "leitstand.cli.upgrade:upgrade_check",
+        "Say whether this version may take over a data folder: on a copy, beside its control plane.",
+    ),
     "twin": Lazy(
         "leitstand.cli.twin:twin",
         "Recorded workloads: look at them, convert them, replay them through the real scheduler.",

@@ -150,6 +150,17 @@ def digests(folder: Path) -> dict[int, str]:
     return claimed
 
 
+def claims(folder: Path) -> list[Snapshot]:
+    """What snapshots of any version say, without the states themselves; files that are none are left out."""
+    found = []
+    for path in _files(folder):
+        with contextlib.suppress(ValueError, OSError):
+            snapshot = _decode(path)
+            if snapshot.seq == int(path.stem):
+                found.append(msgspec.structs.replace(snapshot, projection=b""))
+    return found
+
+
 def _load(path: Path, journal: Chained) -> tuple[State, Head]:
     """ValueError, with the reason, for a snapshot that must not be used."""
     snapshot = _read(path)

@@ -72,6 +72,8 @@ def test_a_run_outlives_the_stop_of_the_unit_and_is_adopted_by_its_next_start(tm
         until(lambda: began.exists() and began.read_text().strip(), "the run's beginning")
         run = Path("/proc") / began.read_text().strip()
         since = (run / "stat").read_text().split()[21]
+        beside = plane.json("upgrade-check", "--data", str(plane.data), "--running", LEITSTAND)
+        assert (beside["ok"], beside["running"]["digest"]) == (True, beside["digest"])
         assert plane.end() == 0
         assert (run / "stat").read_text().split()[21] == since, (
             "the very process goes on without a control plane"
