@@ -18,7 +18,7 @@ PORT ?= 8640
 
 FAST := -n $(WORKERS) --dist loadfile -m "not system and not soak"
 
-.PHONY: help setup up test check lint bench soak fuzz simulate docs lock clean contract
+.PHONY: help setup up test check lint bench soak fuzz simulate docs lock wheelhouse sbom clean contract
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -68,6 +68,12 @@ docs: setup  ## check the documentation: links, coverage of commands and paths, 
 
 lock: setup  ## write requirements.lock anew from pyproject.toml
 	@.ci/lock $(VENV)
+
+wheelhouse: setup  ## all wheels of an installation with digests into build/wheelhouse, installed once without a network
+	@$(BIN)/python -m deploy.wheelhouse build/wheelhouse
+
+sbom: setup  ## what Leitstand consists of (CycloneDX) into build/sbom.cdx.json
+	@$(BIN)/python -m deploy.sbom build/sbom.cdx.json
 
 clean:  ## remove what was built (keeps .venv)
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
