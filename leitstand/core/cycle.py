@@ -629,14 +629,16 @@ def _amounts(node: Any) -> tuple[object, ...]:
 
 
 def _again(job: Job, run: Run, ended: f.JobEnded, kept_us: int) -> str:
-    """Why a job whose run ended so waits for another, '' if it does not: it made way, or lost a node; or it failed for
-    a reason that it wants retried, nobody told it to end, and it has retries left."""
+    """Why a job whose run ended so waits for another, '' if it does not: it made way, or lost a node, perhaps before it
+    began; or it failed for a reason that it wants retried, nobody told it to end, and it has retries left."""
     if job.burn_in is not UNSET:
         return ""  # it has told enough
     if run.stopping == f.NODE_FAILED:
         return f.NODE_FAILED if repair.runs_again(job, ended, kept_us) else ""
     if run.stopping in f.MADE_WAY and ended.state == "cancelled":
         return run.stopping
+    if ended.reason == "lost" and repair.never_ran(job, run):
+        return f.NODE_FAILED
     wanted = job.retry_on or f.RETRYABLE
     again = job.retried < job.retries and job.state != "stopping" and ended.reason in wanted
     return ended.reason if again else ""

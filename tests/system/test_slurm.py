@@ -362,6 +362,23 @@ def test_nodes_are_discovered_and_their_drains_and_failures_seen(case: SlurmCase
         engine.close()
 
 
+def test_a_run_whose_node_left_service_before_it_began_is_given_back_and_never_begins(
+    case: SlurmCase, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    case.cluster.ask("scontrol", "update", "NodeName=n0001", "State=DRAIN", "Reason=test")
+    try:
+        case.script("a.1", f"touch {ran}")
+        end = case.end("a.1")
+        assert (end.outcome, end.started_us, case.starts("a.1")) == ("lost", 0, [])
+    finally:
+        case.cluster.ask("scontrol", "update", "NodeName=n0001", "State=RESUME")
+    case.script("b.1", "true")
+    assert case.end("b.1").exit_code == 0
+    assert not ran.exists()
+    eventually(lambda: not case.jobs(), "Slurm has forgotten it")
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

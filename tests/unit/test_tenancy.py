@@ -458,8 +458,34 @@ class TestRetries:
     def test_only_for_the_reasons_that_it_names(self, reason: str, wanted: str) -> None:
         core = cluster(4)
         at(core, 0, ask(2, retries=1, retry_on=(wanted,)))
+        at(core, 1, started("acme-1.1", 1))
         again = "JobRequeued" in names(at(core, 2, FAILURES[reason]))
         assert again == (reason == wanted)
+
+    def test_a_run_that_is_lost_before_it_began_costs_none_and_needs_none(self) -> None:
+        core = cluster(4)
+        at(core, 0, ask(2, retries=1, retry_on=("exit_code",)))
+        facts = at(core, 2, f.RunEnded("acme-1.1", s(2), "lost"))
+        assert names(facts) == ["RunEnded", "JobRequeued", "RunPlaced"]
+        assert facts[1] == f.JobRequeued("acme-1", "node_failed")
+        facts = at(core, 3, ended("acme-1.2", 3, exit_code=1))
+        assert f.JobRequeued("acme-1", "exit_code", 1) in facts
+
+    def test_a_job_whose_runs_never_begin_is_given_up(self) -> None:
+        core = cluster(4)
+        at(core, 0, ask(2))
+        for run in range(1, f.FAILURES_MAX + 1):
+            facts = at(core, run, f.RunEnded(f"acme-1.{run}", s(run), "lost"))
+            assert names(facts) == ["RunEnded", "JobRequeued", "RunPlaced"]
+        facts = at(core, 9, f.RunEnded("acme-1.9", s(9), "lost"))
+        assert facts[-1] == f.JobEnded("acme-1", "failed", "lost")
+
+    def test_nor_is_one_placed_again_that_was_cancelled(self) -> None:
+        core = cluster(4)
+        at(core, 0, ask(2, retries=1))
+        at(core, 1, f.CancelJob("acme-1"))
+        facts = at(core, 2, f.RunEnded("acme-1.1", s(2), "lost"))
+        assert facts[-1] == f.JobEnded("acme-1", "failed", "lost")
 
     @pytest.mark.parametrize("retries", [0, 1, 3])
     def test_at_most_so_many_times(self, retries: int) -> None:

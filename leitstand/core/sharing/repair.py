@@ -57,6 +57,13 @@ def runs_again(job: "Job", ended: f.JobEnded, kept_us: int) -> bool:
     return wants_another(job) and (kept_us > job.kept_us or job.failures < f.FAILURES_MAX)
 
 
+def never_ran(job: "Job", run: "Run") -> bool:
+    """Whether a run that was lost is followed by another whatever its job wants retried: it never began, so nothing
+    runs twice, and nobody told the job to end. A job to which that happens FAILURES_MAX times in a row is given up."""
+    wanted = run.stopping in ("", *f.AGAIN)
+    return not run.has_started and wanted and job.failures < f.FAILURES_MAX
+
+
 def is_there(state: "State", standing: "Standing", position: int) -> bool:
     """Whether a run, or a unit of one, is on the node without having been told to end for a failure."""
     for entry in standing.timeline.runs_on(position):

@@ -61,6 +61,12 @@ def of_slurm(run: str, claim: Claim, found: Finished, *, stopping: bool) -> RunE
     )
 
 
+def nobody_stopped(found: Finished | None, stopping: str) -> bool:
+    """Whether Slurm told a run to end that nobody wanted to end: after a crash slurmctld gives ids again, takes the end
+    of an earlier job for that of this one, and clears away what still runs of it. Who is cancelled is listed so."""
+    return not stopping and (found is None or OVER[found.state] == "exited")
+
+
 def _detail(found: Finished, outcome: str, stopping: bool) -> str:
     if found.state == "OUT_OF_MEMORY":
         return OUT_OF_MEMORY

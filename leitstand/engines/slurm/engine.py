@@ -380,10 +380,11 @@ class SlurmEngine(Engine):
         if self._domains is None:
             self._domains = domains_of(self._commands)
         listed = self._commands.nodes(self._place.slurm.partition)
-        for node in listed:
+        for index, node in enumerate(listed):
             if node.state == "drained" and node.reason == DUPLICATE:
                 _log.warning("site %s: node %s serves again: %s", self._place.name, node.name, node.reason)
                 self._commands.resume(node.name)
+                listed[index] = msgspec.structs.replace(node, state="idle")
         if not self._away:
             self._report(*self._nodes.news(listed, self._domains))
         return self._pace.nodes
@@ -441,6 +442,8 @@ class SlurmEngine(Engine):
                 self._lose(live, claim, 0)
                 return
         if not live.stopping:
+            if job.state == "PENDING" and self._has_no_place(live):
+                look.kill += [one.job for one in jobs]
             return
         if job.state == "PENDING":
             look.kill += [one.job for one in jobs]
@@ -463,8 +466,8 @@ class SlurmEngine(Engine):
         if claim is not None:
             self._begun(live, claim.at_us)
             ended = live.folder.ended()
-            if ended is None or (ended.outcome == "exited" and ended.status):
-                return True  # who failed may have failed because a node did
+            if ended is None or not _is_sure(live, ended):
+                return True
             self._written(live, claim, ended)
             return False
         if live.order.started_us:  # the journal knows of a start that is not to be found here
@@ -474,11 +477,21 @@ class SlurmEngine(Engine):
             if live.folder.prevent():
                 self._conclude(RunEnded(run, _now_us(), "stopped"))
             return False
+        if self._has_no_place(live):
+            return False
         if live.job:
             return True
         if time.monotonic() >= live.due_s:
             self._submit(live)
         return False
+
+    def _has_no_place(self, live: _Live) -> bool:
+        """Whether a run that has not begun was to begin on a node that is out of service: it is reported lost, so that
+        it is placed elsewhere, and never begins."""
+        if not any(self._nodes.is_out(task.node) for task in live.order.tasks) or not live.folder.prevent():
+            return False
+        self._conclude(RunEnded(live.order.run, _now_us(), "lost"))
+        return True
 
     def _settle(self, live: _Live, found: Finished | None) -> None:
         """What Slurm says of a run that it does not list; `found` None: it knows nothing of it (any more)."""
@@ -495,6 +508,8 @@ class SlurmEngine(Engine):
         ended = live.folder.ended()
         if found is not None and (ending.OVER[found.state] == "lost" or live.folder.is_fenced()):
             self._lose(live, claim, found.ended_us)
+        elif ended is not None and ended.outcome == "stopped" and ending.nobody_stopped(found, live.stopping):
+            self._lose(live, claim, ended.at_us)
         elif ended is not None:
             if not self._awaits_health(live, claim, ended):
                 self._written(live, claim, ended)
@@ -521,7 +536,7 @@ class SlurmEngine(Engine):
         """A node of it is gone, or Slurm knows nothing of it any more. What still runs of it is fenced, and given the
         time to notice, before anybody may start it elsewhere."""
         ended = live.folder.ended()
-        if ended is not None and (ended.outcome != "exited" or not ended.status):
+        if ended is not None and _is_sure(live, ended):
             self._written(live, claim, ended)
         elif not live.fenced_s:
             live.fenced_s = time.monotonic()
@@ -575,6 +590,14 @@ class SlurmEngine(Engine):
         if observations:
             self._reports.extend(observations)
             self._place.around.wake()
+
+
+def _is_sure(live: _Live, ended: Ended) -> bool:
+    """Whether what the script wrote says all. Who failed may have failed because a node did, and who was told to end,
+    and not by us, may have been told so by mistake."""
+    if ended.outcome == "stopped":
+        return bool(live.stopping)
+    return ended.outcome != "exited" or not ended.status
 
 
 def _owner(user: str) -> tuple[int, int] | None:

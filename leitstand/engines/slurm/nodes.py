@@ -50,6 +50,10 @@ class Nodes:
         """The site cannot be reached: nothing new is placed there until `news` lists its nodes again."""
         return [one for name in list(self._said) for one in self._leaves(name, False)]
 
+    def is_out(self, node: str) -> bool:
+        """Whether the node was reported as out of service."""
+        return node in self._out
+
     @property
     def ids(self) -> frozenset[str]:
         """Those that are listed."""
