@@ -22,6 +22,10 @@ FORK: Final = {
     "Play everything with so many seeds of chance, and say ranges.": "Alles mit so vielen Zufallszahlen spielen und "
     "Spannen nennen.",
     "The first seed.": "Die erste Zufallszahl.",
+    "Look at the cloud every so often, like 5m, and not at every event: faster, starts are as late.": "Die Cloud nur "
+    "so oft ansehen, etwa 5m, nicht bei jedem Ereignis: schneller, Starts sind um so viel später.",
+    "--step: at most {most}, since shares are counted by the hour": "--step: höchstens {most}, da Anteile stündlich "
+    "gezählt werden",
     "--cluster is for a cloud without a journal; leave JOURNAL and --at out": "--cluster ist für eine Cloud ohne "
     "Journal; JOURNAL und --at weglassen",
     "--trace needs --cluster FILE: the nodes that it is to run on": "--trace braucht --cluster FILE: die Knoten, auf "

@@ -2,17 +2,20 @@
 """`leitstand twin fork`: what if? Scenarios played on from a journal, or from a cloud that is only described."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
+from leitstand.cli.amounts import DURATION, parse_duration
 from leitstand.cli.bar import bar
 from leitstand.cli.reading import how_to_read
 from leitstand.cli.table import as_json, print_json, print_table
 from leitstand.cli.text import t, why
 from leitstand.cli.workload import print_dropped
+from leitstand.core.units import SECOND_US
 from leitstand.journal.codec import JournalUnusable
 from leitstand.twin.reading.table import TraceError
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 PRIORITY: Final = 10  # how nice the process is to others
 SEEDS_MAX: Final = 100
 TENANTS_SHOWN: Final = 20  # of a scenario
+STEP_MAX_US: Final = 3600 * SECOND_US
 WORKERS_MAX: Final = 1024
 DEFAULT_DATA: Final = Path("~/.local/share/leitstand")
 
@@ -80,6 +84,11 @@ DEFAULT_DATA: Final = Path("~/.local/share/leitstand")
     "--seed", default=1, show_default=True, type=click.IntRange(0), metavar="N", help=t("The first seed.")
 )
 @click.option(
+    "--step",
+    metavar=DURATION,
+    help=t("Look at the cloud every so often, like 5m, and not at every event: faster, starts are as late."),
+)
+@click.option(
     "--workers",
     type=click.IntRange(1, WORKERS_MAX),
     metavar="N",
@@ -93,7 +102,7 @@ def fork(json_wanted: bool, journal: Path | None, **options: Any) -> None:
         from leitstand.twin.forking.whatif import read_what_if
 
         what_if = read_what_if(options["what_if"])
-        ground = _ground(journal, options, what_if)
+        ground = _in_steps(_ground(journal, options, what_if), options["step"])
         answer = _played(ground, what_if, options)
     except (TraceError, JournalUnusable) as error:
         raise click.ClickException(str(error)) from error
@@ -138,6 +147,18 @@ def _ground(journal: Path | None, options: dict[str, Any], what_if: "WhatIf") ->
     at = options["at"]
     point = None if at is None else int(at) if at.isdecimal() else _when("--at", at)
     return ground_of_journal(found, point, until, what_if)
+
+
+def _in_steps(ground: "Ground", step: str | None) -> "Ground":
+    if step is None:
+        return ground
+    try:
+        step_us = round(parse_duration(step) * SECOND_US)
+    except ValueError as error:
+        raise click.UsageError(f"--step: {error}") from error
+    if step_us > STEP_MAX_US:
+        raise click.UsageError(t("--step: at most {most}, since shares are counted by the hour", most="1h"))
+    return replace(ground, step_us=step_us)
 
 
 def _when(option: str, text: str) -> "When":

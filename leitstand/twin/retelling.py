@@ -116,19 +116,30 @@ def counterfact(
 
 
 class Span(VirtualClock):
-    """Virtual time from `from_us` to `until_us`, or until it is `enough`."""
+    """Virtual time from `from_us` to `until_us`, or until it is `enough`. `step_us`: what happens within a step is seen
+    at its end, all at once; 0: everything at its own time."""
 
     def __init__(
-        self, from_us: int | None, until_us: int | None, enough: Callable[[], bool] = lambda: False
+        self,
+        from_us: int | None,
+        until_us: int | None,
+        enough: Callable[[], bool] = lambda: False,
+        *,
+        step_us: int = 0,
     ) -> None:
         super().__init__()
         self.now = from_us
         self._until_us = until_us
         self._enough = enough
+        self._step_us = step_us
 
     def wait(self, due: int | None) -> int | None:
-        late = due is not None and self._until_us is not None and due > self._until_us
-        return super().wait(None if late or self._enough() else due)
+        if due is None or (self._until_us is not None and due > self._until_us) or self._enough():
+            return super().wait(None)
+        if self._step_us:
+            due = -(-due // self._step_us) * self._step_us
+            due = due if self._until_us is None else min(due, self._until_us)
+        return super().wait(due)
 
 
 class Watched(Journal):

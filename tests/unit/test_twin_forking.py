@@ -354,6 +354,24 @@ def test_without_fair_a_failure_ends_what_runs_on_the_node() -> None:
     assert course.rows[1].state == "succeeded"
 
 
+def test_in_steps_everything_is_seen_at_the_end_of_one_and_nothing_is_lost() -> None:
+    jobs = [(number * 0.61, job(hours=0.5 + number % 3)) for number in range(30)]
+    exact, stepped = (
+        playing(ground(*jobs, hours=40), step_us=step_us) for step_us in (0, 5 * MINUTE_US)
+    )
+    assert len(stepped.rows) == len(exact.rows) == 30
+    for row, true in zip(stepped.rows, exact.rows, strict=True):
+        assert row.placed_us % (5 * MINUTE_US) == 0
+        assert row.placed_us >= true.submitted_us
+        assert row.used == true.used
+    waits = [sum(row.placed_us - row.submitted_us for row in one.rows) / 30 for one in (stepped, exact)]
+    assert waits[1] <= waits[0] <= waits[1] + 2 * 5 * MINUTE_US
+
+
+def playing(where: Ground, *, step_us: int) -> Played:
+    return play_course(Course(c.Scenario("s"), (), 1), replace(where, step_us=step_us))
+
+
 def test_the_same_nodes_fail_at_the_same_times_in_every_scenario() -> None:
     def fallen(*what: c.What) -> list[tuple[int, str]]:
         seen: list[tuple[int, str]] = []

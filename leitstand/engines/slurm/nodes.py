@@ -23,6 +23,7 @@ class Nodes:
         self._place = place
         self._said: dict[str, NodeAdded] = {}  # in service
         self._out: dict[str, bool] = {}  # out of service, as was reported → whether it failed
+        self._left: set[str] = set()  # out of service, reported or not
         self._unsaid = set(place.known)  # of which nothing was reported yet
         self._introduced = False
         self._listed: list[SlurmNode] = []
@@ -51,8 +52,8 @@ class Nodes:
         return [one for name in list(self._said) for one in self._leaves(name, False)]
 
     def is_out(self, node: str) -> bool:
-        """Whether the node was reported as out of service."""
-        return node in self._out
+        """Whether the node is out of service, also if that was so before anybody heard of it."""
+        return node in self._left
 
     @property
     def ids(self) -> frozenset[str]:
@@ -84,6 +85,7 @@ class Nodes:
         )
 
     def _serves(self, node: NodeAdded) -> list[Observation]:
+        self._left.discard(node.node)
         if self._said.get(node.node) == node:
             return []
         self._said[node.node] = node
@@ -93,6 +95,7 @@ class Nodes:
 
     def _leaves(self, name: str, failed: bool) -> list[Observation]:
         """It serves no more; one that was drained may fail yet. What was never there is not reported."""
+        self._left.add(name)
         drained = name in self._out and failed and not self._out[name]
         if not (name in self._said or name in self._unsaid or drained):
             return []

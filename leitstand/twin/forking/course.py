@@ -89,9 +89,8 @@ def play_course(
             look(at)
 
     engine = RetoldEngine(arriving.truth, state)
-    loop = Loop(
-        core, Watched(append), Span(ground.from_us, ground.until_us), engine, [*failing, telling, arriving]
-    )
+    span = Span(ground.from_us, ground.until_us, step_us=ground.step_us)
+    loop = Loop(core, Watched(append), span, engine, [*failing, telling, arriving])
     if state.runs:
         resume(engine, state)
     loop.run()

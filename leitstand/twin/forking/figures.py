@@ -55,6 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
     from_s: float
     until_s: float
     comes: str
+    step_s: float  # how often the cloud was looked at, 0: at every event
     scenarios: tuple[Compared, ...]
     classes: tuple[str, ...]
     tenants: tuple[str, ...]
@@ -73,6 +74,7 @@ def answer(played: Sequence[Played], asked: int, ground: Ground, what_if: WhatIf
         from_s=ground.from_us / SECOND_US,
         until_s=ground.until_us / SECOND_US,
         comes=ground.comes(),
+        step_s=ground.step_us / SECOND_US,
         scenarios=tuple(scenarios),
         classes=tuple(group for group in groups if group and "/" not in group),
         tenants=tuple(group for group in groups if "/" in group),

@@ -36,7 +36,8 @@ class Ground:
     """`projection`: the state at `from_us`; `kind`: of arrivals, one of `whatif.KINDS`; `arrivals`: recorded ones, or
     those of the past from `since_us` on that are repeated, `weeks` parts in `period_us`; `truth`, `lengths`: how long
     jobs took; `source`: where it comes from, for people; `dropped`: how many rows of a trace were left out as unusable,
-    `dropped_why`: one sentence for each of the first of them."""
+    `dropped_why`: one sentence for each of the first of them; `step_us`: how often the cloud is looked at, 0: at every
+    event."""
 
     source: str
     projection: bytes
@@ -53,6 +54,7 @@ class Ground:
     growth: float = 0.0
     dropped: int = 0
     dropped_why: tuple[str, ...] = ()
+    step_us: int = 0
 
     def comes(self) -> str:
         """Which jobs come, in words."""

@@ -155,8 +155,13 @@ def _source(answer: Answer) -> Listing:
             f"from {_date(answer.from_s)} until {_date(answer.until_s)} (UTC)",
             f"jobs that come: {answer.comes}",
             f"seeds: {', '.join(map(str, answer.scenarios[0].seeds))}",
+            *([_steps(answer.step_s)] if answer.step_s else []),
         ],
     )
+
+
+def _steps(step_s: float) -> str:
+    return f"played in steps of {step_s:,.0f} s: what happens within one is seen at its end, and starts are as late"
 
 
 # ── numbers for people ────────────────────────────────────────────────────────────────────────────────────────────
