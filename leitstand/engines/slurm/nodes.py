@@ -13,6 +13,7 @@ ENGINE: Final = "slurm"
 # Of sinfo: takes new work; is gone with what ran there. What is in neither takes nothing new.
 SERVES: Final = {"idle", "mixed", "allocated", "completing", "planned", "reserved"}
 FAILED: Final = {"down", "fail", "error"}
+UNHEARD: Final = {"unknown"}  # since slurmctld was started
 LEVELS: Final = {0: (), 1: ("rack",), 2: ("block", "rack")}
 
 
@@ -39,7 +40,7 @@ class Nodes:
             present.add(name)
             if node.state in SERVES and node.responds:
                 found += self._serves(self._described(node, domains.get(node.name, ())))
-            elif node.state in SERVES:  # not lost yet: it may answer again
+            elif node.state in SERVES or node.state in UNHEARD:  # not lost yet: it may answer again
                 continue
             else:
                 found += self._leaves(name, node.state in FAILED)
