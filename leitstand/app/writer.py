@@ -160,7 +160,14 @@ def _machine(
 
     def open_site(file: SiteFile, known: frozenset[str]) -> Cluster:
         place = Place(
-            file.name, file.mode, file.slurm, around, known, file.jurisdiction, settings.grace_s * SECOND_US
+            file.name,
+            file.mode,
+            file.slurm,
+            around,
+            known,
+            file.jurisdiction,
+            settings.grace_s * SECOND_US,
+            file.quota,
         )
         return SlurmEngine(place)
 

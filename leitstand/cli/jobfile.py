@@ -38,7 +38,7 @@ _TOKENS: Final = (
     *("AKIA", "AIza", "eyJ", "gho_", "ghp_", "ghs_", "github_pat_", "glpat-", "hf_", "lst_"),
     *("nvapi-", "r8_", "sk-", "sk_", "xox", "ya29."),
 )
-_SHAPE: Final = ("accelerators", "cpus", "memory", "topology", "sites", "jurisdiction")
+_SHAPE: Final = ("accelerators", "cpus", "memory", "topology", "sites", "jurisdiction", "partners")
 _TOP: Final = (
     "after",
     "array",
@@ -179,6 +179,7 @@ class _Reader:
             "topology": self.topology,
             "sites": self.names,
             "jurisdiction": y.text,
+            "partners": y.flag,
             "job_recovery": self.job_recovery,
         }
         found = self.mapping(node, {**keys, **dict.fromkeys(IGNORED, self.passed_over)})

@@ -215,14 +215,19 @@ def _how(site: dict[str, Any]) -> list[tuple[str, Any]]:
 def _described(description: dict[str, Any] | None) -> list[tuple[str, Any]]:
     if description is None:
         return []
-    slurm, expect = description["slurm"], description["expect"]
+    slurm, expect, quota = description["slurm"], description["expect"], description["quota"]
     return [
         *((name, slurm[name] or None) for name in ("conf", "rest", "token_file", "folder", "partition")),
         ("parts", ", ".join(slurm["parts"]) or None),
         *((name, slurm[name] or None) for name in ("account", "user")),
         ("users", ", ".join(f"{tenant}: {user}" for tenant, user in slurm["users"].items()) or None),
-        ("expect", t("{nodes} nodes, {gpus} GPUs", nodes=expect["nodes"], gpus=expect["gpus"])),
+        ("expect", _amounts(expect)),
+        ("quota", _amounts(quota) if any(quota.values()) else None),
     ]
+
+
+def _amounts(of: dict[str, int]) -> str:
+    return t("{nodes} nodes, {gpus} GPUs", nodes=of["nodes"], gpus=of["gpus"])
 
 
 def _print_test(tested: dict[str, Any], *, bad_only: bool = False, err: bool = False) -> None:

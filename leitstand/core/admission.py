@@ -63,6 +63,7 @@ RESOURCES: Final = (
     "mig",
     "sites",
     "jurisdiction",
+    "partners",
     "level",
     "nodes_max",
     "slice_nodes",

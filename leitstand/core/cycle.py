@@ -417,6 +417,15 @@ class Core:
         return Answer(job.id)
 
     # ── engine reports ────────────────────────────────────────────────────────────────────────────────────────────
+    def _run_queued(self, report: f.RunQueued) -> Answer:
+        run = self.state.runs.get(report.run)
+        if run is None or run.has_started:
+            return NOTED
+        if len(report.reason) > DIGEST_MAX or not 0 <= report.start_us <= tenancy.AMOUNT_MAX:
+            return Answer(refused="invalid", detail=report.run)
+        self._emit(report)
+        return NOTED
+
     def _run_started(self, report: f.RunStarted) -> Answer:
         run = self.state.runs.get(report.run)
         if run is None or run.has_started:
@@ -530,6 +539,7 @@ class Core:
                 )
             )
             or fact.resizes != (site.resizes is True)
+            or fact.delegated != (site.delegated is True)
             or fact.mig_models != (site.mig_models or ())
         ):
             self._emit(fact)
@@ -548,6 +558,9 @@ class Core:
             return Answer(refused="invalid", detail=f"node {fact.node[:ID_MAX]} of pool {fact.pool[:ID_MAX]}")
         if min(fact.gpus, fact.cpus_milli, fact.memory_mib) < 0:
             return Answer(refused="invalid", detail=fact.node)
+        fault = self._mixes(fact)
+        if fault:
+            return Answer(refused="invalid", detail=fault)
         fault = domain_faults(fact.domains, self.state.sites[fact.site].levels)
         if fault:
             return Answer(refused="invalid", detail=f"{fact.node}: {fault}")
@@ -564,6 +577,15 @@ class Core:
             if node is not None:
                 self._lose(node)
         return NOTED
+
+    def _mixes(self, fact: f.NodeAdded) -> str:
+        """What is wrong with a pool in which there would be both nodes that are ours and slots of a delegated site, or
+        those of two; '' if nothing is."""
+        pool = self.state.pools.get(fact.pool)
+        if pool is None or not (pool.delegated or self.state.sites[fact.site].delegated is True):
+            return ""
+        others = [site for site in pool.sites if site != fact.site]
+        return f"pool {fact.pool} is of site {others[0]}; a delegated site has its own" if others else ""
 
     def _lose(self, node: Node, failed: bool = False) -> None:
         """What was to start on a node that is gone, or another than it was, has to start elsewhere; if it `failed`,
@@ -725,6 +747,7 @@ _OBSERVE: Final[dict[type, Callable[[Core, Any], Answer]]] = {
     f.CancelJob: Core._cancel,
     f.HoldJob: Core._hold,
     f.ReleaseJob: Core._release,
+    f.RunQueued: Core._run_queued,
     f.RunStarted: Core._run_started,
     f.RunResized: Core._run_resized,
     f.RunEnded: Core._run_ended,

@@ -45,7 +45,9 @@ class Resources(
     so if that is possible now. `slice_nodes`, `slice_level`: groups of so many tasks, each group within one domain of
     that level. `nodes_max`: an elastic job takes from `nodes` to so many equal tasks; amounts are those of the least.
     `sites`: only at one of these, () any; `jurisdiction`: only at a site under this law, '' any. A gang never spans
-    sites. `mig`: with `gpus` = 0, each task has one MIG instance of this profile (`3g.40gb`), '' none.
+    sites. `mig`: with `gpus` = 0, each task has one MIG instance of this profile (`3g.40gb`), '' none. `partners`: it
+    may be referred to a delegated site, if no other could ever run it; who names the site in `sites` may go there
+    anyway.
     """
 
     gpus: int = 0
@@ -62,6 +64,7 @@ class Resources(
     sites: tuple[str, ...] = ()
     jurisdiction: str = ""
     mig: str = ""
+    partners: bool = False
 
     @property
     def is_part(self) -> bool:
@@ -212,7 +215,9 @@ class SiteAdded(Fact, frozen=True, gc=False):
     """A site exists. `logical`: its GPUs are counted, not real. `colocate`: tasks of one gang may share a node.
     `levels`: the names of its levels between itself and its nodes, from the top (`block`, `rack`). `jurisdiction` '':
     what was said of it before (`SiteDescribed`) stays. `resizes`: its engine gives a run that runs other nodes.
-    `mig_models`: MIG profiles of its GPUs, where they are not those of the table (`leitstand.core.places.mig`)."""
+    `mig_models`: MIG profiles of its GPUs, where they are not those of the table (`leitstand.core.places.mig`).
+    `delegated`: it has a queue and users of its own; its nodes are slots of a quota, and what is placed there starts
+    when its queue says so."""
 
     site: str
     engine: str
@@ -223,6 +228,7 @@ class SiteAdded(Fact, frozen=True, gc=False):
     levels: tuple[str, ...] = ()
     resizes: bool = False
     mig_models: tuple[Model, ...] = ()
+    delegated: bool = False
 
 
 class NodeAdded(Fact, frozen=True, gc=False):
@@ -563,6 +569,15 @@ class RunStarted(Fact, frozen=True, gc=False):
     skew_us: int = 0
 
 
+class RunQueued(Fact, frozen=True, gc=False):
+    """A run waits in the queue of its site, which is delegated. `reason`: the one word for it there, as its queue says;
+    `start_us`: when it is expected to start there, 0: that is not said."""
+
+    run: str
+    reason: str
+    start_us: int = 0
+
+
 class RunEnded(Fact, frozen=True, gc=False):
     """The engine reports the end. `outcome`: see `OUTCOMES`; `at_us` and `skew_us` as in `RunStarted`.
 
@@ -601,6 +616,7 @@ Observation = (
     | Act
     | BookingMade
     | BookingCancelled
+    | RunQueued
     | RunStarted
     | RunResized
     | RunEnded
@@ -649,6 +665,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     RunPlaced,
     RunStopOrdered,
     RunResizeOrdered,
+    RunQueued,
     RunStarted,
     RunResized,
     RunEnded,

@@ -42,6 +42,7 @@ class Site(msgspec.Struct, gc=False):
     carbon_g_per_kwh: int = 0  # of its electricity, 0: not known
     resizes: bool | msgspec.UnsetType = msgspec.UNSET  # True: its engine gives a run that runs other nodes
     mig_models: tuple[Model, ...] | msgspec.UnsetType = msgspec.UNSET  # before it described any
+    delegated: bool | msgspec.UnsetType = msgspec.UNSET  # True: it has a queue and users of its own
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -101,6 +102,7 @@ class Pool:
         "_could",
         "closures",
         "colocate",
+        "delegated",
         "free",
         "name_bytes",
         "names",
@@ -125,6 +127,7 @@ class Pool:
         self.topology = Topology()
         self.colocate = False  # only where all its sites allow it,
         self.sites: dict[str, bool] = {}  # by their ids
+        self.delegated = False  # its nodes are slots of a quota at one site that has a queue of its own
         self.standing: Standing | None = None
         self._amounts: tuple[int, int, int] | None = None  # derived, as is
         self._could: dict[f.Resources, bool] = {}  # which shapes it could hold, until a node or site changes
@@ -191,6 +194,7 @@ class Pool:
 
     def let_share(self, site: Site) -> None:
         """Tasks of a gang may share a node of this pool if the site, and all others of it, allow it."""
+        self.delegated = site.delegated is True
         self.sites[site.id] = site.colocate
         self.colocate = all(self.sites.values())
 
@@ -226,6 +230,8 @@ def _site_added(state: "State", at: int, fact: f.SiteAdded) -> None:
     site = Site(fact.site, fact.engine, fact.logical, fact.colocate, jurisdiction, fact.levels, carbon)
     if fact.resizes:
         site.resizes = True
+    if fact.delegated:
+        site.delegated = True
     models = site.mig_models = fact.mig_models or msgspec.UNSET
     state.sites[fact.site] = site
     for node in state.nodes.values():

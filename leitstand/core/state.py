@@ -619,6 +619,7 @@ _APPLY: Final[dict[type[Fact], _Change]] = {
     f.PromiseBroken: State._noted,
     f.RunPlaced: State._run_placed,
     f.RunStopOrdered: State._run_stop_ordered,
+    f.RunQueued: State._noted,
     f.RunStarted: State._run_started,
     f.RunEnded: State._run_ended,
     f.UsageMetered: State._usage_metered,

@@ -13,7 +13,7 @@ import msgspec
 
 from leitstand.engines import health
 from leitstand.engines.health import Health
-from leitstand.engines.sitefile import SiteFile, clash, decode, encode, not_served
+from leitstand.engines.sitefile import SiteFile, clash, decode, encode
 from leitstand.runtime.disk import write_whole
 
 SITES_MAX: Final = 100
@@ -56,9 +56,7 @@ class SiteBook:
         for name, *_ in files:
             try:
                 file = self._file(name)
-                if why := not_served(file) or next(
-                    filter(None, (clash(file, one) for one in sites.values())), ""
-                ):
+                if why := next(filter(None, (clash(file, one) for one in sites.values())), ""):
                     raise ValueError(why)
                 sites[name] = file
             except FileNotFoundError:

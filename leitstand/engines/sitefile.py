@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from yaml import MappingNode, Node
 
-from leitstand.engines.slurm.site import DELEGATED, MODES, SlurmSite
+from leitstand.engines.slurm.site import DELEGATED, MODES, Quota, SlurmSite
 from leitstand.runtime.yamlfile import File
 
 SLURM: Final = "slurm"
@@ -41,7 +41,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A site. `jurisdiction`: whose law it is under, a word that jobs may ask for; `operator`: who runs it."""
+    """A site. `jurisdiction`: whose law it is under, a word that jobs may ask for; `operator`: who runs it; `quota`:
+    what is ours of a delegated one."""
 
     name: str
     engine: str
@@ -50,6 +51,7 @@ class SiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     jurisdiction: str = ""
     operator: str = ""
     expect: Expect = Expect()
+    quota: Quota = Quota()
 
 
 # ── what its values may be ────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,6 +162,7 @@ SLURM_CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
     }
 )
 EXPECT_CHECKS: Final[Mapping[str, Check]] = MappingProxyType({"nodes": a_count, "gpus": a_count})
+QUOTA_CHECKS: Final = EXPECT_CHECKS
 
 
 def token_missing(rest: str, token_file: object) -> str:
@@ -169,11 +172,14 @@ def token_missing(rest: str, token_file: object) -> str:
     return "is missing: slurmrestd at a port wants a token (`scontrol token` makes one); name the file that holds it"
 
 
-def not_served(file: SiteFile) -> str:
-    """Why this control plane cannot take such a site yet, '' if it can."""
-    if file.mode == DELEGATED:
-        return f"site {file.name} is delegated, which is not served yet: only directed sites can be added"
-    return ""
+def quota_wrong(mode: str, quota: Quota) -> str:
+    """What is wrong about the quota of a site in this mode, '' if nothing is."""
+    named = bool(quota.gpus) + bool(quota.nodes)
+    if mode == DELEGATED and named != 1:
+        return "is to say either `gpus` or `nodes`: how much of a delegated site is ours at once"
+    return (
+        "is for delegated sites; of a directed one all nodes are ours" if mode != DELEGATED and named else ""
+    )
 
 
 def clash(file: SiteFile, other: SiteFile) -> str:
@@ -216,12 +222,15 @@ def checked(given: Any) -> SiteFile:
         ("", file, CHECKS),
         ("slurm.", file.slurm, SLURM_CHECKS),
         ("expect.", file.expect, EXPECT_CHECKS),
+        ("quota.", file.quota, QUOTA_CHECKS),
     ):
         for name, check in checks.items():
             if wrong := check(getattr(part, name)):
                 raise ValueError(f"{where}{name} {wrong}")
     if wrong := token_missing(file.slurm.rest, file.slurm.token_file):
         raise ValueError(f"slurm.token_file {wrong}")
+    if wrong := quota_wrong(file.mode, file.quota):
+        raise ValueError(f"quota {wrong}")
     return file
 
 
@@ -256,8 +265,12 @@ def read(path: Path) -> SiteFile:
         **{name: _value(file, check, str) for name, check in CHECKS.items()},
         "slurm": slurm,
         "expect": lambda node: Expect(**file.fields(node, counts)),
+        "quota": lambda node: Quota(**file.fields(node, counts)),
     }
-    return SiteFile(**file.fields(root, known, ("name", "engine", "mode", "slurm")))
+    found = SiteFile(**file.fields(root, known, ("name", "engine", "mode", "slurm")))
+    if wrong := quota_wrong(found.mode, found.quota):
+        file.wrong(_at(root, "quota"), f"quota {wrong}")
+    return found
 
 
 def _value(file: File, check: Check, kind: Callable[[str], Any]) -> Callable[[Node], Any]:

@@ -17,7 +17,7 @@ from leitstand.core.acts import ACTS
 from leitstand.core.cycle import Core
 from leitstand.runtime.ports import Entry, Source
 
-REPORTS: Final = (f.RunStarted, f.RunResized, f.RunEnded)
+REPORTS: Final = (f.RunQueued, f.RunStarted, f.RunResized, f.RunEnded)
 
 
 class Moment(NamedTuple):
@@ -196,6 +196,7 @@ _TOLD: Final[dict[type, Callable[[Any], f.Observation | None]]] = {
     f.JobReleased: lambda fact: f.ReleaseJob(fact.job, fact.user) if fact.cause == "user" else None,
     f.BookingMade: _booking,
     f.BookingCancelled: lambda fact: replace(fact, posted=()),
+    f.RunQueued: _as_it_is,
     f.RunStarted: _reported,
     f.RunResized: _reported,
     f.RunEnded: _reported,

@@ -75,7 +75,8 @@ class RunRow(msgspec.Struct, gc=False):
     """One run. `state`: starting | running | stopping | ended. `tasks`: JSON of the placement now. `usage`: '' or exact
     integers as text, "wall gpu cpu_milli memory_mib" times µs, which may exceed 64 bits. `cause`: why it was told to
     end at `stopped_us`, '' if nobody told it to; `stopped_for`: the job that should start instead; `lost_us`: its work
-    (wall time) since the last checkpoint, once it has ended so."""
+    (wall time) since the last checkpoint, once it has ended so. `queued`: what the queue of its site says of its wait;
+    `queue_start_us`: when it is expected to start there, 0: not said, None: it was never told to wait."""
 
     run: str
     job: str
@@ -92,6 +93,8 @@ class RunRow(msgspec.Struct, gc=False):
     stopped_for: str = ""
     stopped_us: int | None = None
     lost_us: int = 0
+    queued: str = ""
+    queue_start_us: int | None = None
 
 
 class UsageRow(msgspec.Struct, gc=False):
@@ -209,6 +212,12 @@ def _run_stop_ordered(rows: Rows, entry: Entry, fact: f.RunStopOrdered) -> JobRo
     return row
 
 
+def _run_queued(rows: Rows, entry: Entry, fact: f.RunQueued) -> JobRow:
+    run = rows.run(fact.run)
+    run.queued, run.queue_start_us = fact.reason, fact.start_us
+    return rows.job(run.job)
+
+
 def _run_started(rows: Rows, entry: Entry, fact: f.RunStarted) -> JobRow:
     run = rows.run(fact.run)
     run.started_us = fact.at_us
@@ -261,6 +270,7 @@ _CHANGES: Final[dict[type[f.Fact], Callable[[Rows, Entry, Any], JobRow]]] = {
     f.RunPlaced: _run_placed,
     f.RunStopOrdered: _run_stop_ordered,
     f.RunResizeOrdered: _run_resize_ordered,
+    f.RunQueued: _run_queued,
     f.RunStarted: _run_started,
     f.RunEnded: _run_ended,
     f.UsageMetered: _usage_metered,

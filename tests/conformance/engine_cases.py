@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from leitstand.core.facts import Observation, Resources, RunEnded, RunStarted, SiteAdded, Task
+from leitstand.core.facts import Observation, Resources, RunEnded, RunQueued, RunStarted, SiteAdded, Task
 from leitstand.engines.local.engine import Limits, LocalEngine
 from leitstand.engines.local.folder import RunFolders
 from leitstand.engines.local.gpus import LocalNode, LocalSite
@@ -18,7 +18,7 @@ from leitstand.engines.local.orders import Surroundings as LocalSurroundings
 from leitstand.engines.local.tenants import Tenants
 from leitstand.engines.simulated import SimulatedEngine
 from leitstand.engines.slurm.engine import Pace, SlurmEngine
-from leitstand.engines.slurm.site import DIRECTED, Place, SlurmSite
+from leitstand.engines.slurm.site import DELEGATED, DIRECTED, Place, Quota, SlurmSite
 from leitstand.engines.surroundings import Surroundings
 from leitstand.runtime.ports import ResizeRun, StartRun, StopRun
 from leitstand.runtime.spec import RunSpec
@@ -226,21 +226,30 @@ class LocalCase(LoggingCase):
 class SlurmCase(LoggingCase):
     """A real Slurm, each run a job of it; runs of a length are a `sleep` on one of its nodes in turn."""
 
+    mode = DIRECTED
+
     def __init__(self, cluster: Cluster, folder: Path, parts: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.cluster = cluster
         self.parts = parts
+        self.token_file: Path | None = None
+        self.queued: list[RunQueued] = []
         self.site_added: SiteAdded | None = None
         self.folder = folder / "runs"
         self.specs: dict[str, RunSpec] = {}
         self.secrets: dict[tuple[str, str, str], str] = {}  # by tenant, project and name
         self.journal = str(folder)
         self.site = "aachen"
-        self.nodes = [f"{self.site}.{name}" for name in cluster.names()]
+        self.nodes = self.places()
         self.orders = 0
+        self.patience_s = PATIENCE_S
         self.woken = threading.Event()
         self.engine = self._open()
         self.engine.resume([])
+
+    def places(self) -> list[str]:
+        """The ids of its nodes."""
+        return [f"{self.site}.{name}" for name in self.cluster.names()]
 
     def _open(self) -> SlurmEngine:
         around = Surroundings(
@@ -256,9 +265,12 @@ class SlurmCase(LoggingCase):
             folder=self.folder,
             partition=PARTITION,
             parts=self.parts,
+            token_file=self.token_file,
         )
-        place = Place(self.site, DIRECTED, slurm, around, grace_us=2 * SECOND)
-        return SlurmEngine(place, Pace(jobs=0.1, nodes=1.0))
+        place = Place(
+            self.site, self.mode, slurm, around, grace_us=2 * SECOND, quota=Quota(nodes=len(self.nodes))
+        )
+        return SlurmEngine(place, Pace(jobs=0.1, nodes=1.0, launch=60.0))
 
     def order(self, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
         return self.execution(run, RunSpec(argv=("sleep", str(length_us / SECOND))), limit_us=limit_us)
@@ -281,7 +293,7 @@ class SlurmCase(LoggingCase):
         self.engine.send(orders)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self.patience_s
         while True:
             self.woken.clear()
             for one in self.engine.take(0):
@@ -289,10 +301,12 @@ class SlurmCase(LoggingCase):
                     self.seen.append(one)
                 elif isinstance(one, SiteAdded):
                     self.site_added = one
+                elif isinstance(one, RunQueued):
+                    self.queued.append(one)
             if condition():
                 return
             assert self.woken.wait(deadline - time.monotonic()), (
-                f"waited {PATIENCE_S} s in vain: {what}; {self.engine.health}"
+                f"waited {self.patience_s} s in vain: {what}; {self.engine.health}"
             )
 
     def restart(self, *runs: StartRun) -> None:
@@ -315,6 +329,15 @@ class SlurmCase(LoggingCase):
         self.cluster.ask("scancel", "-u", "root", "--signal=KILL", "--full")
         self.cluster.ask("scancel", "-u", "root")
         eventually(lambda: not self.jobs(), "the cluster is empty")
+
+
+class DelegatedCase(SlurmCase):
+    """The same cluster as a site with a queue of its own: where its jobs go Slurm decides."""
+
+    mode = DELEGATED
+
+    def places(self) -> list[str]:
+        return [f"{self.site}.slot-{number:04}" for number in range(1, len(self.cluster.names()) + 1)]
 
 
 def alive(pid: int) -> bool:

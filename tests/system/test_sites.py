@@ -187,7 +187,7 @@ def test_what_cannot_be_is_refused_with_its_reason(plane: Plane, cluster: Cluste
     )
     delegated = described(tmp_path, cluster)
     delegated.write_text(delegated.read_text().replace("directed", "delegated"))
-    assert "delegated, which is not served yet" in refusal(delegated)
+    assert "quota is to say either `gpus` or `nodes`" in refusal(delegated)
     said(plane.cli("sites", "add", str(described(tmp_path, cluster))))
     twice = described(tmp_path, cluster, "aachen-2")
     assert "its partition main is that of site aachen" in refusal(twice)

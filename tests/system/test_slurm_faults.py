@@ -26,6 +26,9 @@ FAULTS: Final = ("slurmctld", "slurmctld", "slurmrestd", "engine", "engine", "bo
 GENTLE: Final = ("slurmrestd", "engine", "engine")  # after which Slurm knows what it did
 ROUNDS: Final = int(os.environ.get("LEITSTAND_SOAK_ROUNDS", "50"))
 FEW: Final = 4
+PATIENCE_S: Final = (
+    300.0  # a tool of Slurm that asked a controller which died waits for half a minute, or twice
+)
 SLACK_US: Final = 15_000_000  # of launching, on a busy machine
 COUNT: Final = 'echo "$RANK" >> "$COUNTED"; sleep "$LENGTH"'
 
@@ -40,6 +43,7 @@ def play(cluster: Cluster, folder: Path, seed: int, faults: tuple[str, ...] = FA
     """One round. A slurmd takes half a minute to be missed, so it is killed in every tenth at most."""
     chance = random.Random(seed)
     case = SlurmCase(cluster, folder)
+    case.patience_s = PATIENCE_S
     try:
         orders = _orders(case, folder, chance)
         half = chance.randrange(len(orders))
@@ -91,10 +95,14 @@ def _do(fault: str, case: SlurmCase, cluster: Cluster, sent: list[StartRun]) -> 
 
 
 def _check(case: SlurmCase, folder: Path, order: StartRun, end: RunEnded, *, may_be_lost: bool) -> None:
-    """It ran to its end, once; or it began, once, and Slurm lost or killed it, and that is said."""
+    """It ran to its end, once; or it began, once, and Slurm lost or killed it, and that is said; or it never began, and
+    its place is given back."""
     ranks = sorted((folder / order.run).read_text().split()) if (folder / order.run).exists() else []
     every = [str(rank) for rank in range(len(order.tasks))]
     assert len(case.ends(order.run)) == 1, case.ends(order.run)
+    if may_be_lost and end.outcome == "lost" and not end.started_us:  # it is placed elsewhere
+        assert (ranks, case.starts(order.run)) == ([], [])
+        return
     assert len(case.starts(order.run)) == 1
     assert set(ranks) <= set(every), ranks
     assert len(ranks) == len(set(ranks)), f"{order.run} began twice: {ranks}"

@@ -62,7 +62,8 @@ def test_all_faults_are_named_at_once() -> None:
 def test_one_unknown_key_is_enough_to_refuse() -> None:
     assert faults({"run": ["true"], "gpus": 8}) == {"/gpus": "is unknown here; it belongs into 'resources'"}
     assert faults({"run": ["true"], "resources": {"zzz": 8}}) == {
-        "/resources/zzz": "is unknown; known: gpus, cpus, memory_gb, accelerators, topology, sites, jurisdiction"
+        "/resources/zzz": "is unknown; known: gpus, cpus, memory_gb, accelerators, topology, sites, jurisdiction, "
+        "partners"
     }
 
 

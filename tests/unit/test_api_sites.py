@@ -141,7 +141,8 @@ def test_a_wrong_value_is_named_with_its_place(
 
 
 def test_what_cannot_be_served_is_refused_with_what_helps(plant: Plant) -> None:
-    assert "only directed sites" in problem(add(plant, mode="delegated"), 422, "invalid")["detail"]
+    without = problem(add(plant, mode="delegated"), 400, "invalid-request")["detail"]
+    assert "/quota is to say either `gpus` or `nodes`" in without
     add(plant)
     assert (
         "its folder /shared is that of site aachen" in problem(add(plant, "bonn"), 409, "conflict")["detail"]

@@ -61,6 +61,7 @@ DESCRIBED = {
     "jurisdiction": "de",
     "operator": "RWTH Aachen",
     "expect": {"nodes": 4, "gpus": 32},
+    "quota": {"gpus": 0, "nodes": 0},
 }
 DETAIL = {"site": LISTED, "description": DESCRIBED, "runs": 2}
 WELL = {"well": True, "checks": [{"name": "tools", "outcome": "ok", "said": "Slurm 22.05"}]}

@@ -120,6 +120,10 @@ def test_a_mig_instance_is_asked_for_by_its_profile(text: str, accelerators: lis
     }
 
 
+def test_a_job_may_say_that_it_may_go_to_a_partner() -> None:
+    assert parse("run: x\nresources: {partners: true}").body["resources"] == {"partners": True}
+
+
 def test_sites_and_jurisdiction_are_asked_for() -> None:
     job = parse("run: x\nresources: {sites: [aachen, dresden], jurisdiction: DE}\ndata_sites: graz\n")
     assert job.body["resources"] == {"sites": ["aachen", "dresden"], "jurisdiction": "DE"}

@@ -88,6 +88,13 @@ def test_a_file_is_read_as_it_is_written_and_kept_as_it_is_read(tmp_path: Path) 
         ("acme: acme-runs", "acme: a b", "13: of acme is 'a b'; a name in Slurm is"),
         ("gpus: 32", "gpus: many", "14: is 'many', no whole number in 0..1000000"),
         ("gpus: 32", "gpus: -1", "14: is '-1', no whole number in 0..1000000"),
+        ("mode: directed", "mode: delegated", "1: quota is to say either `gpus` or `nodes`"),
+        ("mode: directed", "mode: directed\nquota: {gpus: 8}", "4: quota is for delegated sites"),
+        (
+            "mode: directed",
+            "mode: delegated\nquota: {gpus: 8, nodes: 1}",
+            "4: quota is to say either `gpus` or `nodes`",
+        ),
         ("name: aachen", "name: [", "no YAML"),
         (SITE, "- a\n", "holds no mapping; it begins with keys like `name:`"),
     ],
@@ -166,7 +173,10 @@ def test_no_more_sites_than_the_limit(tmp_path: Path) -> None:
         (b"", "is no JSON"),
         (b"[]", "Expected `object`"),
         (sitefile.encode(made("bonn")), "describes the site bonn"),
-        (sitefile.encode(made()).replace(b"directed", b"delegated"), "delegated, which is not served yet"),
+        (
+            sitefile.encode(made()).replace(b"directed", b"delegated"),
+            "quota is to say either `gpus` or `nodes`",
+        ),
         (sitefile.encode(made()).replace(b'"unix:/r"', b'"ftp://r"'), "slurm.rest is 'ftp://r'"),
     ],
 )

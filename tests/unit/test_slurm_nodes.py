@@ -15,7 +15,9 @@ SLURM = SlurmSite(conf=Path("/c"), rest="unix:/r", folder=Path("/f"), partition=
 
 
 def nodes(*known: str) -> Nodes:
-    around = Surroundings(lambda ref: None, lambda tenant, digest: None, lambda: None, "j", lambda *name: None)
+    around = Surroundings(
+        lambda ref: None, lambda tenant, digest: None, lambda: None, "j", lambda *name: None
+    )
     return Nodes(Place("aachen", DIRECTED, SLURM, around, frozenset(known)))
 
 

@@ -356,9 +356,7 @@ def test_without_fair_a_failure_ends_what_runs_on_the_node() -> None:
 
 def test_in_steps_everything_is_seen_at_the_end_of_one_and_nothing_is_lost() -> None:
     jobs = [(number * 0.61, job(hours=0.5 + number % 3)) for number in range(30)]
-    exact, stepped = (
-        playing(ground(*jobs, hours=40), step_us=step_us) for step_us in (0, 5 * MINUTE_US)
-    )
+    exact, stepped = (playing(ground(*jobs, hours=40), step_us=step_us) for step_us in (0, 5 * MINUTE_US))
     assert len(stepped.rows) == len(exact.rows) == 30
     for row, true in zip(stepped.rows, exact.rows, strict=True):
         assert row.placed_us % (5 * MINUTE_US) == 0

@@ -14,7 +14,7 @@ from leitstand.api.amounts import moment, seconds
 from leitstand.api.context import Faces
 from leitstand.api.identity.names import PersonAnswer
 from leitstand.api.jobs.forecasts import StartForecast, Starts
-from leitstand.api.jobs.messages import sentence
+from leitstand.api.jobs.messages import queued, sentence
 from leitstand.core.explaining.why import Reading
 from leitstand.core.facts import Task
 from leitstand.views.reading import JobView
@@ -45,8 +45,17 @@ def task_answer(task: Task) -> TaskAnswer:
     return TaskAnswer(task.node, task.gpus, task.slices)
 
 
+class QueueAnswer(msgspec.Struct, frozen=True):
+    """What the queue of a delegated site says of a run: its word for why it waits, and when it expects to start it,
+    null: that is not said."""
+
+    reason: str
+    start_at: datetime | None
+
+
 class RunAnswer(msgspec.Struct, frozen=True):
-    """One placement of a job. `state`: starting | running | stopping | ended; `outcome`: '' until it ended."""
+    """One placement of a job. `state`: starting | running | stopping | ended; `outcome`: '' until it ended. `queue`: of
+    one that starts at a delegated site, and waits there; else null."""
 
     id: str
     state: str
@@ -56,6 +65,7 @@ class RunAnswer(msgspec.Struct, frozen=True):
     outcome: str
     exit_code: int | None
     signal: int | None
+    queue: QueueAnswer | None
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -175,7 +185,7 @@ def _job(view: JobView, names: dict[str, str], user: PersonAnswer, live: _Live) 
         user,
         row.state,
         live.reason,
-        sentence(row, live.reason),
+        _message(view, live),
         row.exit_code,
         row.signal,
         shape,
@@ -211,7 +221,21 @@ def _run(run: RunRow) -> RunAnswer:
         run.outcome,
         run.exit_code,
         run.signal,
+        _queue(run),
     )
+
+
+def _queue(run: RunRow) -> QueueAnswer | None:
+    if run.state != "starting" or run.queue_start_us is None:
+        return None
+    return QueueAnswer(run.queued, moment(run.queue_start_us) if run.queue_start_us else None)
+
+
+def _message(view: JobView, live: _Live) -> str:
+    queue = _queue(view.runs[-1]) if view.job.state == "starting" and view.runs else None
+    if queue is None:
+        return sentence(view.job, live.reason)
+    return queued(live.site, queue.reason, queue.start_at.isoformat() if queue.start_at is not None else "")
 
 
 def _usage(runs: Iterable[RunRow]) -> tuple[int, int, int]:

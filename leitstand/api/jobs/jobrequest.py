@@ -248,7 +248,8 @@ class NodeResources(Input, frozen=True):
     """What each node of the job gives. `accelerators`: instead of `gpus`, the same with a type, `H100:8`, part of one,
     `H100:0.5`, a MIG instance, `H100:3g.40gb`, or several that serve as well, in the order of preference. `cpus`:
     cores; if nothing is said and no GPU is asked for, 1, or what the largest node has if that is less; `memory_gb`:
-    1 GB is 1024 MiB, 0: not counted. `sites`: only at one of these; `jurisdiction`: only at a site under this law."""
+    1 GB is 1024 MiB, 0: not counted. `sites`: only at one of these; `jurisdiction`: only at a site under this law;
+    `partners`: it may go to a partner's site, which has a queue of its own, if no other could ever run it."""
 
     gpus: int = 0
     cpus: float | None = None
@@ -257,6 +258,7 @@ class NodeResources(Input, frozen=True):
     topology: TopologyRequest | None = None
     sites: list[str] = []
     jurisdiction: str = ""
+    partners: bool = False
 
     checks: ClassVar[Mapping[str, Check]] = {
         "gpus": between(0, GPUS_MAX, " per node"),
@@ -459,6 +461,7 @@ def shapes(
             tuple(node.sites),
             node.jurisdiction,
             mig,
+            node.partners,
         )
         found.append(shape)
     return found

@@ -78,6 +78,8 @@ NO_SUCH_CAPACITY: Final = {
     "have others",
     "sites": "asks for sites that are not there, or have no node",
     "jurisdiction": "asks for a site under a law that holds at none where it may run",
+    "partners": "could run only at a partner's site, which a job has to allow: with `partners: true`, or by naming "
+    "the site in `sites`",
     "level": "asks for more in one domain of the topology than any has",
     "": "asks for GPUs, CPUs and memory that no single node has together",
 }
@@ -114,6 +116,14 @@ def sentence(row: JobRow, reason: str) -> str:
         return refusal(reason, row.asked, row.limit, row.resource) + _elsewhere(row)
     return ENDED.get(reason, reason).format(
         exit_code=row.exit_code, signal=row.signal, max_duration=span(row.max_duration_us)
+    )
+
+
+def queued(site: str, reason: str, start: str) -> str:
+    """What a run that waits in the queue of its site does; `start`: when it is expected to start, '' not said."""
+    why = f" ({reason})" if reason else ""
+    return f"waits in the queue of site {site}{why}" + (
+        f", which expects to start it at {start}" if start else ""
     )
 
 

@@ -24,6 +24,7 @@ from leitstand.engines.book import Clash, Pages
 from leitstand.engines.health import Health
 from leitstand.engines.sitefile import SLURM, SiteFile
 from leitstand.engines.slurm import checks
+from leitstand.engines.slurm.site import Quota
 
 TESTS_MAX: Final = 4  # at once: each asks a cluster for up to a minute
 FAIR: Final = "fair"  # the discipline that knows several sites
@@ -48,10 +49,10 @@ class SiteHealth(msgspec.Struct, frozen=True):
 
 
 class SiteAnswer(msgspec.Struct, frozen=True):
-    """A site. `colocate`: tasks of one job may share a node. `mode` directed: its nodes are ours to place on; '' for
-    this machine. `levels`: of its topology, between it and its nodes. `status`: ok, opening (its engine has not asked
-    it yet), unwell (`health.error` says why) or leaving (removed; what runs there runs on). `health` null: nobody has
-    to ask, as of this machine."""
+    """A site. `colocate`: tasks of one job may share a node. `mode` directed: its nodes are ours to place on;
+    delegated: its own queue decides, and `nodes` are slots of a quota; '' for this machine. `levels`: of its topology,
+    between it and its nodes. `status`: ok, opening (its engine has not asked it yet), unwell (`health.error` says why)
+    or leaving (removed; what runs there runs on). `health` null: nobody has to ask, as of this machine."""
 
     id: str
     engine: str
@@ -94,6 +95,13 @@ class Expected(msgspec.Struct, frozen=True):
     gpus: int
 
 
+class QuotaAnswer(msgspec.Struct, frozen=True):
+    """How much of a delegated site is ours at once: GPUs in whole nodes, or nodes; 0, 0 of a directed one."""
+
+    gpus: int
+    nodes: int
+
+
 class SiteDescription(msgspec.Struct, frozen=True):
     """A site as it was added."""
 
@@ -104,6 +112,7 @@ class SiteDescription(msgspec.Struct, frozen=True):
     jurisdiction: str
     operator: str
     expect: Expected
+    quota: QuotaAnswer
 
 
 class SiteDetail(msgspec.Struct, frozen=True):
@@ -164,9 +173,19 @@ class ExpectRequest(Input, frozen=True):
     checks: ClassVar[Mapping[str, Check]] = sitefile.EXPECT_CHECKS
 
 
+class QuotaRequest(Input, frozen=True):
+    """How much of a delegated site is ours at once: either GPUs, in whole nodes, or nodes."""
+
+    gpus: int = 0
+    nodes: int = 0
+
+    checks: ClassVar[Mapping[str, Check]] = sitefile.QUOTA_CHECKS
+
+
 class SiteRequest(Input, frozen=True):
-    """A site. `mode` directed: its nodes are ours to place on. `jurisdiction`: whose law it is under, a word that jobs
-    may ask for; `operator`: who runs it."""
+    """A site. `mode` directed: its nodes are ours to place on; delegated: it has a queue and users of its own, and
+    `quota` is what is ours there at once. `jurisdiction`: whose law it is under, a word that jobs may ask for;
+    `operator`: who runs it."""
 
     name: str
     engine: str
@@ -175,8 +194,13 @@ class SiteRequest(Input, frozen=True):
     jurisdiction: str = ""
     operator: str = ""
     expect: ExpectRequest = ExpectRequest()
+    quota: QuotaRequest = QuotaRequest()
 
     checks: ClassVar[Mapping[str, Check]] = sitefile.CHECKS
+
+    def across(self) -> Iterable[tuple[str, str]]:
+        if wrong := sitefile.quota_wrong(self.mode, Quota(gpus=self.quota.gpus, nodes=self.quota.nodes)):
+            yield "quota", wrong
 
 
 # ── routes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,8 +284,6 @@ def _refuse(faces: Faces, file: SiteFile) -> None:
         raise Problem(
             409, "conflict", "this is a twin: its sites are those of its scenario, none can be added"
         )
-    if why := sitefile.not_served(file):
-        raise Problem(422, "invalid", why)
     state = faces.follower.state
     if state.rules.discipline != FAIR:
         raise Problem(

@@ -194,7 +194,7 @@ def outcome(state: "State", now: int, wanted: f.BookingMade) -> Outcome:
         keeping.refresh(state, name, now)
     found = options(state, leaf, [shape])
     for option in found.options:
-        if wanted.pool and option.pool != wanted.pool:
+        if (wanted.pool and option.pool != wanted.pool) or state.pools[option.pool].delegated:
             continue
         made = _in_pool(state, now, msgspec.structs.replace(wanted, pool=option.pool))
         if made.facts:
@@ -203,6 +203,8 @@ def outcome(state: "State", now: int, wanted: f.BookingMade) -> Outcome:
             best = made
     if best is not None:
         return best
+    if any(wanted.pool in ("", option.pool) for option in found.options):
+        return Outcome(_booking(wanted), why="only a delegated site could hold it, whose queue books nothing")
     mine = [one for one in found.lacks if one.pool == wanted.pool]
     lack = mine[0] if mine else found.furthest()
     if lack.reason == "entitlement":

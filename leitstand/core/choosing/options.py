@@ -49,15 +49,18 @@ class Found(NamedTuple):
 def options(state: "State", leaf: str, shapes: Sequence[Resources]) -> Found:
     """Every pool with every shape; `leaf`: the project's node in the entitlement tree."""
     found = Found([], [])
+    referred: list[Option] = []
     pools = pools_of(state, leaf.split("/")[1])
     for alternative, asked in enumerate(shapes):
         for pool in pools:
             lack = lack_of(state, leaf, pool, asked)
             if lack is None:
-                charge = keeping.charge_of(state, pool, asked)
-                found.options.append(Option(pool, alternative, charge))
+                option = Option(pool, alternative, keeping.charge_of(state, pool, asked))
+                (referred if _is_referral(state, pool, asked) else found.options).append(option)
             else:
                 found.lacks.append(Lack(pool, alternative, *lack))
+    if not found.options:
+        found.options.extend(referred)
     return found
 
 
@@ -67,6 +70,12 @@ def pools_of(state: "State", tenant: str) -> list[str]:
     if rules.static:
         return [tenant]
     return list(state.pools) if rules.discipline == "fair" and state.pools else [SHARED]
+
+
+def _is_referral(state: "State", pool: str, asked: Resources) -> bool:
+    """Whether the job would go there only because nobody else can run it: the site is delegated, and not named."""
+    found = state.pools.get(pool)
+    return found is not None and found.delegated and not asked.sites
 
 
 def lack_of(state: "State", leaf: str, name: str, asked: Resources) -> tuple[str, int, int, str] | None:
@@ -91,6 +100,8 @@ def lack_of(state: "State", leaf: str, name: str, asked: Resources) -> tuple[str
         entitled = tree.most(tree.node(leaf), pool.closures.closed(pool.whole))
         if charge > entitled and not entitlements.changes(state, name):
             return "entitlement", charge, entitled, "charge_milli"
+    if pool.delegated and not (asked.sites or asked.partners):
+        return "no_such_capacity", 0, 0, "partners"
     return None
 
 
@@ -145,6 +156,8 @@ def _missing(pool: "Pool", asked: Resources) -> str:
 
 
 def _nearness(lack: Lack) -> int:
+    if lack.resource == "partners":  # it would do, if the job let it
+        return len(_FURTHER) + 2
     if lack.reason == "entitlement":
         return len(_FURTHER) + 1
     return _FURTHER.index(lack.resource) if lack.resource in _FURTHER else len(_FURTHER)

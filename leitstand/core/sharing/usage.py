@@ -191,8 +191,10 @@ class Usage:
         return allowed
 
     def is_safe(self, job: "Job", leaf: Node, start_us: int) -> bool:
-        """Whether the start can be promised: no guarantee that is called takes it."""
+        """Whether the start can be promised: no guarantee that is called takes it, and it is ours to give."""
         plan = self._plan
+        if plan.pool.delegated:
+            return False
         if self._bounds is None:
             self._bounds = bounds(plan.state, plan.name, plan.now)
         tree = plan.standing.tree

@@ -18,10 +18,11 @@ from typing import Final
 import msgspec
 
 from leitstand.engines.sitefile import SiteFile
-from leitstand.engines.slurm.commands import Commands
+from leitstand.engines.slurm.commands import Commands, SlurmNode
 from leitstand.engines.slurm.folder import RunFolders
 from leitstand.engines.slurm.rest import Refused, Rest
 from leitstand.engines.slurm.site import DIRECTED
+from leitstand.engines.slurm.slots import sized
 from leitstand.engines.slurm.topology import Partitions
 
 TOOLS: Final = ("sinfo", "squeue", "scontrol", "scancel")
@@ -67,7 +68,8 @@ class _Looks:
     def __init__(self, file: SiteFile, journal: str) -> None:
         self._file = file
         self._slurm = file.slurm
-        self._commands = Commands(file.slurm.conf, TIMEOUT_S)
+        token_file = None if file.mode == DIRECTED else file.slurm.token_file
+        self._commands = Commands(file.slurm.conf, TIMEOUT_S, token_file)
         self._folders = RunFolders(file.slurm.folder, journal)
         self._config: dict[str, str] = {}
         self._partitions: tuple[str, ...] = ()
@@ -149,6 +151,8 @@ class _Looks:
             )
         if not listed:
             raise _Bad("the partition has no nodes")
+        if self._file.mode != DIRECTED:
+            return self._slots(listed, said)
         down = [
             node.name for node in listed if not node.responds or node.state in ("down", "drained", "fail")
         ]
@@ -156,6 +160,14 @@ class _Looks:
             more = f" and {len(down) - SHOWN_MAX} more" if len(down) > SHOWN_MAX else ""
             raise _Bad(f"{said}; out of service: {', '.join(down[:SHOWN_MAX])}{more}", warning=True)
         return said
+
+    def _slots(self, listed: list[SlurmNode], said: str) -> str:
+        """Whether the quota can be had."""
+        (per_node, *_), count = sized(self._file.quota, listed)
+        slots = f"the quota is {count} nodes with {count * per_node} GPUs"
+        if count > len(listed):
+            raise _Bad(f"{slots}, and the partition has {said}; lower `quota`")
+        return f"{slots} of {said}"
 
     def _alone(self) -> str:
         if self._file.mode != DIRECTED:

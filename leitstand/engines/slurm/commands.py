@@ -24,12 +24,14 @@ class SlurmAway(OSError):
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
-    """A job that has not ended. `state` as squeue names it (PENDING, RUNNING, COMPLETING …)."""
+    """A job that has not ended. `state` as squeue names it (PENDING, RUNNING, COMPLETING …). `start_us`: when it began
+    or is expected to, 0: nobody says."""
 
     job: int
     state: str
     reason: str
     name: str
+    start_us: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
@@ -58,18 +60,23 @@ class SlurmNode(msgspec.Struct, frozen=True, gc=False):
 
 
 class Commands:
-    """The tools of the cluster that `conf` describes. FileNotFoundError from `run` if they are not installed."""
+    """The tools of the cluster that `conf` describes. `token_file`: as whom they ask, read anew for every call; None:
+    as the user of this process, by the cluster's own secret. FileNotFoundError from `run` if they are not installed."""
 
-    def __init__(self, conf: Path, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, conf: Path, timeout_s: float = TIMEOUT_S, token_file: Path | None = None) -> None:
         self._environment = {**os.environ, **_TIMES, "SLURM_CONF": str(conf)}
         self._timeout_s = timeout_s
+        self._token_file = token_file
 
     def run(self, *argv: str) -> str:
         """What the command says; SlurmAway with its last line if it fails."""
+        environment = self._environment
+        if self._token_file is not None:
+            environment = {**environment, "SLURM_JWT": self._token_file.read_text().strip()}
         try:
             done = subprocess.run(
                 argv,
-                env=self._environment,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -80,16 +87,18 @@ class Commands:
             raise SlurmAway(f"{argv[0]} did not answer within {self._timeout_s:.0f} s") from None
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
-            raise SlurmAway(said[-1] if said else f"{argv[0]} ended with {done.returncode}")
+            asked = "" if self._token_file is None else f" (asked with the token in {self._token_file})"
+            raise SlurmAway((said[-1] if said else f"{argv[0]} ended with {done.returncode}") + asked)
         return done.stdout
 
-    def jobs(self, partitions: Sequence[str]) -> list[Listed]:
-        """Every job of the partitions that has not ended."""
+    def jobs(self, partitions: Sequence[str], users: Sequence[str] = ()) -> list[Listed]:
+        """Every job of the partitions that has not ended; `users`: of these alone."""
         found = []
-        for line in self.run("squeue", "-h", "-p", ",".join(partitions), "-o", "%i|%T|%r|%j").splitlines():
-            job, state, reason, name = line.split("|", 3)
+        asked = ["-p", ",".join(partitions), *(["-u", ",".join(users)] if users else [])]
+        for line in self.run("squeue", "-h", *asked, "-o", "%i|%T|%S|%r|%j").splitlines():
+            job, state, start, reason, name = line.split("|", 4)
             if job.isdigit():  # not a member of somebody's array
-                found.append(Listed(int(job), state, reason, name))
+                found.append(Listed(int(job), state, reason, name, _time_us(start)))
         return found
 
     def finished(self, jobs: Sequence[int]) -> dict[int, Finished]:

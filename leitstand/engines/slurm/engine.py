@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from leitstand.core.facts import Observation, RunEnded, RunStarted
+from leitstand.core.facts import Observation, RunEnded, RunQueued, RunStarted
 from leitstand.core.units import SECOND_US
 from leitstand.engines.health import Health
 from leitstand.engines.refused import CannotStart
@@ -32,6 +32,7 @@ from leitstand.engines.slurm.nodehealth import NodeHealth
 from leitstand.engines.slurm.nodes import Nodes
 from leitstand.engines.slurm.rest import Refused, Rest, Submission
 from leitstand.engines.slurm.site import DIRECTED, Place
+from leitstand.engines.slurm.slots import Slots
 from leitstand.engines.slurm.topology import Partitions, domains_of
 from leitstand.engines.surroundings import NotYet, work_of
 from leitstand.runtime.ports import Engine, Order, ResizeRun, StartRun, StopRun
@@ -46,10 +47,13 @@ BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
 # with the node, and what both jobs do is settled by their folders.
 DUPLICATE: Final = "Duplicate jobid"
 PARTS: Final = ("site", "slurmrestd", "nodes", "health", "jobs")
+MOVED_US: Final = 60 * SECOND_US  # by which an expected start has moved, if that is worth a word,
+AGAIN_S: Final = 300.0  # at most so often
 SUBMISSION: Final = "submission"  # wrong while Slurm takes none of ours
 NEVER_S: Final = 1e9
 PRUNE_EVERY: Final = 1_000  # ends
 OVER_KEPT: Final = 10_000
+WORD_MAX: Final = 64
 MARGIN_MINUTES: Final = 2  # that Slurm's own time limit lies behind ours
 
 _log = logging.getLogger(__name__)
@@ -58,8 +62,9 @@ _log = logging.getLogger(__name__)
 class Pace(msgspec.Struct, frozen=True):
     """How often the cluster is asked, in seconds. `jobs`: while runs live, at least ten times as long as it takes to
     answer; `idle`: while none does; `nodes`; `health`: what nodes say of their GPUs; `check`: whether it would take a
-    job, since tokens expire; `away`: after which a site that does not answer takes nothing new. `suspicious`: a run
-    that fails after so long may have failed because a GPU did."""
+    job, since tokens expire; `away`: after which a site that does not answer takes nothing new; `launch`: how long
+    Slurm may take from the start of a job to that of its script, prologs and the boot of nodes included. `suspicious`:
+    a run that fails after so long may have failed because a GPU did."""
 
     jobs: float = 1.0
     idle: float = 10.0
@@ -68,6 +73,7 @@ class Pace(msgspec.Struct, frozen=True):
     suspicious: float = 60.0
     check: float = 60.0
     away: float = 60.0
+    launch: float = 600.0
 
 
 class _Live:
@@ -83,11 +89,14 @@ class _Live:
         self.due_s = 0.0  # monotonic: when to try again to submit it
         self.pause_s = RETRY_S[0]
         self.launches = 0  # that Slurm took and that came to nothing
+        self.launched_s = 0.0  # monotonic: since when Slurm says that it runs
         self.begun_s = 0.0  # monotonic: when its start was seen, and reported
         self.stopping = ""
         self.told_s = 0.0  # monotonic: when its script was told to end
         self.grace_s = 0.0
         self.fenced_s = 0.0  # monotonic
+        self.queued: RunQueued | None = None  # what was said last of its wait there
+        self.queued_s = 0.0  # monotonic
 
 
 class _Look:
@@ -109,9 +118,11 @@ class SlurmEngine(Engine):
         self._pace = pace or Pace()
         self._kept_runs_max = kept_runs_max
         self._folders = RunFolders(slurm.folder, place.around.journal)
-        self._commands = Commands(slurm.conf)
+        self._directed = place.mode == DIRECTED
+        self._commands = Commands(slurm.conf, token_file=None if self._directed else slurm.token_file)
+        self._users = () if self._directed else tuple(sorted({slurm.user, *slurm.users.values()}))
         self._rest = Rest(slurm.rest, slurm.user, slurm.token_file, SUBMITTERS)
-        self._nodes = Nodes(place)
+        self._nodes = Nodes(place) if self._directed else Slots(place)
         self._node_health = NodeHealth(place)
         self._partitions: Partitions | None = None
         self._domains: dict[str, tuple[str, ...]] | None = None
@@ -312,7 +323,7 @@ class SlurmEngine(Engine):
         count = len(order.tasks)
         gpus = max(len(task.gpus) for task in order.tasks)
         cpus_milli, memory_mib = order.resources.part(gpus)
-        nodes = tuple(place.slurm_node(task.node) for task in order.tasks) if place.mode == DIRECTED else ()
+        nodes = tuple(place.slurm_node(task.node) for task in order.tasks) if self._directed else ()
         assert self._partitions is not None, "the site is open"
         return self._rest.submit(
             Submission(
@@ -322,7 +333,7 @@ class SlurmEngine(Engine):
                 output=str(live.folder.path / "slurm.log"),
                 count=count,
                 gpus=gpus,
-                gpu_type="" if nodes else order.resources.gpu_type,
+                gpu_type="" if isinstance(self._nodes, Nodes) else self._nodes.gpu_type,
                 cpus=max(1, -(-cpus_milli // 1000)),
                 memory_mib=memory_mib,
                 minutes=-(-(order.max_duration_us + script.grace_us(written)) // (60 * SECOND_US))
@@ -378,10 +389,10 @@ class SlurmEngine(Engine):
     # ── what became of it ─────────────────────────────────────────────────────────────────────────────────────────
     def _look_at_nodes(self) -> float:
         if self._domains is None:
-            self._domains = domains_of(self._commands)
+            self._domains = domains_of(self._commands) if self._directed else {}
         listed = self._commands.nodes(self._place.slurm.partition)
         for index, node in enumerate(listed):
-            if node.state == "drained" and node.reason == DUPLICATE:
+            if self._directed and node.state in ("drained", "draining") and node.reason == DUPLICATE:
                 _log.warning("site %s: node %s serves again: %s", self._place.name, node.name, node.reason)
                 self._commands.resume(node.name)
                 listed[index] = msgspec.structs.replace(node, state="idle")
@@ -402,7 +413,7 @@ class SlurmEngine(Engine):
             self._well(SUBMISSION)
         look = _Look(time.monotonic())
         assert self._partitions is not None, "the site is open"
-        listed = self._commands.jobs(self._partitions.names)
+        listed = self._commands.jobs(self._partitions.names, self._users)
         took_s = time.monotonic() - look.asked_s
         named: dict[str, list[Listed]] = {}
         for job in listed:
@@ -442,8 +453,13 @@ class SlurmEngine(Engine):
                 self._lose(live, claim, 0)
                 return
         if not live.stopping:
-            if job.state == "PENDING" and self._has_no_place(live):
+            if job.state != "PENDING":
+                if claim is None and self._is_stuck(live, job):
+                    look.kill += [one.job for one in jobs]
+            elif self._has_no_place(live):
                 look.kill += [one.job for one in jobs]
+            elif not self._directed:
+                self._queued(live, job)
             return
         if job.state == "PENDING":
             look.kill += [one.job for one in jobs]
@@ -455,6 +471,23 @@ class SlurmEngine(Engine):
         elif time.monotonic() >= live.told_s + live.grace_s + BACKSTOP_S:
             live.told_s = time.monotonic()
             look.kill.append(job.job)
+
+    def _is_stuck(self, live: _Live, job: Listed) -> bool:
+        """Whether a run never begins that Slurm says it runs, as when its node refused the job for an id that it has
+        already: it is reported lost, and placed again."""
+        if job.state != "RUNNING" or not live.launched_s:
+            live.launched_s = time.monotonic()
+        return time.monotonic() >= live.launched_s + self._pace.launch and self._give_back(live)
+
+    def _queued(self, live: _Live, job: Listed) -> None:
+        """It waits there for others: said when the reason changes, and now and then when the expected start does."""
+        said = RunQueued(live.order.run, _word(job.reason), job.start_us)
+        if live.queued is not None and said.reason == live.queued.reason:
+            moved = abs(said.start_us - live.queued.start_us) >= MOVED_US
+            if not moved or (live.queued.start_us and time.monotonic() < live.queued_s + AGAIN_S):
+                return
+        live.queued, live.queued_s = said, time.monotonic()
+        self._report(said)
 
     def _is_doubtful(self, live: _Live) -> bool:
         """Slurm does not list it. Whether only Slurm can tell what became of it; otherwise that is seen to here."""
@@ -486,9 +519,12 @@ class SlurmEngine(Engine):
         return False
 
     def _has_no_place(self, live: _Live) -> bool:
-        """Whether a run that has not begun was to begin on a node that is out of service: it is reported lost, so that
-        it is placed elsewhere, and never begins."""
-        if not any(self._nodes.is_out(task.node) for task in live.order.tasks) or not live.folder.prevent():
+        """Whether a run that has not begun was to begin on a node that is out of service, and is given back."""
+        return any(self._nodes.is_out(task.node) for task in live.order.tasks) and self._give_back(live)
+
+    def _give_back(self, live: _Live) -> bool:
+        """Report a run that has not begun as lost, so that it is placed elsewhere; False if it has begun after all."""
+        if not live.folder.prevent():
             return False
         self._conclude(RunEnded(live.order.run, _now_us(), "lost"))
         return True
@@ -590,6 +626,12 @@ class SlurmEngine(Engine):
         if observations:
             self._reports.extend(observations)
             self._place.around.wake()
+
+
+def _word(reason: str) -> str:
+    """One word of Slurm's, as it may stand in a journal."""
+    word = "".join(letter for letter in reason if letter.isascii() and letter.isalnum())[:WORD_MAX]
+    return "" if word in ("", "None") else word
 
 
 def _is_sure(live: _Live, ended: Ended) -> bool:

@@ -32,6 +32,13 @@ class SlurmSite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     users: dict[str, str] = {}
 
 
+class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of a delegated site is ours at once: so many GPUs, in whole nodes, or so many nodes; the other is 0."""
+
+    gpus: int = 0
+    nodes: int = 0
+
+
 class Place(msgspec.Struct, frozen=True):
     """A site for its engine: its name, mode, and the ids of its nodes that the journal already knows."""
 
@@ -42,6 +49,7 @@ class Place(msgspec.Struct, frozen=True):
     known: frozenset[str] = frozenset()
     jurisdiction: str = ""
     grace_us: int = 10_000_000  # between TERM and KILL, where a job names none
+    quota: Quota = Quota()  # of a delegated one
     pool: str = ""  # the queue that its nodes serve, '': one for each of its GPU types
 
     def node(self, name: str) -> str:
