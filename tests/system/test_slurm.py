@@ -228,8 +228,8 @@ def test_found_a_list_that_is_older_than_the_start_of_a_run_does_not_fence_it(
     """On a busy machine: it was listed as pending, and had begun when the answer came."""
     jobs, late = Commands.jobs, []
 
-    def answer(self: Commands, partitions: Sequence[str]) -> list[Listed]:
-        listed = jobs(self, partitions)
+    def answer(self: Commands, partitions: Sequence[str], users: Sequence[str] = ()) -> list[Listed]:
+        listed = jobs(self, partitions, users)
         if listed and not late:
             eventually(
                 lambda: any(os.path.islink(one / "claim") for one in (case.folder / "a.1").iterdir()),

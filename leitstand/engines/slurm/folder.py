@@ -76,8 +76,9 @@ class RunFolder:
     def ended(self) -> Ended | None:
         """None: the script has not said so, or not whole."""
         try:
-            outcome, status, at = (self.path / ENDED).read_text().split()
-            return Ended(outcome, int(status), int(at))
+            said = (self.path / ENDED).read_text()
+            outcome, status, at = said.split()
+            return Ended(outcome, int(status), int(at)) if said.endswith("\n") else None
         except (FileNotFoundError, ValueError):
             return None
 

@@ -2,7 +2,8 @@
 """What a run is on the nodes of a Slurm cluster: the batch script, and the script of each of its tasks.
 
 The batch script claims the run, starts its tasks (by srun, if there are several), ends them at the time limit, when it
-is told to, or when it is fenced, and writes how it ended. It needs bash 4.3 and GNU coreutils, nothing of ours.
+is told to, or when it is fenced, and writes how it ended. It needs bash 4.3 and GNU coreutils, nothing of ours; with
+bash 5 it asks no program for the time. Nodes start many runs, so a task alone costs few processes.
 """
 
 import os
@@ -23,14 +24,22 @@ PORTS: Final = (20_000, 12_000)  # of the rendezvous: first, how many
 
 # $run, $tasks, $gpus, $limit_us, $grace_us and $signal stand above it.
 BATCH: Final = """
-mark="$SLURM_JOB_ID $(date +%s%6N) $$.$RANDOM"
-ln -sT "$mark" "$run/claim" 2>/dev/null
-[ "$(readlink "$run/claim")" = "$mark" ] || exit 0
-begun=${mark#* }
-begun=${begun% *}
+look() {
+    if [ -n "${EPOCHREALTIME:-}" ]; then
+        now=${EPOCHREALTIME/[.,]/}
+    else
+        now=$(date +%s%6N)
+    fi
+}
+look
+begun=$now
+mark="$SLURM_JOB_ID $begun $$.$RANDOM"
+# where the answer to a link was lost, the link tells
+ln -sT "$mark" "$run/claim" 2>/dev/null || [ "$(readlink "$run/claim")" = "$mark" ] || exit 0
 
 finish() {
-    printf '%s %s %s\\n' "$1" "$2" "$(date +%s%6N)" >"$run/ended.part" && mv "$run/ended.part" "$run/ended"
+    look
+    printf '%s %s %s\\n' "$1" "$2" "$now" >"$run/ended" # one write; whole with the end of its line
     exit "$2"
 }
 refuse() {
@@ -56,7 +65,7 @@ if ((tasks > 1)); then
     setsid srun --ntasks="$tasks" --ntasks-per-node=1 --kill-on-bad-exit=1 --export=ALL \\
         --output="$run/task-%t.log" --error="$run/task-%t.log" bash "$run/rank.sh" </dev/null &
 else
-    setsid bash "$run/rank.sh" </dev/null >>"$run/task-0.log" 2>&1 &
+    setsid bash "$run/task.sh" </dev/null >>"$run/task-0.log" 2>&1 &
 fi
 main=$!
 
@@ -70,7 +79,7 @@ tell() {
 outcome=exited
 kill_at=
 while :; do
-    now=$(date +%s%6N)
+    look
     if [ "$outcome" = exited ]; then
         if [ -e "$run/fence" ]; then
             outcome=fenced kill_at=$now
@@ -98,27 +107,33 @@ while :; do
     sleep "$(printf '%d.%06d' $((pause_us / 1000000)) $((pause_us % 1000000)))" &
     nap=$!
     wait -n "$main" "$nap"
+    got=$?
     kill "$nap" 2>/dev/null
     [ -d "/proc/$main" ] || break
 done
 kill -KILL -- "-$main" 2>/dev/null
-set -- "$run"/status-*
-status=137 # who was killed wrote none
-if [ -e "$1" ]; then
-    (($# == tasks)) && status=0
-    while read -r _ code; do
-        if ((code)); then
-            status=$code
-            break
-        fi
-    done < <(sort -n "$@")
+wait "$main" 2>/dev/null
+status=$?
+((status == 127)) && status=$got # older bashes have forgotten it by now
+if ((tasks > 1)); then # that of the task that failed first
+    set -- "$run"/status-*
+    status=137 # who was killed wrote none
+    if [ -e "$1" ]; then
+        (($# == tasks)) && status=0
+        while read -r _ code; do
+            if ((code)); then
+                status=$code
+                break
+            fi
+        done < <(sort -n "$@")
+    fi
 fi
 [ -e "$run/refused" ] && finish refused "$status"
 finish "$outcome" "$status"
 """
 
-# Outlives what it starts, so that of a gang the first that failed is known; and looks at the fence itself, since the
-# batch script may have died with another node.
+# Of each task of a gang. It outlives what it starts, so that the first that failed is known; and looks at the fence
+# itself, since the batch script may have died with another node.
 RANK: Final = """#!/bin/bash
 run=${0%/*}
 trap : HUP INT QUIT USR1 USR2 ALRM TERM
@@ -193,7 +208,9 @@ def write(of: Written) -> None:
     if of.owner is not None:
         of.run.parent.chmod(0o711)
     (of.run / WORK).mkdir(mode=0o700, exist_ok=True)
-    files = {"task.sh": _task(of), "rank.sh": RANK}
+    files = {"task.sh": _task(of)}
+    if len(of.order.tasks) > 1:
+        files["rank.sh"] = RANK
     for name, text in (("setup.sh", of.work.spec.setup), ("script.sh", of.work.spec.script)):
         if text:
             files[name] = text
