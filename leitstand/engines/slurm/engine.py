@@ -46,6 +46,7 @@ BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
 # Why slurmctld drains a node to which it sent a job with an id that it had given before it crashed. Nothing is wrong
 # with the node, and what both jobs do is settled by their folders.
 DUPLICATE: Final = "Duplicate jobid"
+HELD: Final = "requeued held"  # of a job that Slurm could not launch, or begins the second time: it never starts
 PARTS: Final = ("site", "slurmrestd", "nodes", "health", "jobs")
 MOVED_US: Final = 60 * SECOND_US  # by which an expected start has moved, if that is worth a word,
 AGAIN_S: Final = 300.0  # at most so often
@@ -456,7 +457,7 @@ class SlurmEngine(Engine):
             if job.state != "PENDING":
                 if claim is None and self._is_stuck(live, job):
                     look.kill += [one.job for one in jobs]
-            elif self._has_no_place(live):
+            elif self._has_no_place(live) or (HELD in job.reason.replace("_", " ") and self._relaunch(live)):
                 look.kill += [one.job for one in jobs]
             elif not self._directed:
                 self._queued(live, job)
@@ -603,6 +604,16 @@ class SlurmEngine(Engine):
                 self._refuse(live, "launch_failed", f"Slurm could not launch it: {found.state}")
             elif live.folder.prevent():
                 self._conclude(RunEnded(run, _now_us(), "stopped", detail=ending.SIGNALLED))
+
+    def _relaunch(self, live: _Live) -> bool:
+        """Ask Slurm again, and after TRIES_MAX times somebody else: its job of this run is to go. True."""
+        live.job = 0
+        live.launches += 1
+        if live.launches < TRIES_MAX:
+            self._postpone(live, "Slurm could not launch it, and holds it")
+        else:
+            self._give_back(live)
+        return True
 
     def _begun(self, live: _Live, at_us: int) -> None:
         if not live.begun_s:
