@@ -5,6 +5,15 @@ import pytest
 
 from leitstand.engines.slurm import ending
 from leitstand.engines.slurm.commands import Finished
+from leitstand.engines.slurm.folder import Ended
+
+ENDED_US = 1_000_000
+SOON, LATE = ENDED_US + 1, ENDED_US + ending.REMEMBERED_US
+TOLD, KILLED, FAILED = (
+    Ended("stopped", 143, ENDED_US),
+    Ended("exited", 137, ENDED_US),
+    Ended("exited", 1, ENDED_US),
+)
 
 
 def listed(state: str) -> Finished:
@@ -12,17 +21,21 @@ def listed(state: str) -> Finished:
 
 
 @pytest.mark.parametrize(
-    ("found", "nobody"),
+    ("ended", "found", "now_us", "mistake"),
     [
-        (listed("CANCELLED"), False),  # by somebody who may
-        (listed("PREEMPTED"), False),
-        (listed("COMPLETED"), True),  # says the end of another job with the same id
-        (listed("FAILED"), True),
-        (None, True),
+        (TOLD, listed("CANCELLED"), SOON, False),  # by somebody who may
+        (TOLD, listed("PREEMPTED"), SOON, False),
+        (TOLD, listed("COMPLETED"), SOON, True),  # says the end of another job with the same id
+        (TOLD, listed("FAILED"), SOON, True),
+        (TOLD, None, SOON, True),
+        (KILLED, None, SOON, True),  # a controller that had lost it
+        (KILLED, None, LATE, False),  # one that had forgotten it
+        (KILLED, listed("FAILED"), SOON, False),  # by whoever kills there: its own doing
+        (FAILED, None, SOON, False),
     ],
 )
-def test_a_run_that_was_told_to_end_and_not_by_us_was_cancelled_or_mistaken_for_another(
-    found: Finished | None, nobody: bool
+def test_a_run_that_ended_and_not_by_us_ended_by_itself_was_cancelled_or_mistaken_for_another(
+    ended: Ended, found: Finished | None, now_us: int, mistake: bool
 ) -> None:
-    assert ending.nobody_stopped(found, stopping="") == nobody
-    assert not ending.nobody_stopped(found, stopping="cancel")
+    assert ending.by_mistake(ended, found, stopping=False, now_us=now_us) == mistake
+    assert not ending.by_mistake(ended, found, stopping=True, now_us=now_us)

@@ -20,6 +20,10 @@ OVER: Final = {
     "REVOKED": "lost",
     "TIMEOUT": "time_limit",
 }
+CLEARED: Final = (128 + 9, 128 + 15)  # KILL and TERM, as a shell says them
+REMEMBERED_US: Final = (
+    240_000_000  # for which a controller that lives knows of a job that has ended (MinJobAge)
+)
 SIGNALLED: Final = "signalled"  # told to end, and not by us
 OUT_OF_MEMORY: Final = "out_of_memory"
 
@@ -61,10 +65,15 @@ def of_slurm(run: str, claim: Claim, found: Finished, *, stopping: bool) -> RunE
     )
 
 
-def nobody_stopped(found: Finished | None, stopping: str) -> bool:
-    """Whether Slurm told a run to end that nobody wanted to end: after a crash slurmctld gives ids again, takes the end
-    of an earlier job for that of this one, and clears away what still runs of it. Who is cancelled is listed so."""
-    return not stopping and (found is None or OVER[found.state] == "exited")
+def by_mistake(ended: Ended, found: Finished | None, *, stopping: bool, now_us: int) -> bool:
+    """Whether Slurm ended a run that nobody wanted to end. After a crash slurmctld gives ids again, takes the end of an
+    earlier job for that of this one and clears away what still runs of it; and it kills what it does not know any more.
+    Who is cancelled is listed so; what ended long ago it may have forgotten."""
+    if stopping:
+        return False
+    if ended.outcome == "stopped":
+        return found is None or OVER[found.state] == "exited"
+    return found is None and ended.status in CLEARED and now_us < ended.at_us + REMEMBERED_US
 
 
 def _detail(found: Finished, outcome: str, stopping: bool) -> str:

@@ -46,7 +46,9 @@ BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
 # Why slurmctld drains a node to which it sent a job with an id that it had given before it crashed. Nothing is wrong
 # with the node, and what both jobs do is settled by their folders.
 DUPLICATE: Final = "Duplicate jobid"
-HELD: Final = "requeued held"  # of a job that Slurm could not launch, or begins the second time: it never starts
+HELD: Final = (
+    "requeued held"  # of a job that Slurm could not launch, or begins the second time: it never starts
+)
 PARTS: Final = ("site", "slurmrestd", "nodes", "health", "jobs")
 MOVED_US: Final = 60 * SECOND_US  # by which an expected start has moved, if that is worth a word,
 AGAIN_S: Final = 300.0  # at most so often
@@ -545,7 +547,9 @@ class SlurmEngine(Engine):
         ended = live.folder.ended()
         if found is not None and (ending.OVER[found.state] == "lost" or live.folder.is_fenced()):
             self._lose(live, claim, found.ended_us)
-        elif ended is not None and ended.outcome == "stopped" and ending.nobody_stopped(found, live.stopping):
+        elif ended is not None and ending.by_mistake(
+            ended, found, stopping=bool(live.stopping), now_us=_now_us()
+        ):
             self._lose(live, claim, ended.at_us)
         elif ended is not None:
             if not self._awaits_health(live, claim, ended):
