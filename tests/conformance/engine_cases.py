@@ -17,7 +17,8 @@ from leitstand.engines.local.gpus import LocalNode, LocalSite
 from leitstand.engines.local.orders import Surroundings as LocalSurroundings
 from leitstand.engines.local.tenants import Tenants
 from leitstand.engines.simulated import SimulatedEngine
-from leitstand.engines.slurm.engine import Pace, SlurmEngine
+from leitstand.engines.slurm.engine import SlurmEngine
+from leitstand.engines.slurm.live import Pace
 from leitstand.engines.slurm.site import DELEGATED, DIRECTED, Place, Quota, SlurmSite
 from leitstand.engines.surroundings import Surroundings
 from leitstand.runtime.ports import ResizeRun, StartRun, StopRun

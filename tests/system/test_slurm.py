@@ -12,7 +12,8 @@ import pytest
 
 from leitstand.core.facts import NodeAdded, NodeRemoved, Resources, SiteAdded, Task
 from leitstand.engines.slurm.commands import Commands, Listed
-from leitstand.engines.slurm.engine import Pace, SlurmEngine
+from leitstand.engines.slurm.engine import SlurmEngine
+from leitstand.engines.slurm.live import Pace
 from leitstand.engines.slurm.site import DIRECTED, Place, SlurmSite
 from leitstand.engines.surroundings import Surroundings
 from leitstand.runtime.ports import StopRun

@@ -10,8 +10,6 @@ became of a run, whether it was sent, adopted or lost.
 
 import contextlib
 import logging
-import os
-import pwd
 import threading
 import time
 from collections import deque
@@ -25,21 +23,21 @@ from leitstand.core.facts import Observation, RunEnded, RunQueued, RunStarted
 from leitstand.core.units import SECOND_US
 from leitstand.engines.health import Health
 from leitstand.engines.refused import CannotStart
-from leitstand.engines.slurm import ending, script
+from leitstand.engines.slurm import ending, script, submitting
 from leitstand.engines.slurm.commands import Commands, Finished, Listed, SlurmAway
-from leitstand.engines.slurm.folder import Claim, Ended, RunFolder, RunFolders
+from leitstand.engines.slurm.folder import Claim, Ended, RunFolders
+from leitstand.engines.slurm.live import RETRY_S, Live, Look, Pace
 from leitstand.engines.slurm.nodehealth import NodeHealth
 from leitstand.engines.slurm.nodes import Nodes
-from leitstand.engines.slurm.rest import Refused, Rest, Submission
+from leitstand.engines.slurm.rest import Refused, Rest
 from leitstand.engines.slurm.site import DIRECTED, Place
 from leitstand.engines.slurm.slots import Slots
 from leitstand.engines.slurm.topology import Partitions, domains_of
-from leitstand.engines.surroundings import NotYet, work_of
+from leitstand.engines.surroundings import NotYet
 from leitstand.runtime.ports import Engine, Order, ResizeRun, StartRun, StopRun
 
 SUBMITTERS: Final = 4
 ORDERS_MAX: Final = 1_000_000  # orders that wait for the thread
-RETRY_S: Final = (1.0, 60.0)  # between tries to submit a run: first, longest
 TRIES_MAX: Final = 3  # of a run that Slurm takes and cannot launch
 FENCE_S: Final = 4.0 * script.LOOK_S  # from when on a run that was fenced is over, if it does not say so
 BACKSTOP_S: Final = 30.0  # beyond its grace, before Slurm is told to kill it
@@ -57,59 +55,8 @@ NEVER_S: Final = 1e9
 PRUNE_EVERY: Final = 1_000  # ends
 OVER_KEPT: Final = 10_000
 WORD_MAX: Final = 64
-MARGIN_MINUTES: Final = 2  # that Slurm's own time limit lies behind ours
 
 _log = logging.getLogger(__name__)
-
-
-class Pace(msgspec.Struct, frozen=True):
-    """How often the cluster is asked, in seconds. `jobs`: while runs live, at least ten times as long as it takes to
-    answer; `idle`: while none does; `nodes`; `health`: what nodes say of their GPUs; `check`: whether it would take a
-    job, since tokens expire; `away`: after which a site that does not answer takes nothing new; `launch`: how long
-    Slurm may take from the start of a job to that of its script, prologs and the boot of nodes included. `suspicious`:
-    a run that fails after so long may have failed because a GPU did."""
-
-    jobs: float = 1.0
-    idle: float = 10.0
-    nodes: float = 10.0
-    health: float = 5.0
-    suspicious: float = 60.0
-    check: float = 60.0
-    away: float = 60.0
-    launch: float = 600.0
-
-
-class _Live:
-    """A run that has not ended, as far as this process knows."""
-
-    def __init__(self, order: StartRun, name: str, folder: RunFolder) -> None:
-        self.order = order
-        self.name = name
-        self.folder = folder
-        self.job = 0  # the id in Slurm, 0: none is known
-        self.submitting = False
-        self.known_s = 0.0  # monotonic: only a list that was asked for later can say that it is not there
-        self.due_s = 0.0  # monotonic: when to try again to submit it
-        self.pause_s = RETRY_S[0]
-        self.launches = 0  # that Slurm took and that came to nothing
-        self.launched_s = 0.0  # monotonic: since when Slurm says that it runs
-        self.begun_s = 0.0  # monotonic: when its start was seen, and reported
-        self.stopping = ""
-        self.told_s = 0.0  # monotonic: when its script was told to end
-        self.grace_s = 0.0
-        self.fenced_s = 0.0  # monotonic
-        self.queued: RunQueued | None = None  # what was said last of its wait there
-        self.queued_s = 0.0  # monotonic
-
-
-class _Look:
-    """One look at all jobs: when it was asked for, and what is to be done then."""
-
-    def __init__(self, asked_s: float) -> None:
-        self.asked_s = asked_s
-        self.kill: list[int] = []  # jobs in Slurm
-        self.tell: list[int] = []
-        self.doubtful: list[_Live] = []
 
 
 class SlurmEngine(Engine):
@@ -131,8 +78,8 @@ class SlurmEngine(Engine):
         self._domains: dict[str, tuple[str, ...]] | None = None
         self._orders: deque[Order | tuple[StartRun, ...]] = deque()
         self._reports: deque[Observation] = deque()
-        self._handed: deque[tuple[_Live, int | Exception]] = deque()
-        self._live: dict[str, _Live] = {}
+        self._handed: deque[tuple[Live, int | Exception]] = deque()
+        self._live: dict[str, Live] = {}
         self._over: dict[str, None] = {}  # names of runs whose end was reported, the latest
         self._resumed = False
         self._due_s = dict.fromkeys(PARTS, 0.0)  # monotonic: when to look at each next
@@ -283,8 +230,8 @@ class SlurmEngine(Engine):
                     self._resumed = True
                     self._due_s["jobs"] = 0.0
 
-    def _take_on(self, order: StartRun) -> _Live:
-        live = self._live[order.run] = _Live(order, self._folders.name(order), self._folders.of(order))
+    def _take_on(self, order: StartRun) -> Live:
+        live = self._live[order.run] = Live(order, self._folders.name(order), self._folders.of(order))
         return live
 
     def _stop(self, order: StopRun) -> None:
@@ -293,11 +240,11 @@ class SlurmEngine(Engine):
             live.stopping = order.cause
             self._due_s["jobs"] = 0.0
 
-    def _submit(self, live: _Live) -> None:
+    def _submit(self, live: Live) -> None:
         live.submitting = True
         self._submitters.submit(self._hand_over, live)
 
-    def _hand_over(self, live: _Live) -> None:
+    def _hand_over(self, live: Live) -> None:
         """In a thread of its own: the run's folder, then the job. What came of it is taken back by the engine's."""
         try:
             came: int | Exception = self._submitted(live)
@@ -306,47 +253,15 @@ class SlurmEngine(Engine):
         self._handed.append((live, came))
         self._called.set()
 
-    def _submitted(self, live: _Live) -> int:
+    def _submitted(self, live: Live) -> int:
         """The id of the job in Slurm; 0 if the run has begun before, or never will."""
         if live.folder.claim() is not None:
             return 0
-        place, order, slurm = self._place, live.order, self._place.slurm
-        user = slurm.users.get(order.tenant, "")
-        written = script.Written(
-            run=live.folder.path,
-            site=place.name,
-            order=order,
-            work=work_of(order, place.around),
-            grace_us=place.grace_us,
-            checkpoint=slurm.folder / "checkpoints" / order.job,
-            owner=_owner(user),
-        )
-        script.write(written)
-        live.grace_s = script.grace_us(written) / SECOND_US
-        count = len(order.tasks)
-        gpus = max(len(task.gpus) for task in order.tasks)
-        cpus_milli, memory_mib = order.resources.part(gpus)
-        nodes = tuple(place.slurm_node(task.node) for task in order.tasks) if self._directed else ()
         assert self._partitions is not None, "the site is open"
-        return self._rest.submit(
-            Submission(
-                name=live.name,
-                script=script.batch(written),
-                folder=str(live.folder.path),
-                output=str(live.folder.path / "slurm.log"),
-                count=count,
-                gpus=gpus,
-                gpu_type="" if isinstance(self._nodes, Nodes) else self._nodes.gpu_type,
-                cpus=max(1, -(-cpus_milli // 1000)),
-                memory_mib=memory_mib,
-                minutes=-(-(order.max_duration_us + script.grace_us(written)) // (60 * SECOND_US))
-                + MARGIN_MINUTES,
-                partition=self._partitions.of(nodes),
-                account=slurm.account,
-                nodes=nodes,
-            ),
-            user,
-        )
+        gpu_type = "" if isinstance(self._nodes, Nodes) else self._nodes.gpu_type
+        ready = submitting.prepared(self._place, live.order, live.name, live.folder)
+        live.grace_s = ready.grace_s
+        return self._rest.submit(ready.submission(self._partitions, gpu_type), ready.user)
 
     def _take_back(self) -> None:
         """What came of submissions."""
@@ -375,14 +290,14 @@ class SlurmEngine(Engine):
                     raise came
             self._due_s["jobs"] = min(self._due_s["jobs"], live.known_s + self._pace.jobs)
 
-    def _postpone(self, live: _Live, line: str) -> None:
+    def _postpone(self, live: Live, line: str) -> None:
         """The run stays ordered, and is tried again."""
         if not live.due_s:
             _log.warning("run %s cannot be submitted now, it is tried again: %s", live.order.run, line)
         live.due_s = time.monotonic() + live.pause_s
         live.pause_s = min(live.pause_s * 2, RETRY_S[1])
 
-    def _refuse(self, live: _Live, detail: str, line: str) -> None:
+    def _refuse(self, live: Live, detail: str, line: str) -> None:
         """The run never begins."""
         if live.folder.prevent():
             with contextlib.suppress(OSError):
@@ -414,7 +329,7 @@ class SlurmEngine(Engine):
             return self._pace.idle
         if SUBMISSION in self._wrong and all(live.job for live in self._live.values()):
             self._well(SUBMISSION)
-        look = _Look(time.monotonic())
+        look = Look(time.monotonic())
         assert self._partitions is not None, "the site is open"
         listed = self._commands.jobs(self._partitions.names, self._users)
         took_s = time.monotonic() - look.asked_s
@@ -441,7 +356,7 @@ class SlurmEngine(Engine):
                 self._settle(live, found.get(live.job))
         return max(self._pace.jobs, 10 * took_s) if self._live else self._pace.idle
 
-    def _look_at(self, live: _Live, jobs: list[Listed], look: _Look) -> None:
+    def _look_at(self, live: Live, jobs: list[Listed], look: Look) -> None:
         """Slurm lists it: once, or more often if it was submitted without an answer."""
         job = next((one for one in jobs if one.state != "PENDING"), jobs[0])
         live.job = job.job
@@ -475,14 +390,14 @@ class SlurmEngine(Engine):
             live.told_s = time.monotonic()
             look.kill.append(job.job)
 
-    def _is_stuck(self, live: _Live, job: Listed) -> bool:
+    def _is_stuck(self, live: Live, job: Listed) -> bool:
         """Whether a run never begins that Slurm says it runs, as when its node refused the job for an id that it has
         already: it is reported lost, and placed again."""
         if job.state != "RUNNING" or not live.launched_s:
             live.launched_s = time.monotonic()
         return time.monotonic() >= live.launched_s + self._pace.launch and self._give_back(live)
 
-    def _queued(self, live: _Live, job: Listed) -> None:
+    def _queued(self, live: Live, job: Listed) -> None:
         """It waits there for others: said when the reason changes, and now and then when the expected start does."""
         said = RunQueued(live.order.run, _word(job.reason), job.start_us)
         if live.queued is not None and said.reason == live.queued.reason:
@@ -492,7 +407,7 @@ class SlurmEngine(Engine):
         live.queued, live.queued_s = said, time.monotonic()
         self._report(said)
 
-    def _is_doubtful(self, live: _Live) -> bool:
+    def _is_doubtful(self, live: Live) -> bool:
         """Slurm does not list it. Whether only Slurm can tell what became of it; otherwise that is seen to here."""
         claim = live.folder.claim()
         run = live.order.run
@@ -521,18 +436,18 @@ class SlurmEngine(Engine):
             self._submit(live)
         return False
 
-    def _has_no_place(self, live: _Live) -> bool:
+    def _has_no_place(self, live: Live) -> bool:
         """Whether a run that has not begun was to begin on a node that is out of service, and is given back."""
         return any(self._nodes.is_out(task.node) for task in live.order.tasks) and self._give_back(live)
 
-    def _give_back(self, live: _Live) -> bool:
+    def _give_back(self, live: Live) -> bool:
         """Report a run that has not begun as lost, so that it is placed elsewhere; False if it has begun after all."""
         if not live.folder.prevent():
             return False
         self._conclude(RunEnded(live.order.run, _now_us(), "lost"))
         return True
 
-    def _settle(self, live: _Live, found: Finished | None) -> None:
+    def _settle(self, live: Live, found: Finished | None) -> None:
         """What Slurm says of a run that it does not list; `found` None: it knows nothing of it (any more)."""
         if found is not None and found.name != live.name:
             found = None  # its id was given to another job
@@ -559,7 +474,7 @@ class SlurmEngine(Engine):
         else:
             self._lose(live, claim, 0)
 
-    def _awaits_health(self, live: _Live, claim: Claim, ended: Ended) -> bool:
+    def _awaits_health(self, live: Live, claim: Claim, ended: Ended) -> bool:
         """Whether its end is not said yet: it used GPUs, ran for a while and failed, and nobody has looked at its nodes
         since, where somebody does. Once they were looked at, what is wrong there is said first."""
         failed = ended.outcome == "exited" and ended.status and not live.stopping
@@ -573,7 +488,7 @@ class SlurmEngine(Engine):
         self._look_at_health()
         return False
 
-    def _lose(self, live: _Live, claim: Claim, at_us: int) -> None:
+    def _lose(self, live: Live, claim: Claim, at_us: int) -> None:
         """A node of it is gone, or Slurm knows nothing of it any more. What still runs of it is fenced, and given the
         time to notice, before anybody may start it elsewhere."""
         ended = live.folder.ended()
@@ -587,12 +502,12 @@ class SlurmEngine(Engine):
             at_us = max(at_us or _now_us(), claim.at_us)
             self._conclude(RunEnded(live.order.run, at_us, "lost", started_us=claim.at_us))
 
-    def _written(self, live: _Live, claim: Claim, ended: Ended) -> None:
+    def _written(self, live: Live, claim: Claim, ended: Ended) -> None:
         """Its script wrote how it ended."""
         refused, stopping = live.folder.refused(), bool(live.stopping)
         self._conclude(ending.of_script(live.order.run, claim, ended, refused=refused, stopping=stopping))
 
-    def _launch_again(self, live: _Live, found: Finished | None) -> None:
+    def _launch_again(self, live: Live, found: Finished | None) -> None:
         """Slurm took it and it did not begin: a controller that died has lost it, a node could not launch it, or
         somebody cancelled it there."""
         run = live.order.run
@@ -609,7 +524,7 @@ class SlurmEngine(Engine):
             elif live.folder.prevent():
                 self._conclude(RunEnded(run, _now_us(), "stopped", detail=ending.SIGNALLED))
 
-    def _relaunch(self, live: _Live) -> bool:
+    def _relaunch(self, live: Live) -> bool:
         """Ask Slurm again, and after TRIES_MAX times somebody else: its job of this run is to go. True."""
         live.job = 0
         live.launches += 1
@@ -619,7 +534,7 @@ class SlurmEngine(Engine):
             self._give_back(live)
         return True
 
-    def _begun(self, live: _Live, at_us: int) -> None:
+    def _begun(self, live: Live, at_us: int) -> None:
         if not live.begun_s:
             live.begun_s = time.monotonic()
             self._report(RunStarted(live.order.run, at_us))
@@ -649,23 +564,12 @@ def _word(reason: str) -> str:
     return "" if word in ("", "None") else word
 
 
-def _is_sure(live: _Live, ended: Ended) -> bool:
+def _is_sure(live: Live, ended: Ended) -> bool:
     """Whether what the script wrote says all. Who failed may have failed because a node did, and who was told to end,
     and not by us, may have been told so by mistake."""
     if ended.outcome == "stopped":
         return bool(live.stopping)
     return ended.outcome != "exited" or not ended.status
-
-
-def _owner(user: str) -> tuple[int, int] | None:
-    """(uid, gid) of a user of the cluster, where the control plane may give files away. CannotStart: there is none."""
-    if not user or os.geteuid() != 0:
-        return None
-    try:
-        found = pwd.getpwnam(user)
-    except KeyError:
-        raise CannotStart("user_unknown", f"this machine knows no user {user}") from None
-    return found.pw_uid, found.pw_gid
 
 
 def _now_us() -> int:
