@@ -40,14 +40,68 @@ def require() -> None:
         pytest.skip("only root can make the device files of a Slurm cluster")
 
 
+class Cable:
+    """A network of its own, with a cable to it that can be cut. `there`: the address at its other end."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.there = "10.213.0.2"
+
+    def lay(self) -> None:
+        near, far = f"{self.name}-a", f"{self.name}-b"
+        _ip("netns", "add", self.name)
+        _ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", self.name)
+        _ip("addr", "add", "10.213.0.1/30", "dev", near)
+        _ip("link", "set", near, "up")
+        _ip("-n", self.name, "addr", "add", f"{self.there}/30", "dev", far)
+        _ip("-n", self.name, "link", "set", "lo", "up")
+        self.mend()
+
+    def cut(self) -> None:
+        """Nothing arrives at the other end any more, and nobody is told."""
+        _ip("-n", self.name, "link", "set", f"{self.name}-b", "down")
+
+    def mend(self) -> None:
+        _ip("-n", self.name, "link", "set", f"{self.name}-b", "up")
+
+    def remove(self) -> None:
+        _ip("netns", "del", self.name)
+
+
 @contextlib.contextmanager
-def running(*, nodes: int = 4, cores: int = 64, leaf: int = 0, extra: str = "") -> Iterator["Cluster"]:
-    """A cluster that is up, in a folder that its daemons may enter; skips the test where there can be none."""
+def cabled() -> Iterator[Cable]:
+    """A network that can be cut off; skips the test where none can be made."""
+    require()
+    if shutil.which("ip") is None:
+        pytest.skip("the command ip is not installed (Debian: apt install iproute2)")
+    cable = Cable(f"ls{os.getpid()}")
+    try:
+        cable.lay()
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no network namespace can be made here: {error.stderr.strip()}")
+    try:
+        yield cable
+    finally:
+        cable.remove()
+
+
+def _ip(*argv: str) -> None:
+    subprocess.run(["ip", *argv], check=True, capture_output=True, text=True)
+
+
+@contextlib.contextmanager
+def running(
+    *, nodes: int = 4, cores: int = 64, leaf: int = 0, extra: str = "", cable: Cable | None = None
+) -> Iterator["Cluster"]:
+    """A cluster that is up, in a folder that its daemons may enter; skips the test where there can be none. `cable`: to
+    the network in which it is."""
     require()
     with tempfile.TemporaryDirectory(prefix="leitstand-slurm-", ignore_cleanup_errors=True) as made:
         base = Path(made)
         base.chmod(0o755)
         cluster = Cluster(base, nodes=nodes, cores=cores, leaf=leaf, extra=extra)
+        if cable is not None:
+            cluster.network, cluster.address = cable.name, cable.there
         try:
             cluster.start()
             yield cluster
@@ -64,6 +118,7 @@ class Cluster:
         self.base, self.nodes, self.cores, self.leaf, self.extra = base, nodes, cores, leaf, extra
         self.conf = base / "etc/slurm.conf"
         self.rest = f"unix:{base}/rest.sock"
+        self.network, self.address = "", "127.0.0.1"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = -1
 
@@ -115,9 +170,10 @@ class Cluster:
         """The URL of a slurmrestd that wants a token, and acts as the user in it."""
         port = _free_port()
         program = ["/usr/sbin/slurmrestd", "-t", "4", "-s", "openapi/v0.0.38", "-a", "rest_auth/jwt"]
-        self._spawn("slurmrestd-jwt", *program, f"127.0.0.1:{port}", user="nobody", SLURM_JWT="daemon")
-        self.until(lambda: _is_open(port), "slurmrestd listens for tokens", 20)
-        return f"http://127.0.0.1:{port}"
+        listens = self.address, port
+        self._spawn("slurmrestd-jwt", *program, f"{self.address}:{port}", user="nobody", SLURM_JWT="daemon")
+        self.until(lambda: _is_open(*listens), "slurmrestd listens for tokens", 20)
+        return f"http://{self.address}:{port}"
 
     def kill(self, name: str) -> None:
         """kill -9 of a daemon: slurmctld, slurmrestd or `slurmd-` and a node; what it started lives on."""
@@ -203,11 +259,11 @@ class Cluster:
         names = f"n[0001-{self.nodes:04}]"
         lines = f"""
             ClusterName=test
-            SlurmctldHost={host}(127.0.0.1)
+            SlurmctldHost={host}({self.address})
             SlurmctldPort={first}
             SlurmUser=root
             SlurmdUser=root
-            CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+            {"" if self.network else "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny"}
             AuthType=auth/munge
             AuthInfo=socket={base}/munge/munge.sock,cred_expire=5
             AuthAltTypes=auth/jwt
@@ -241,7 +297,7 @@ class Cluster:
             SchedulerType=sched/backfill
             {"TopologyPlugin=topology/tree" if self.leaf else ""}
             {self.extra}
-            NodeName={names} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports} Sockets=2 \
+            NodeName={names} NodeHostname={host} NodeAddr={self.address} Port={ports} Sockets=2 \
                 CoresPerSocket={self.cores // 2} ThreadsPerCore=1 RealMemory=512000 Gres=gpu:h100:{GPUS} State=UNKNOWN
             PartitionName={PARTITION} Nodes={names} Default=YES MaxTime=INFINITE State=UP
             {self._parts()}
@@ -303,6 +359,10 @@ class Cluster:
         return str(link)
 
     def _spawn(self, name: str, *argv: str, user: str | None = None, **environment: str) -> None:
+        if self.network and name != "munged":  # which is found by its socket, from any network
+            drop = [] if user is None else ["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups"]
+            # `ip netns exec` would bring another /sys, in which slurmd finds no CPUs
+            argv, user = ("nsenter", f"--net=/run/netns/{self.network}", *drop, *argv), None
         with (self.base / "log" / f"{name.partition('-n')[0]}.out").open("ab") as out:
             self._processes[name] = subprocess.Popen(
                 argv,
@@ -340,12 +400,12 @@ def _free_ports(count: int) -> tuple[int, int]:
         except BlockingIOError:
             os.close(lock)
             continue
-        if not any(_is_open(port) for port in range(first, first + count)):
+        if not any(_is_open("127.0.0.1", port) for port in range(first, first + count)):
             return first, lock
         os.close(lock)
     raise AssertionError(f"no {count} neighbouring ports are free")
 
 
-def _is_open(port: int) -> bool:
+def _is_open(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0

@@ -228,12 +228,15 @@ class SlurmCase(LoggingCase):
     """A real Slurm, each run a job of it; runs of a length are a `sleep` on one of its nodes in turn."""
 
     mode = DIRECTED
+    pace = Pace(jobs=0.1, nodes=1.0, launch=60.0)
 
-    def __init__(self, cluster: Cluster, folder: Path, parts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, cluster: Cluster, folder: Path, parts: tuple[str, ...] = (), token_file: Path | None = None
+    ) -> None:
         super().__init__()
         self.cluster = cluster
         self.parts = parts
-        self.token_file: Path | None = None
+        self.token_file = token_file
         self.queued: list[RunQueued] = []
         self.site_added: SiteAdded | None = None
         self.folder = folder / "runs"
@@ -271,7 +274,7 @@ class SlurmCase(LoggingCase):
         place = Place(
             self.site, self.mode, slurm, around, grace_us=2 * SECOND, quota=Quota(nodes=len(self.nodes))
         )
-        return SlurmEngine(place, Pace(jobs=0.1, nodes=1.0, launch=60.0))
+        return SlurmEngine(place, self.pace)
 
     def order(self, run: str, length_us: int, limit_us: int = 3600 * SECOND) -> StartRun:
         return self.execution(run, RunSpec(argv=("sleep", str(length_us / SECOND))), limit_us=limit_us)

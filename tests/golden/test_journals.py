@@ -50,6 +50,11 @@ GOLDEN = {
         "867bb6f8022d191e2bb4400ca88123ec60c21598b16c27e9cea1911bed450753",
         "d1d3824bb8dced4805df01b9b9cbced51baa194b39c3a75047c1b2f5bf2c03af",
     ),
+    "delegated.jsonl": (
+        6,
+        "aaadbcae994b794464397c0d3061be942d624a066a00cc7926473e364cf88b05",
+        "666873afe75c4cd562de8237a9f20f08baf22aa9e168bc26078d6a352ea333ae",
+    ),
     "elastic.jsonl": (
         6,
         "1a8ac108049bc2093d62c51c070f2837f827b5f4c92afd67ab760c1560561375",

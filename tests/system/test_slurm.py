@@ -247,12 +247,14 @@ def test_found_a_list_that_is_older_than_the_start_of_a_run_does_not_fence_it(
 
 
 def test_a_run_that_was_stopped_before_slurm_started_it_never_begins(case: SlurmCase, tmp_path: Path) -> None:
-    case.cluster.ask("scontrol", "update", "NodeName=n[0001-0004]", "State=DRAIN", "Reason=test")
-    file = counted(case, "a.1", tmp_path)
-    eventually(lambda: case.jobs(), "it waits in Slurm")
-    case.send(stop("a.1"))
-    assert case.end("a.1").outcome == "stopped"
-    case.cluster.ask("scontrol", "update", "NodeName=n[0001-0004]", "State=RESUME")
+    case.cluster.ask("scontrol", "update", f"PartitionName={PARTITION}", "State=DOWN")
+    try:
+        file = counted(case, "a.1", tmp_path)
+        eventually(lambda: case.jobs(), "it waits in Slurm")
+        case.send(stop("a.1"))
+        assert case.end("a.1").outcome == "stopped"
+    finally:
+        case.cluster.ask("scontrol", "update", f"PartitionName={PARTITION}", "State=UP")
     eventually(lambda: not case.jobs(), "Slurm has forgotten it")
     assert not file.exists()
 

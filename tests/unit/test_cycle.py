@@ -55,7 +55,8 @@ def test_freed_capacity_serves_what_arrives_in_the_same_cycle() -> None:
 def test_the_end_of_the_run_decides_the_end_of_the_job(report: f.RunEnded, end: f.JobEnded) -> None:
     core = cluster(8)
     at(core, 0, ask())
-    assert at(core, 1, report)[-1] == end
+    at(core, 1, started("acme-1.1", 1))
+    assert at(core, 2, report)[-1] == end
 
 
 def test_engine_times_are_clipped_between_placement_and_now_and_the_skew_is_kept() -> None:

@@ -21,6 +21,21 @@ def listed(state: str) -> Finished:
 
 
 @pytest.mark.parametrize(
+    ("ended", "found", "outcome"),
+    [
+        (KILLED, listed("CANCELLED"), "stopped"),
+        (FAILED, listed("CANCELLED"), "exited"),
+        (KILLED, listed("FAILED"), "exited"),
+        (KILLED, None, "exited"),
+    ],
+)
+def test_a_task_that_died_of_a_cancellation_before_its_script_was_stopped(
+    ended: Ended, found: Finished | None, outcome: str
+) -> None:
+    assert ending.cancelled(ended, found).outcome == outcome
+
+
+@pytest.mark.parametrize(
     ("ended", "found", "now_us", "mistake"),
     [
         (TOLD, listed("CANCELLED"), SOON, False),  # by somebody who may

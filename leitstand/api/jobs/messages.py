@@ -78,8 +78,8 @@ NO_SUCH_CAPACITY: Final = {
     "have others",
     "sites": "asks for sites that are not there, or have no node",
     "jurisdiction": "asks for a site under a law that holds at none where it may run",
-    "partners": "could run only at a partner's site, which a job has to allow: with `partners: true`, or by naming "
-    "the site in `sites`",
+    "partners": "asks for more than our own sites have; a partner's could run it, if the job lets it go there: with "
+    "`partners: true`, or by naming the site in `sites`",
     "level": "asks for more in one domain of the topology than any has",
     "": "asks for GPUs, CPUs and memory that no single node has together",
 }

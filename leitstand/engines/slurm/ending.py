@@ -65,6 +65,13 @@ def of_slurm(run: str, claim: Claim, found: Finished, *, stopping: bool) -> RunE
     )
 
 
+def cancelled(ended: Ended, found: Finished | None) -> Ended:
+    """What the script wrote of a job that was cancelled in Slurm: its task may have died of that before it."""
+    if found is not None and OVER[found.state] == "stopped" and ended.status in CLEARED:
+        return Ended("stopped", ended.status, ended.at_us)
+    return ended
+
+
 def by_mistake(ended: Ended, found: Finished | None, *, stopping: bool, now_us: int) -> bool:
     """Whether Slurm ended a run that nobody wanted to end. After a crash slurmctld gives ids again, takes the end of an
     earlier job for that of this one and clears away what still runs of it; and it kills what it does not know any more.

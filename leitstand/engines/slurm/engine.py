@@ -467,6 +467,7 @@ class SlurmEngine(Engine):
         ):
             self._lose(live, claim, ended.at_us)
         elif ended is not None:
+            ended = ending.cancelled(ended, found)
             if not self._awaits_health(live, claim, ended):
                 self._written(live, claim, ended)
         elif found is not None:

@@ -112,6 +112,7 @@ while :; do
     [ -d "/proc/$main" ] || break
 done
 kill -KILL -- "-$main" 2>/dev/null
+[ "$outcome" = exited ] && [ -n "$told" ] && outcome=stopped # scancel tells both at once
 wait "$main" 2>/dev/null
 status=$?
 ((status == 127)) && status=$got # older bashes have forgotten it by now
