@@ -371,11 +371,14 @@ def test_a_run_whose_node_left_service_before_it_began_is_given_back_and_never_b
     ran = tmp_path / "ran"
     case.cluster.ask("scontrol", "update", "NodeName=n0001", "State=DRAIN", "Reason=test")
     try:
-        case.script("a.1", f"touch {ran}")
+        order = case.script("a.1", f"touch {ran}")
         end = case.end("a.1")
         assert (end.outcome, end.started_us, case.starts("a.1")) == ("lost", 0, [])
     finally:
         case.cluster.ask("scontrol", "update", "NodeName=n0001", "State=RESUME")
+    case.restart(order)  # before its report reached the journal
+    again = case.end("a.1")
+    assert (again.outcome, again.started_us) == ("lost", 0)
     case.script("b.1", "true")
     assert case.end("b.1").exit_code == 0
     assert not ran.exists()

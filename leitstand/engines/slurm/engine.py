@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from leitstand.core.facts import Observation, RunEnded, RunQueued, RunStarted
+from leitstand.core.facts import OUTCOMES, Observation, RunEnded, RunQueued, RunStarted
 from leitstand.core.units import SECOND_US
 from leitstand.engines.health import Health
 from leitstand.engines.refused import CannotStart
@@ -48,6 +48,7 @@ HELD: Final = (
     "requeued held"  # of a job that Slurm could not launch, or begins the second time: it never starts
 )
 PARTS: Final = ("site", "slurmrestd", "nodes", "health", "jobs")
+HARMLESS: Final = {"health"}  # a site that does not say how its GPUs are runs on
 MOVED_US: Final = 60 * SECOND_US  # by which an expected start has moved, if that is worth a word,
 AGAIN_S: Final = 300.0  # at most so often
 SUBMISSION: Final = "submission"  # wrong while Slurm takes none of ours
@@ -185,7 +186,7 @@ class SlurmEngine(Engine):
             _log.warning("site %s: %s", self._place.name, line)
             self._wrong[part] = line
             self._tell()
-        if not self._away and time.monotonic() - self._well_s >= self._pace.away:
+        if part not in HARMLESS and not self._away and time.monotonic() - self._well_s >= self._pace.away:
             self._away = True
             self._report(*self._nodes.away())
 
@@ -193,7 +194,7 @@ class SlurmEngine(Engine):
         if self._wrong.pop(part, None) is not None:
             _log.info("site %s: %s is well again", self._place.name, part)
             self._due_s["nodes"] = 0.0
-        if not self._wrong:
+        if HARMLESS.issuperset(self._wrong):
             self._well_s, self._away = time.monotonic(), False
         self._tell()
 
@@ -299,7 +300,7 @@ class SlurmEngine(Engine):
 
     def _refuse(self, live: Live, detail: str, line: str) -> None:
         """The run never begins."""
-        if live.folder.prevent():
+        if live.folder.prevent("start_failed"):
             with contextlib.suppress(OSError):
                 live.folder.say(len(live.order.tasks), f"the run could not start: {line}")
             self._conclude(RunEnded(live.order.run, _now_us(), "start_failed", detail=detail))
@@ -381,7 +382,7 @@ class SlurmEngine(Engine):
             return
         if job.state == "PENDING":
             look.kill += [one.job for one in jobs]
-            if live.folder.prevent():
+            if live.folder.prevent("stopped"):
                 self._conclude(RunEnded(live.order.run, _now_us(), "stopped"))
         elif not live.told_s:
             live.told_s = time.monotonic()
@@ -412,7 +413,8 @@ class SlurmEngine(Engine):
         claim = live.folder.claim()
         run = live.order.run
         if claim is not None and not claim.job:
-            self._conclude(RunEnded(run, claim.at_us, "stopped" if live.stopping else "start_failed"))
+            never = claim.never if claim.never in OUTCOMES else "start_failed"
+            self._conclude(RunEnded(run, claim.at_us, "stopped" if live.stopping else never))
             return False
         if claim is not None:
             self._begun(live, claim.at_us)
@@ -425,7 +427,7 @@ class SlurmEngine(Engine):
             self._conclude(RunEnded(run, live.order.started_us, "lost", started_us=live.order.started_us))
             return False
         if live.stopping:
-            if live.folder.prevent():
+            if live.folder.prevent("stopped"):
                 self._conclude(RunEnded(run, _now_us(), "stopped"))
             return False
         if self._has_no_place(live):
@@ -442,7 +444,7 @@ class SlurmEngine(Engine):
 
     def _give_back(self, live: Live) -> bool:
         """Report a run that has not begun as lost, so that it is placed elsewhere; False if it has begun after all."""
-        if not live.folder.prevent():
+        if not live.folder.prevent("lost"):
             return False
         self._conclude(RunEnded(live.order.run, _now_us(), "lost"))
         return True
@@ -486,7 +488,7 @@ class SlurmEngine(Engine):
         if self._node_health.awaited(nodes, ended.at_us, _now_us()):
             return True
         self._due_s["health"] = 0.0
-        self._look_at_health()
+        self._try("health", self._look_at_health)
         return False
 
     def _lose(self, live: Live, claim: Claim, at_us: int) -> None:
@@ -522,7 +524,7 @@ class SlurmEngine(Engine):
                 self._postpone(live, f"Slurm could not launch it: {found.state}")
             elif found.state != "CANCELLED":
                 self._refuse(live, "launch_failed", f"Slurm could not launch it: {found.state}")
-            elif live.folder.prevent():
+            elif live.folder.prevent("stopped"):
                 self._conclude(RunEnded(run, _now_us(), "stopped", detail=ending.SIGNALLED))
 
     def _relaunch(self, live: Live) -> bool:

@@ -33,10 +33,12 @@ READ_MAX: Final = 1 << 20
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Who made the run's claim: the id of a Slurm job and when, in µs by the node's clock; job 0: the engine."""
+    """Who made the run's claim: the id of a Slurm job and when, in µs by the node's clock; job 0: the engine, and
+    `never` is how a run ended that never began."""
 
     job: int
     at_us: int
+    never: str = ""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -60,14 +62,17 @@ class RunFolder:
         except FileNotFoundError:
             return None
         job, _, rest = said.partition(" ")
-        at = rest.partition(" ")[0]
-        return Claim(int(job) if job.isdigit() else 0, int(at) if at.isdigit() else 0)
+        at, _, never = rest.partition(" ")
+        if job.isdigit():
+            return Claim(int(job), int(at) if at.isdigit() else 0)
+        return Claim(0, int(at) if at.isdigit() else 0, never)
 
-    def prevent(self) -> bool:
-        """Whether the run never begins: True from then on for ever. OSError where that cannot be said."""
+    def prevent(self, outcome: str) -> bool:
+        """Whether the run never begins: True from then on for ever. `outcome`: what becomes of it, for whoever finds it
+        if it could not be reported. OSError where that cannot be said."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            os.symlink(f"{NEVER} {time.time_ns() // 1000}", self.path / CLAIM)
+            os.symlink(f"{NEVER} {time.time_ns() // 1000} {outcome}", self.path / CLAIM)
         except FileExistsError:
             claim = self.claim()
             return claim is not None and not claim.job
