@@ -23,6 +23,7 @@ class Sink:
     posts: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     mails: list[Message] = field(default_factory=list)
     received: list[float] = field(default_factory=list)  # when, s
+    refused: frozenset[bytes] = frozenset()  # addresses to which it takes no mail
     tried: int = 0
 
     def refuses(self) -> bool:
@@ -71,6 +72,9 @@ def smtp() -> Iterator[Sink]:
                 if word == b"QUIT":
                     self.say("221 bye")
                     return
+                if word == b"RCPT" and any(address in line for address in sink.refused):
+                    self.say("550 nobody of that name")
+                    continue
                 if word == b"DATA":
                     self.say("354 go on")
                     lines = []

@@ -28,13 +28,13 @@ class NotTold(Exception):
     """The receiver does not have it; a line that says why, without any secret."""
 
 
-def tell(sink: Sink, alert: Alert, what: str, *, now_us: int, german: bool) -> None:
-    """The receiver has it on return. NotTold."""
+def tell(sink: Sink, alert: Alert, what: str, *, now_us: int, german: bool) -> str:
+    """The receiver has it on return; of several somebody has, and the line says who was refused. NotTold."""
     try:
         if isinstance(sink, Webhook):
             _post(sink, alert, what, now_us)
-        else:
-            _mail(sink, alert, what, german=german)
+            return ""
+        return _mail(sink, alert, what, german=german)
     except (OSError, smtplib.SMTPException, ValueError) as error:
         raise NotTold(f"{type(error).__name__}: {error}") from error
 
@@ -94,7 +94,8 @@ def _secret(sink: Webhook) -> bytes:
     return secret
 
 
-def _mail(sink: Mail, alert: Alert, what: str, *, german: bool) -> None:
+def _mail(sink: Mail, alert: Alert, what: str, *, german: bool) -> str:
+    """Who was refused, where somebody was not; SMTPRecipientsRefused if all were."""
     said = words(alert, german=german)
     message = EmailMessage()
     message["From"], message["To"] = sink.sender, ", ".join(sink.to)
@@ -115,5 +116,4 @@ def _mail(sink: Mail, alert: Alert, what: str, *, german: bool) -> None:
         if sink.password_file is not None:
             server.login(sink.user, sink.password_file.read_text().strip())
         refused = server.send_message(message)
-    if refused:
-        raise NotTold(f"the mail server refused {', '.join(refused)}")
+    return f"the mail server refused {', '.join(refused)}" if refused else ""

@@ -17,7 +17,7 @@ import msgspec
 
 from leitstand.alerts.deriving import OPENED, Alert, Event
 from leitstand.alerts.settings import SEVERITIES, Sink
-from leitstand.runtime.disk import make_private
+from leitstand.runtime.disk import is_damaged, make_private
 
 FORM: Final = 1
 BACKOFF_S: Final = (5.0, 900.0)  # between two tries: first, longest; doubled
@@ -39,8 +39,8 @@ _log = logging.getLogger("leitstand.alerts")
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One telling to one sink. `told_us` 0: not yet, the next try is at `due_us`, and `error` says what the last of
-    `tries` met. `what`: opened or closed."""
+    """One telling to one sink. `told_us` 0: not yet, the next try is at `due_us`. `error`: what the last of `tries`
+    met; where it was told, who of several was refused. `what`: opened or closed."""
 
     alert: str
     what: str
@@ -57,10 +57,14 @@ class Store:
     def __init__(self, path: Path, journal: str, head: int) -> None:
         """`head`: of the journal now, where a new file begins."""
         self._lock = threading.Lock()
+        self._connection = _connect(path)
         try:
-            found = self._opened(path)
+            found = self._found()
         except sqlite3.DatabaseError as error:
             self._connection.close()
+            if not is_damaged(error):  # a full disk, a lock: it holds what is still to be told
+                _log.critical("%s cannot be read now (%s); it stays as it is", path, error)
+                raise
             aside = path.with_name(path.name + ".damaged")
             _log.critical(
                 "%s is damaged (%s); it is kept as %s, and alerts begin anew", path, error, aside.name
@@ -68,14 +72,13 @@ class Store:
             path.replace(aside)
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-            found = self._opened(path)
+            self._connection = _connect(path)
+            found = self._found()
         if found is None or found[0] != journal or found[1] > head:
             self._begin_anew(journal, head)
 
-    def _opened(self, path: Path) -> tuple[str, int] | None:
+    def _found(self) -> tuple[str, int] | None:
         """Whose it is, and how far; None: it is new."""
-        make_private(path)
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         (form,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -169,9 +172,9 @@ class Store:
             for one, alert in found
         ]
 
-    def told(self, delivery: Delivery, now_us: int) -> None:
-        """The receiver has it."""
-        self._change(delivery, delivery.tries + 1, delivery.due_us, now_us, "")
+    def told(self, delivery: Delivery, now_us: int, error: str = "") -> None:
+        """The receiver has it. `error`: who of several does not."""
+        self._change(delivery, delivery.tries + 1, delivery.due_us, now_us, error)
 
     def told_elsewhere(self, before_us: int, now_us: int) -> None:
         """Another told what was due before then."""
@@ -185,14 +188,14 @@ class Store:
         first, longest = BACKOFF_S
         pause_s = min(first * 2 ** min(delivery.tries, 20), longest)
         due_us = now_us + int(pause_s * 1e6)
-        self._change(delivery, delivery.tries + 1, due_us, 0, " ".join(error.split())[:ERROR_MAX])
+        self._change(delivery, delivery.tries + 1, due_us, 0, error)
 
     def _change(self, of: Delivery, tries: int, due_us: int, told_us: int, error: str) -> None:
         with self._lock:
             self._connection.execute(
                 "UPDATE deliveries SET tries = ?, due_us = ?, told_us = ?, error = ? "
                 "WHERE alert = ? AND what = ? AND sink = ?",
-                (tries, due_us, told_us, error, of.alert, of.what, of.sink),
+                (tries, due_us, told_us, " ".join(error.split())[:ERROR_MAX], of.alert, of.what, of.sink),
             )
 
     def prune(self, sinks: Sequence[str], keep: int = KEPT) -> None:
@@ -214,3 +217,8 @@ class Store:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    make_private(path)
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -4,6 +4,8 @@
 Filled by `leitstand.app.seats`, which looks at the lease; shown by `/healthz`; asked before anything is changed.
 """
 
+import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -12,11 +14,12 @@ import msgspec
 from leitstand.api.amounts import moment
 from leitstand.api.problems import Problem
 from leitstand.core.units import SECOND_US
-from leitstand.journal.lease import Held, Member
+from leitstand.journal.lease import LEASE_S, Held, Member
 
 STANDBY: Final = "standby"
 LEADER: Final = "leader"
 RETRY_AFTER_S: Final = 1
+LOOK_COUNTS_S: Final = 2 * LEASE_S  # who led may have lost the lease, and nobody can see who leads now
 READS: Final = frozenset(
     {"/v1/plan", "/v1/sites/test"}
 )  # of the paths that are posted to: they change nothing
@@ -47,22 +50,26 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Seat:
-    """The last look at the lease. `member`: who looks, at the address `address`."""
+    """The last look at the lease. `member`: who looks, at the address `address`; `clock`: seconds, never back."""
 
-    def __init__(self, member: str, address: str = "") -> None:
+    def __init__(self, member: str, address: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self.member = member
+        self._clock = clock
+        self._seen_s = 0.0
         self._address = address
         self._held: Held | None = None
         self._members: list[Member] = []
 
     def see(self, held: Held, members: list[Member]) -> None:
         """This is how it is now."""
-        self._held, self._members = held, members
+        self._held, self._members, self._seen_s = held, members, self._clock()
 
     @property
     def is_led_by_another(self) -> bool:
-        """Whether another was seen to lead."""
-        return self._held is not None and not self._held.is_free and self._held.holder != self.member
+        """Whether another was seen to lead, LOOK_COUNTS_S ago at most."""
+        if self._held is None or self._clock() - self._seen_s > LOOK_COUNTS_S:
+            return False
+        return not self._held.is_free and self._held.holder != self.member
 
     def stands_by(self, connected: bool) -> bool:
         """Whether another is to be asked; `connected`: our own writer can be."""

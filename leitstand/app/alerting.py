@@ -70,7 +70,8 @@ class Alerting:
 
     async def tell(self) -> None:
         """What is due, to each receiver. Of several control planes that take turns, all derive the same, and the leader
-        tells it; a standby leaves what is older than ELSEWHERE_US to it, and tells the rest again if it has to lead."""
+        tells it; a standby leaves what is older than ELSEWHERE_US to it, and tells the rest again if it has to lead, or
+        if nobody can be seen to."""
         if self._around.leave():
             now_us = self._around.now()
             await asyncio.to_thread(self.store.told_elsewhere, now_us - ELSEWHERE_US, now_us)
@@ -128,12 +129,14 @@ class Alerting:
         german = self._settings.language == "de"
         for delivery, alert in self.store.due(sink.name, self._around.now(), TOLD_MAX):
             try:
-                tell(sink, alert, delivery.what, now_us=self._around.now(), german=german)
+                refused = tell(sink, alert, delivery.what, now_us=self._around.now(), german=german)
             except NotTold as error:
                 _log.warning("alert %s was not told to %s: %s", alert.id, sink.name, error)
                 self.store.failed(delivery, self._around.now(), str(error))
                 return  # the others after it would meet the same
-            self.store.told(delivery, self._around.now())
+            if refused:
+                _log.warning("alert %s was told to %s, but %s", alert.id, sink.name, refused)
+            self.store.told(delivery, self._around.now(), refused)
 
 
 def look_of(faces: Faces) -> Callable[[], Iterator[Sight]]:

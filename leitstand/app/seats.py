@@ -18,7 +18,8 @@ _log = logging.getLogger("leitstand.seats")
 
 
 async def watch(settings: Settings, seat: Seat) -> None:
-    """Look again and again, until cancelled. While that is not possible, the last look counts."""
+    """Look again and again, until cancelled. While that is not possible, the last look counts; that another leads, for
+    `LOOK_COUNTS_S` alone."""
     url = place.url_of(settings.journal)
     assert url is not None, "who takes turns has its journal in a database"
     lease = Lease(url, settings.member, settings.address)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every room needs to know of the disk: whether an error says that it is full, and how a file appears whole."""
+"""What every room needs to know of the disk: whether an error says that it is full or a database is damaged, and how a
+file appears whole."""
 
 import errno
 import os
@@ -9,6 +10,7 @@ from typing import Final
 
 # SQLite's errors of writing, before anything was committed: a full disk, a quota or a limit of file size
 _NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -16,6 +18,11 @@ def is_full(error: BaseException | None) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) in _NO_ROOM
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether it says that the file itself is no sound database; any other error may pass, and the file is whole."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def make_private(path: Path) -> None:

@@ -107,8 +107,7 @@ class Database:
                 yield _Writing(db)
                 db.execute("COMMIT")
             except BaseException:
-                if not db.closed:
-                    db.execute("ROLLBACK")
+                _roll_back(db)
                 raise
 
     def _begun(self, lock: int) -> postgres.Connection:
@@ -120,10 +119,10 @@ class Database:
                     db = self._writer()
                     db.execute(f"BEGIN; SELECT pg_advisory_xact_lock({_LOCKS:d}, {lock:d})")
                     return db
-            except StoreAway:
+            except BaseException as error:
                 if self._writes is not None:
-                    self._writes.close()
-                if fresh or not again:
+                    self._writes.close()  # or what failed would stay begun, and take nothing more
+                if fresh or not again or not isinstance(error, StoreAway):
                     raise
         raise AssertionError("one of the two has returned or raised")
 
@@ -194,6 +193,15 @@ class _Writing:
         cursor = self._db.cursor()
         cursor.executemany(_with_marks(sql), parameters)
         return cursor
+
+
+def _roll_back(db: postgres.Connection) -> None:
+    """Whatever comes of it: the caller tells of what went wrong before, and a transaction ends with its connection."""
+    try:
+        if not db.closed:
+            db.execute("ROLLBACK")
+    except psycopg.Error:
+        db.close()
 
 
 @lru_cache(1024)

@@ -23,7 +23,7 @@ import msgspec
 from leitstand.core import acts as a
 from leitstand.core import facts as f
 from leitstand.core.sharing.entitlements import Guarantees, upwards
-from leitstand.runtime.disk import make_private
+from leitstand.runtime.disk import is_damaged, make_private
 from leitstand.runtime.ports import Entry, View
 
 FORM: Final = 1
@@ -91,8 +91,11 @@ class Availability(View):
         self._connection = _connect(path)
         try:
             found = self._found()
-        except (sqlite3.DatabaseError, msgspec.DecodeError, TypeError):  # damaged: the journal has it all
+        except (sqlite3.DatabaseError, msgspec.DecodeError, TypeError) as error:
             self._connection.close()
+            if isinstance(error, sqlite3.Error) and not is_damaged(error):  # a full disk, a lock
+                raise
+            # damaged: the journal has it all
             drop(path)
             self._connection = _connect(path)
             found = self._found()

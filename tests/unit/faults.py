@@ -5,8 +5,9 @@ about files alone."""
 import os
 import resource
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,19 @@ def sqlite_error(code: int) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("as SQLite says it")
     error.sqlite_errorcode = code
     return error
+
+
+def sqlite_failing(code: int, statement: str) -> Callable[..., sqlite3.Connection]:
+    """What may stand for `sqlite3.connect`: what begins with `statement` meets the error with this code."""
+
+    class Failing(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql.startswith(statement):
+                raise sqlite_error(code)
+            return super().execute(sql, *values)
+
+    connect = sqlite3.connect
+    return lambda *given, **named: connect(*given, **named, factory=Failing)
 
 
 @contextmanager

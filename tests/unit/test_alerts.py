@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from leitstand.runtime.ports import Entry
 from leitstand.runtime.yamlfile import YamlWrong
 from tests import sinks
 from tests.unit.faces_story import Plant, problem
+from tests.unit.faults import sqlite_failing
 
 JOURNAL = "0123456789abcdef" * 4
 LOST = f.NodeDrained("n1", "xid", 79, 3)
@@ -237,6 +239,31 @@ def test_who_cannot_be_told_is_said_without_secrets(tmp_path: Path) -> None:
         tell(hook, ALERT, OPENED, now_us=0, german=False)
 
 
+def test_a_mail_that_some_got_is_told_and_says_who_was_refused(tmp_path: Path) -> None:
+    with sinks.smtp() as sink:
+        sink.refused = frozenset({b"b@example.org"})
+        ops = Mail("ops", "127.0.0.1", "l@example.org", ("a@example.org", "b@example.org"), sink.port, "none")
+        world = World(tmp_path, 1)
+        world.settings = AlertSettings((ops,))
+        world.start()
+        world.happen(LOST)
+        world.step()
+        world.step(BACKOFF_S[1])
+        assert len(sink.mails) == 1, "who has it does not get it again"
+        (told,) = world.alerting.store.deliveries(["0123456789ab-1"])
+        assert told.told_us > 0
+        assert (told.tries, told.error) == (1, "the mail server refused b@example.org")
+
+
+def test_a_mail_that_nobody_got_is_not_told() -> None:
+    with sinks.smtp() as sink:
+        sink.refused = frozenset({b"a@example.org", b"b@example.org"})
+        ops = Mail("ops", "127.0.0.1", "l@example.org", ("a@example.org", "b@example.org"), sink.port, "none")
+        with pytest.raises(NotTold, match="550"):
+            tell(ops, ALERT, OPENED, now_us=0, german=False)
+    assert sink.mails == []
+
+
 # ── at least once ─────────────────────────────────────────────────────────────────────────────────────────────────────
 class World:
     """A journal, a clock and a receiver; `alerting` is made anew as after a crash."""
@@ -423,6 +450,27 @@ def test_a_damaged_file_is_kept_aside_and_alerts_begin_anew(tmp_path: Path, sink
     world.step()
     assert said(sink) == ["0123456789ab-1 opened", "0123456789ab-3 opened"]
     assert (tmp_path / "alerts.db.damaged").exists()
+
+
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN]
+)
+def test_a_sound_file_that_cannot_be_read_now_stays_where_it_is_and_nothing_untold_is_lost(
+    tmp_path: Path, sink: sinks.Sink, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    world = World(tmp_path, sink.port)
+    sink.fails = 1
+    world.happen(LOST)
+    world.step()  # the connection stays open, as that of a process that was killed: its WAL is there still
+    with monkeypatch.context() as failing:
+        failing.setattr(sqlite3, "connect", sqlite_failing(code, "SELECT journal"))
+        with pytest.raises(sqlite3.OperationalError):
+            world.start()
+    assert not (tmp_path / "alerts.db.damaged").exists()
+    assert (tmp_path / "alerts.db-wal").exists()
+    world.start()
+    world.step(BACKOFF_S[0])
+    assert said(sink) == ["0123456789ab-1 opened"]
 
 
 def test_old_alerts_and_receivers_that_went_are_forgotten(tmp_path: Path, sink: sinks.Sink) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from leitstand.api.seat import Seat
-from leitstand.journal.lease import Held, Member
+from leitstand.journal.lease import LEASE_S, Held, Member
 from leitstand.stores.tables import StoreAway
 from tests.unit.faces_story import Plant
 
@@ -71,6 +71,19 @@ def test_who_else_takes_turns_is_told_to_those_who_watch(plant: Plant) -> None:
         turn = plant.ask("GET", "/healthz", token).json()["turn"]
         assert (turn["leader"], turn["members"]) == ("http://other", [])
     assert len(plant.ask("GET", "/healthz").json()["turn"]["members"]) == 2
+
+
+def test_a_look_that_is_two_leases_old_says_no_more_that_another_leads() -> None:
+    """In an outage of the database nobody can be seen to lead; who then believes the last look alerts nobody."""
+    now_s = 100.0
+    seat = Seat("me", "http://me", lambda: now_s)
+    seat.see(held("other"), MEMBERS)
+    now_s += 2 * LEASE_S
+    assert seat.is_led_by_another
+    now_s += 0.1
+    assert not seat.is_led_by_another
+    seat.see(held("other"), MEMBERS)
+    assert seat.is_led_by_another
 
 
 def test_who_has_a_writer_to_ask_leads_whatever_was_seen_last(plant: Plant) -> None:

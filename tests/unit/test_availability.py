@@ -2,6 +2,7 @@
 """Availability (docs/guide.md): what counts as serving, announced and down, and what of a guarantee could be had."""
 
 import random
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from leitstand.views.several import Views
 from tests.golden.test_journals import GOLDEN, entries
 from tests.unit.faces_story import Plant, problem
 from tests.unit.fair_story import RULES
+from tests.unit.faults import sqlite_failing
 from tests.unit.story import cluster
 
 JOURNAL = "0123456789abcdef" * 4
@@ -188,6 +190,19 @@ def test_a_damaged_view_is_made_anew(tmp_path: Path) -> None:
         view = fed(tmp_path, (0, NODE))
         assert report(view).sites == {"s": SiteTime(800 * SECOND_US, 800 * SECOND_US)}
         view.close()
+
+
+def test_a_view_that_cannot_be_read_now_is_not_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed(tmp_path, (0, NODE)).close()
+    with monkeypatch.context() as failing:
+        failing.setattr(sqlite3, "connect", sqlite_failing(sqlite3.SQLITE_IOERR_READ, "SELECT journal"))
+        with pytest.raises(sqlite3.OperationalError):
+            Availability(tmp_path / "availability.db", JOURNAL, 10**9)
+    again = Availability(tmp_path / "availability.db", JOURNAL, 10**9)
+    assert again.seq == 1
+    again.close()
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -42,7 +42,8 @@ class Text(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """One receiver, of one event (opened or closed). `told_at` null: not yet; `error`: what the last try met."""
+    """One receiver, of one event (opened or closed). `told_at` null: not yet; `error`: what the last try met; of a
+    mail that was told, who was refused."""
 
     receiver: str
     event: str
