@@ -376,3 +376,14 @@ def test_a_core_that_is_told_the_same_decides_the_same(rules: Rules) -> None:
 
 def _on(core: Core, node: str) -> str:
     return next(run.id for run in core.state.runs.values() if any(task.node == node for task in run.tasks))
+
+
+# ── what people say ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_person_who_drains_a_node_again_just_after_its_return_is_heard() -> None:
+    core = cluster(8)
+    drain = f.NodeReported("n0", "operator", by="u1")
+    at(core, 1, drain)
+    assert names(at(core, 2, drain)) == ["NodeReported"], "it is drained already"
+    at(core, 3, f.NodeRepaired("n0", by="u1"))
+    assert names(at(core, 4, drain)) == ["NodeReported", "NodeDrained"]
+    assert not in_service(core)

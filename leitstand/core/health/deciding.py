@@ -48,7 +48,8 @@ def drained(node: Node) -> Health:
 
 # ── what is reported ──────────────────────────────────────────────────────────────────────────────────────────────────
 def report(state: "State", now: int, told: f.NodeReported) -> Decision:
-    """The report as it is recorded, and the drain that it leads to. What was said before leads to nothing."""
+    """The report as it is recorded, and the drain that it leads to. What an engine said before leads to nothing.
+    What a person says is always heard: the node may have been returned since."""
     node = state.nodes.get(told.node)
     if node is None:
         return refuse("unknown_node", told.node[:ID_MAX])
@@ -66,7 +67,7 @@ def report(state: "State", now: int, told: f.NodeReported) -> Decision:
         return refuse("invalid", f"by has more than {DIGEST_MAX} characters")
     at_us = told.at_us or now
     clipped = max(min(at_us, now), 0)
-    if _is_known(node, told, clipped):
+    if not told.by and _is_known(node, told, clipped):
         return record()
     said = msgspec.structs.replace(told, at_us=clipped, skew_us=at_us - clipped)
     if verdict(told.kind, told.code) != DRAIN or is_drained(node):
